@@ -1,0 +1,2 @@
+//! The binary `pagecache`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Simulated faulty storage, a reference model and drivers over them.

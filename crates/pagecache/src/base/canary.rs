@@ -1,0 +1,69 @@
+//! Planted bugs, picked at run time, in the one build the drivers run: a driver that finds none has proven nothing.
+//!
+//! Without the feature `canary` every question is the constant `false` and leaves no trace in the code.
+
+/// A bug that can be planted. The place that asks is the place that would break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Canary {
+    /// A flush round moves the stable LSN without syncing its files.
+    SkippedSync = 1,
+    /// A round acknowledges before it syncs.
+    EarlyAcknowledgement,
+    /// A record's checksum does not know its place nor its segment's life.
+    WrongCrcSeed,
+    /// A trimmed segment is reused before the trim is durable.
+    SegmentReusedEarly,
+    /// A page id is handed out before the free of its last owner is durable.
+    IdReusedBeforeFreeStable,
+    /// A leader parks without looking at the open slot again.
+    LostWakeup,
+    /// A record may run one granule over the end of its segment's data.
+    OffByOneAtSegmentEnd,
+    /// The stable LSN follows written bytes, not whole records.
+    StableInsideRecord,
+    /// An open slot is cleared before its bytes are in the ring.
+    SlotClearedBeforeCopy,
+    /// Recovery trusts bytes that were never proven synced.
+    UnsyncedBytesTrusted,
+    /// The directory entry of a new segment is not synced.
+    SkippedDirectorySync,
+    /// A torn segment is continued in place instead of cut.
+    TornSegmentContinued,
+    /// A hole below the evidence is taken for a torn tail.
+    DamageTakenForTornTail,
+    /// A delta is applied without looking at the version it names.
+    StaleLinkAccepted,
+}
+
+#[cfg(feature = "canary")]
+mod armed {
+    // Outside the door on purpose: loom must not see the switch of the experiment.
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    static ARMED: AtomicU8 = AtomicU8::new(0);
+
+    pub(crate) fn is(canary: super::Canary) -> bool {
+        ARMED.load(Ordering::Relaxed) == canary as u8
+    }
+
+    /// Plants one bug in this process, or none.
+    pub fn plant(canary: Option<super::Canary>) {
+        ARMED.store(canary.map_or(0, |canary| canary as u8), Ordering::SeqCst);
+    }
+}
+
+#[cfg(feature = "canary")]
+pub use armed::plant;
+
+/// Whether this bug is planted now.
+#[inline(always)]
+pub(crate) fn planted(canary: Canary) -> bool {
+    #[cfg(feature = "canary")]
+    return armed::is(canary);
+    #[cfg(not(feature = "canary"))]
+    {
+        let _ = canary;
+        false
+    }
+}

@@ -1,0 +1,6 @@
+//! The ground floor: words with types, errors, and the one door to atomics.
+
+pub(crate) mod canary;
+pub(crate) mod error;
+pub(crate) mod ids;
+pub(crate) mod sync;
