@@ -5,6 +5,7 @@
 compile_error!("pagecache runs on 64-bit targets only: tokens and slots hold 64-bit numbers");
 
 mod base;
+mod format;
 pub mod storage;
 
 pub use base::error::{Corruption, Error, PageState, Result};

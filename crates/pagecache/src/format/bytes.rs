@@ -1,0 +1,125 @@
+//! Little-endian integers and varints, read with a check and written into buffers that grow.
+
+/// A reader over bytes that may end too early: every step says so instead of panicking.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Cursor { rest: bytes }
+    }
+
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (now, later) = self.rest.split_at_checked(count)?;
+        self.rest = later;
+        Some(now)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(u8::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// LEB128, shortest form only, so that every value has one encoding.
+    pub(crate) fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for place in 0..10u32 {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if place == 9 && bits > 1 {
+                return None;
+            }
+            value |= bits << (7 * place);
+            if byte & 0x80 == 0 {
+                return (byte != 0 || place == 0).then_some(value);
+            }
+        }
+        None
+    }
+}
+
+/// A small buffer on the stack for headers; what does not fit is a bug that tests meet, and is dropped in production
+/// by no caller: every head is shorter than its capacity by construction (see the asserts at the callers).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Small<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Small<N> {
+    pub(crate) fn new() -> Self {
+        Small { bytes: [0; N], len: 0 }
+    }
+
+    pub(crate) fn push(&mut self, byte: u8) {
+        debug_assert!(self.len < N, "a head outgrew its buffer");
+        if let Some(slot) = self.bytes.get_mut(self.len) {
+            *slot = byte;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.push(*byte);
+        }
+    }
+
+    pub(crate) fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.push(value as u8);
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// Bytes that [`Small::varint`] takes for a value.
+pub(crate) const fn varint_len(value: u64) -> usize {
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_come_back_and_have_one_encoding() {
+        for shift in 0..64 {
+            for value in [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift] {
+                let mut out = Small::<10>::new();
+                out.varint(value);
+                assert_eq!(out.len(), varint_len(value));
+                assert_eq!(Cursor::new(out.as_slice()).varint(), Some(value));
+                assert_eq!(Cursor::new(&out.as_slice()[..out.len() - 1]).varint(), None);
+            }
+        }
+        assert_eq!(Cursor::new(&[0x80, 0]).varint(), None, "a longer form of zero");
+        assert_eq!(Cursor::new(&[0xff; 11]).varint(), None, "more than 64 bits");
+    }
+}

@@ -1,0 +1,20 @@
+//! Bytes <-> structs, pure: no I/O, no clock, no state. `docs/FORMAT.md` draws every byte.
+
+pub(crate) mod bytes;
+pub(crate) mod mark;
+pub(crate) mod page;
+pub(crate) mod record;
+pub(crate) mod segment;
+
+/// The unit of flushing, in bytes: a block that holds acknowledged bytes is never written again with other bytes.
+pub(crate) const BLOCK: u64 = 4096;
+
+/// Everything in the log starts at a multiple of this many bytes.
+pub(crate) const GRANULE: u64 = 8;
+
+/// The next multiple of the granule.
+pub(crate) const fn granular(len: u64) -> u64 {
+    len.next_multiple_of(GRANULE)
+}
+
+const _: () = assert!(BLOCK.is_power_of_two() && BLOCK.is_multiple_of(GRANULE));

@@ -1,0 +1,391 @@
+//! One record of the log: header, checksum, kinds and pads.
+//!
+//! ```text
+//!  0      4    5             5+v            5+v+n        multiple of 8
+//!  | crc  |kind| n: varint   | body         | zeros      |
+//! ```
+//!
+//! The LSN is implied by the place and covered by the checksum, as is the salt of the segment's life: stale bytes of an
+//! earlier life never validate. The checksum covers the body's own checksum, which is made before the place is known,
+//! so that nothing long happens between drawing an LSN and completing the record.
+
+use super::bytes::{Cursor, Small, varint_len};
+use super::mark::{MARK, Mark, MarkKind};
+use super::{BLOCK, GRANULE, granular};
+use crate::base::canary::{Canary, planted};
+use crate::base::ids::Lsn;
+
+/// What a record is. The numbers are the format's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// Fills the rest of a segment.
+    PadSegment = 1,
+    /// Fills a block after a flush and ends in a mark.
+    PadBlock = 2,
+    /// A reservation that was given up; its bytes mean nothing.
+    Aborted = 3,
+    /// Bytes of a user of the bare log.
+    Raw = 4,
+    /// A piece of a record too long for the ring; names the piece before.
+    Extent = 5,
+    /// Everything below an LSN may be forgotten.
+    Trim = 6,
+    /// A page's whole content.
+    Replace = 8,
+    /// A fragment on top of a version of a page.
+    Link = 9,
+    /// A page is given up.
+    Free = 10,
+}
+
+/// Kinds that later formats use: batch, control, page image, map leaf, checkpoint. Known by number, refused by name.
+pub(crate) const RESERVED: std::ops::RangeInclusive<u8> = 11..=31;
+
+const ALIGNED: u8 = 0x40;
+const EXTENT: u8 = 0x80;
+const KIND: u8 = 0x3f;
+
+/// The shortest pad that can end in a mark.
+pub(crate) const PAD_MIN: u64 = GRANULE + MARK;
+
+/// The longest head: kind bytes before the payload (page id, base version, alignment, extent).
+pub(crate) const HEAD: usize = 56;
+
+/// What goes before a payload, within the body.
+pub(crate) type Head = Small<HEAD>;
+
+/// How a body is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) kind: Kind,
+    /// The payload starts at a multiple of 8 bytes from the record's start, zeros before it.
+    pub(crate) aligned: bool,
+    /// In place of the payload stands a reference to the last piece of an extent.
+    pub(crate) extent: bool,
+}
+
+impl Shape {
+    pub(crate) fn plain(kind: Kind) -> Shape {
+        Shape { kind, aligned: false, extent: false }
+    }
+
+    fn byte(self) -> u8 {
+        self.kind as u8 | if self.aligned { ALIGNED } else { 0 } | if self.extent { EXTENT } else { 0 }
+    }
+
+    fn parse(byte: u8) -> Option<Shape> {
+        let kind = match byte & KIND {
+            1 => Kind::PadSegment,
+            2 => Kind::PadBlock,
+            3 => Kind::Aborted,
+            4 => Kind::Raw,
+            5 => Kind::Extent,
+            6 => Kind::Trim,
+            8 => Kind::Replace,
+            9 => Kind::Link,
+            10 => Kind::Free,
+            _ => return None,
+        };
+        Some(Shape { kind, aligned: byte & ALIGNED != 0, extent: byte & EXTENT != 0 })
+    }
+}
+
+/// A record that is ready for a place: everything but its LSN.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) shape: Shape,
+    pub(crate) head: Head,
+    pub(crate) payload: &'a [u8],
+    body_crc: u32,
+}
+
+impl<'a> Frame<'a> {
+    /// Lays out a record. With `aligned`, zeros are put behind the head until the payload is aligned.
+    pub(crate) fn new(shape: Shape, mut head: Head, payload: &'a [u8]) -> Frame<'a> {
+        if shape.aligned {
+            let mut zeros = 0;
+            while !(5 + varint_len((head.len() + zeros + payload.len()) as u64) + head.len() + zeros).is_multiple_of(8) {
+                zeros += 1;
+            }
+            head.extend([0u8; 16].get(..zeros).unwrap_or_default());
+        }
+        let body_crc = crc32c::crc32c_append(crc32c::crc32c(head.as_slice()), payload);
+        Frame { shape, head, payload, body_crc }
+    }
+
+    fn body_len(&self) -> u64 {
+        (self.head.len() + self.payload.len()) as u64
+    }
+
+    /// Bytes of the record, a multiple of 8.
+    pub(crate) fn len(&self) -> u64 {
+        granular(5 + varint_len(self.body_len()) as u64 + self.body_len())
+    }
+
+    /// The bytes before the payload, for a record at `lsn` in a life `salt`; as `Aborted` where it was given up.
+    pub(crate) fn header(&self, lsn: Lsn, salt: u64, aborted: bool) -> Small<{ HEAD + 16 }> {
+        let shape = if aborted { Shape::plain(Kind::Aborted) } else { self.shape };
+        let sum = checksum(lsn, salt, [shape.byte(), 0, 0, 0], self.body_len() as u32, self.body_crc);
+        let mut out = Small::new();
+        out.extend(&sum.to_le_bytes());
+        out.push(shape.byte());
+        out.varint(self.body_len());
+        out.extend(self.head.as_slice());
+        out
+    }
+}
+
+/// The first bytes of a pad that runs to the end of its segment's data.
+pub(crate) fn pad_segment(lsn: Lsn, salt: u64) -> [u8; 8] {
+    let kind = [Kind::PadSegment as u8, 0, 0, 0];
+    join(checksum(lsn, salt, kind, 0, 0), kind)
+}
+
+/// The first bytes of a pad from `mark.own` to `end`, and the mark it ends in.
+pub(crate) fn pad_block(mark: Mark, end: Lsn, salt: u64) -> ([u8; 8], [u8; MARK as usize]) {
+    let tail = mark.encode(end, salt);
+    let kind = [Kind::PadBlock as u8, blocks(mark.own, end), mark.kind as u8, 0];
+    (join(checksum(mark.own, salt, kind, 0, crc32c::crc32c(&tail)), kind), tail)
+}
+
+/// Block ends within `(own, end]`: one or two.
+fn blocks(own: Lsn, end: Lsn) -> u8 {
+    ((end.0 / BLOCK).saturating_sub(own.0 / BLOCK)) as u8
+}
+
+fn join(sum: u32, kind: [u8; 4]) -> [u8; 8] {
+    let [a, b, c, d] = sum.to_le_bytes();
+    let [e, f, g, h] = kind;
+    [a, b, c, d, e, f, g, h]
+}
+
+fn checksum(lsn: Lsn, salt: u64, kind: [u8; 4], body_len: u32, body_crc: u32) -> u32 {
+    let (salt, place) = if planted(Canary::WrongCrcSeed) { (0, 0) } else { (salt, lsn.0) };
+    let mut block = [0u8; 28];
+    let parts: [&[u8]; 5] =
+        [&salt.to_le_bytes(), &place.to_le_bytes(), &kind, &body_len.to_le_bytes(), &body_crc.to_le_bytes()];
+    let mut rest = block.as_mut_slice();
+    for part in parts {
+        let (now, later) = rest.split_at_mut(part.len().min(rest.len()));
+        now.copy_from_slice(part);
+        rest = later;
+    }
+    crc32c::crc32c(&block)
+}
+
+/// What stands at a place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parsed<'a> {
+    /// A record of `len` bytes with this body.
+    Record { shape: Shape, body: &'a [u8], body_at: usize, len: u64 },
+    /// The rest of the segment is nothing.
+    PadSegment,
+    /// A pad of `len` bytes that ends in a mark.
+    PadBlock { len: u64, mark: Mark },
+    /// At least `need` bytes from the record's start are wanted to say more.
+    Short { need: u64 },
+    /// Intact, but of a kind this build does not know.
+    Unknown { kind: u8 },
+    /// Nothing valid.
+    Hole,
+}
+
+/// Reads what stands at `lsn`, given the bytes from there on and the `room` up to the end of the segment's data.
+///
+/// Nothing is allocated, and no length is believed before it is checked against `room`.
+pub(crate) fn parse(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Parsed<'_> {
+    try_parse(bytes, lsn, salt, room).unwrap_or(Parsed::Hole)
+}
+
+fn try_parse(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parsed<'_>> {
+    if room < GRANULE {
+        return None;
+    }
+    if (bytes.len() as u64) < GRANULE {
+        return Some(Parsed::Short { need: GRANULE });
+    }
+    let mut cursor = Cursor::new(bytes);
+    let (sum, kind) = (cursor.u32()?, cursor.u8()?);
+    match kind {
+        1 => {
+            let kind = [kind, cursor.u8()?, cursor.u8()?, cursor.u8()?];
+            return (kind == [1, 0, 0, 0] && sum == checksum(lsn, salt, kind, 0, 0)).then_some(Parsed::PadSegment);
+        }
+        2 => return parse_pad_block(bytes, lsn, salt, room),
+        _ => {}
+    }
+    // A varint cut off by the end of `bytes` only ever means that more is wanted: at most 5 bytes are allowed.
+    if bytes.len() < 10 && room >= 10 && bytes.get(5..).is_some_and(|rest| rest.iter().all(|byte| byte & 0x80 != 0)) {
+        return Some(Parsed::Short { need: 16.min(room) });
+    }
+    let body_len = cursor.varint()?;
+    let body_at = 5 + varint_len(body_len);
+    let end = body_len.checked_add(body_at as u64)?;
+    let len = granular(end);
+    if body_len > u64::from(u32::MAX) || len > room {
+        return None;
+    }
+    if (bytes.len() as u64) < len {
+        return Some(Parsed::Short { need: len });
+    }
+    let body = cursor.take(body_len as usize)?;
+    if sum != checksum(lsn, salt, [kind, 0, 0, 0], body_len as u32, crc32c::crc32c(body)) {
+        return None;
+    }
+    if bytes.get(end as usize..len as usize)?.iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    Some(match Shape::parse(kind) {
+        Some(shape) => Parsed::Record { shape, body, body_at, len },
+        None => Parsed::Unknown { kind: kind & KIND },
+    })
+}
+
+fn parse_pad_block(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parsed<'_>> {
+    let [a, b, c, d, kind, count, mark_kind, zero] = Cursor::new(bytes).array::<8>()?;
+    if zero != 0 || !(1..=2).contains(&count) {
+        return None;
+    }
+    let end = Lsn((lsn.0 / BLOCK + u64::from(count)) * BLOCK);
+    let len = end.0 - lsn.0;
+    if len < PAD_MIN || len > room {
+        return None;
+    }
+    if (bytes.len() as u64) < len {
+        return Some(Parsed::Short { need: len });
+    }
+    let tail = bytes.get((len - MARK) as usize..len as usize)?;
+    let sum = checksum(lsn, salt, [kind, count, mark_kind, 0], 0, crc32c::crc32c(tail));
+    let mark = Mark::decode(tail, end, salt)?;
+    let agrees = sum == u32::from_le_bytes([a, b, c, d]) && mark.own == lsn && mark.kind as u8 == mark_kind;
+    agrees.then_some(Parsed::PadBlock { len, mark })
+}
+
+/// Where a record too long for the ring lies: the last of its pieces, each naming the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExtentRef {
+    pub(crate) first: Lsn,
+    pub(crate) last: Lsn,
+    pub(crate) len: u64,
+    pub(crate) crc: u32,
+}
+
+impl ExtentRef {
+    pub(crate) fn push_to(&self, head: &mut Head) {
+        for number in [self.first.0, self.last.0, self.len] {
+            head.extend(&number.to_le_bytes());
+        }
+        head.extend(&self.crc.to_le_bytes());
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<ExtentRef> {
+        let mut cursor = Cursor::new(bytes);
+        let (first, last, len) = (Lsn(cursor.u64()?), Lsn(cursor.u64()?), cursor.u64()?);
+        let crc = cursor.u32()?;
+        (cursor.rest().is_empty() && first <= last).then_some(ExtentRef { first, last, len, crc })
+    }
+}
+
+const _: () = assert!(MarkKind::Open as u8 == 2 && (KIND as usize) >= *RESERVED.end() as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn bytes_of(frame: &Frame<'_>, lsn: Lsn, salt: u64) -> Vec<u8> {
+        let mut bytes = frame.header(lsn, salt, false).as_slice().to_vec();
+        bytes.extend_from_slice(frame.payload);
+        bytes.resize(frame.len() as usize, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_raw_record_of_128_bytes_costs_at_most_16_more() {
+        assert!(Frame::new(Shape::plain(Kind::Raw), Head::new(), &[1; 128]).len() <= 144);
+    }
+
+    #[test]
+    fn records_of_every_length_come_back() {
+        for len in (0..300).chain([4096, 20_000, 70_000]) {
+            for aligned in [false, true] {
+                let payload: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
+                let mut head = Head::new();
+                head.varint(len as u64 * 77);
+                let shape = Shape { aligned, ..Shape::plain(Kind::Link) };
+                let frame = Frame::new(shape, head, &payload);
+                let bytes = bytes_of(&frame, Lsn(4096), 9);
+                assert_eq!(bytes.len() as u64, frame.len());
+                match parse(&bytes, Lsn(4096), 9, bytes.len() as u64) {
+                    Parsed::Record { shape: found, body, body_at, len } => {
+                        assert_eq!((found, len), (shape, frame.len()));
+                        assert!(body.ends_with(&payload));
+                        let at = body_at + body.len() - payload.len();
+                        assert!(!aligned || at.is_multiple_of(8));
+                    }
+                    other => panic!("{len}: {other:?}"),
+                }
+                assert_eq!(parse(&bytes, Lsn(4104), 9, 1 << 20), Parsed::Hole, "another place");
+                assert_eq!(parse(&bytes, Lsn(4096), 8, 1 << 20), Parsed::Hole, "another life");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_seen_in_part_asks_for_the_rest_and_never_for_more_than_there_is() {
+        let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), &[5; 300]);
+        let bytes = bytes_of(&frame, Lsn(8), 1);
+        let mut have = 0;
+        loop {
+            match parse(&bytes[..have], Lsn(8), 1, bytes.len() as u64) {
+                Parsed::Short { need } => {
+                    assert!(need > have as u64 && need <= bytes.len() as u64);
+                    have = need as usize;
+                }
+                Parsed::Record { len, .. } => break assert_eq!(len, bytes.len() as u64),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(parse(&bytes, Lsn(8), 1, 64), Parsed::Hole, "longer than its segment");
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_record_is_a_hole() {
+        let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), &[5; 51]);
+        let bytes = bytes_of(&frame, Lsn(8), 1);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let parsed = parse(&flipped, Lsn(8), 1, bytes.len() as u64);
+            assert!(matches!(parsed, Parsed::Hole), "bit {bit}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn pads_come_back_with_their_mark() {
+        let salt = 3;
+        for own in [4096u64, 5000, 8192 - 32, 8192 - 24, 8192 - 8] {
+            let end = if 8192 - own < PAD_MIN { 12288 } else { 8192 };
+            let mark = Mark { stable: Lsn(4096), own: Lsn(own), kind: MarkKind::Round };
+            let (head, tail) = pad_block(mark, Lsn(end), salt);
+            let mut bytes = vec![0; (end - own) as usize];
+            bytes[..8].copy_from_slice(&head);
+            let at = bytes.len() - MARK as usize;
+            bytes[at..].copy_from_slice(&tail);
+            assert_eq!(parse(&bytes, Lsn(own), salt, 1 << 16), Parsed::PadBlock { len: end - own, mark });
+            assert_eq!(parse(&bytes, Lsn(own), salt, end - own - 8), Parsed::Hole);
+        }
+        assert_eq!(parse(&pad_segment(Lsn(8), salt), Lsn(8), salt, 8), Parsed::PadSegment);
+        assert_eq!(parse(&pad_segment(Lsn(8), salt), Lsn(16), salt, 8), Parsed::Hole);
+    }
+
+    #[test]
+    fn a_kind_from_the_future_is_named_not_guessed() {
+        let mut shape = [0u8; 4];
+        shape[0] = 16;
+        let sum = checksum(Lsn(8), 1, shape, 2, crc32c::crc32c(b"hi"));
+        let mut bytes = sum.to_le_bytes().to_vec();
+        bytes.extend([16, 2, b'h', b'i']);
+        assert_eq!(parse(&bytes, Lsn(8), 1, 8), Parsed::Unknown { kind: 16 });
+    }
+}

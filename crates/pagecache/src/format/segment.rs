@@ -1,0 +1,192 @@
+//! Segments on disk: their names, and the header that stands in their first and again in their last block.
+
+use super::BLOCK;
+use super::bytes::{Cursor, Small};
+use crate::base::ids::{Lsn, Sequence};
+
+/// The format this build writes and reads.
+pub(crate) const FORMAT: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"PGCACHE\x1a";
+const LEN: usize = 104;
+
+/// The smallest and the largest segment, in bytes.
+pub(crate) const SEGMENT_MIN: u64 = 64 << 10;
+pub(crate) const SEGMENT_MAX: u64 = 1 << 30;
+
+/// The segment before this one in its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Previous {
+    pub(crate) sequence: Sequence,
+    pub(crate) salt: u64,
+    /// Where its records end: what stands behind is not part of the log.
+    pub(crate) end: Lsn,
+}
+
+/// The head of one life of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) store: u128,
+    pub(crate) segment_size: u64,
+    pub(crate) sequence: Sequence,
+    /// The LSN of the segment's first byte, a multiple of the segment size.
+    pub(crate) start: Lsn,
+    pub(crate) salt: u64,
+    pub(crate) previous: Option<Previous>,
+    /// Everything below was synced when this life began.
+    pub(crate) stable: Lsn,
+    /// Everything below was trimmed when this life began.
+    pub(crate) first: Lsn,
+}
+
+/// What a header block says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Valid(SegmentHeader),
+    /// The magic is ours, the format is not.
+    Newer(u32),
+    Nothing,
+}
+
+impl SegmentHeader {
+    /// One block: the header, then zeros. Its first 108 bytes fit a sector, so one copy is never half new.
+    pub(crate) fn encode(&self) -> Box<[u8]> {
+        let mut out = Small::<{ LEN + 4 }>::new();
+        out.extend(&MAGIC);
+        out.extend(&FORMAT.to_le_bytes());
+        // The stream: 0 is the log; the streams of the store come with checkpoints.
+        out.extend(&0u32.to_le_bytes());
+        out.extend(&self.store.to_le_bytes());
+        let (sequence, salt, end) = match self.previous {
+            Some(previous) => (previous.sequence.0, previous.salt, previous.end.0),
+            None => (u64::MAX, 0, 0),
+        };
+        let numbers =
+            [self.segment_size, self.sequence.0, self.start.0, self.salt, sequence, salt, end, self.stable.0, self.first.0];
+        for number in numbers {
+            out.extend(&number.to_le_bytes());
+        }
+        out.extend(&crc32c::crc32c(out.as_slice()).to_le_bytes());
+        let mut block = vec![0; BLOCK as usize].into_boxed_slice();
+        if let Some(target) = block.get_mut(..out.len()) {
+            target.copy_from_slice(out.as_slice());
+        }
+        block
+    }
+
+    /// Reads one copy.
+    pub(crate) fn decode(block: &[u8]) -> Found {
+        let Some(body) = block.get(..LEN) else { return Found::Nothing };
+        let mut cursor = Cursor::new(block);
+        match Self::fields(&mut cursor) {
+            Some(header) if crc32c::crc32c(body) == cursor.u32().unwrap_or_default() => Found::Valid(header),
+            _ => match (body.get(..8), body.get(8..12).and_then(|bytes| bytes.try_into().ok())) {
+                (Some(magic), Some(version)) if magic == MAGIC && u32::from_le_bytes(version) > FORMAT => {
+                    Found::Newer(u32::from_le_bytes(version))
+                }
+                _ => Found::Nothing,
+            },
+        }
+    }
+
+    fn fields(cursor: &mut Cursor<'_>) -> Option<SegmentHeader> {
+        if cursor.array::<8>()? != MAGIC || cursor.u32()? != FORMAT || cursor.u32()? != 0 {
+            return None;
+        }
+        let store = u128::from_le_bytes(cursor.array()?);
+        let segment_size = cursor.u64()?;
+        let (sequence, start, salt) = (Sequence(cursor.u64()?), Lsn(cursor.u64()?), cursor.u64()?);
+        let (before, before_salt, before_end) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+        let previous = (before != u64::MAX).then_some(Previous {
+            sequence: Sequence(before),
+            salt: before_salt,
+            end: Lsn(before_end),
+        });
+        let (stable, first) = (Lsn(cursor.u64()?), Lsn(cursor.u64()?));
+        let sound = segment_size.is_power_of_two()
+            && (SEGMENT_MIN..=SEGMENT_MAX).contains(&segment_size)
+            && start.0.is_multiple_of(segment_size)
+            && start.0.checked_add(segment_size).is_some()
+            && sequence.0 < u64::MAX / segment_size
+            && previous.is_none_or(|previous| previous.sequence < sequence && previous.end <= start);
+        sound.then_some(SegmentHeader { store, segment_size, sequence, start, salt, previous, stable, first })
+    }
+}
+
+/// The file name of a segment's life.
+pub(crate) fn name(sequence: Sequence) -> String {
+    format!("seg-{:016x}", sequence.0)
+}
+
+/// The name of a file that is not yet, or no longer, part of the store. Leftovers are removed at open.
+pub(crate) fn scratch_name(sequence: Sequence) -> String {
+    format!("tmp-{:016x}", sequence.0)
+}
+
+/// What a file name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Segment(Sequence),
+    Scratch,
+    Foreign,
+}
+
+pub(crate) fn parse_name(name: &str) -> Named {
+    let number = |digits: &str| {
+        let canonical = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        canonical.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+    };
+    match name.split_once('-') {
+        Some(("seg", digits)) => number(digits).map_or(Named::Foreign, |n| Named::Segment(Sequence(n))),
+        Some(("tmp", digits)) => number(digits).map_or(Named::Foreign, |_| Named::Scratch),
+        _ => Named::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            store: 0x0123_4567_89ab_cdef_0011_2233_4455_6677,
+            segment_size: 1 << 16,
+            sequence: Sequence(9),
+            start: Lsn(7 << 16),
+            salt: 0xfeed,
+            previous: Some(Previous { sequence: Sequence(7), salt: 0xbeef, end: Lsn((7 << 16) - 4096) }),
+            stable: Lsn(4096),
+            first: Lsn(8),
+        }
+    }
+
+    #[test]
+    fn a_header_comes_back_and_no_flipped_bit_does() {
+        for given in [header(), SegmentHeader { previous: None, ..header() }] {
+            let block = given.encode();
+            assert_eq!(SegmentHeader::decode(&block), Found::Valid(given));
+            for bit in 0..(LEN + 4) * 8 {
+                let mut flipped = block.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(!matches!(SegmentHeader::decode(&flipped), Found::Valid(_)), "bit {bit}");
+            }
+        }
+        assert_eq!(SegmentHeader::decode(&[]), Found::Nothing);
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let mut block = header().encode();
+        block[8] = 2;
+        assert_eq!(SegmentHeader::decode(&block), Found::Newer(2));
+    }
+
+    #[test]
+    fn names_are_canonical() {
+        assert_eq!(parse_name(&name(Sequence(255))), Named::Segment(Sequence(255)));
+        assert_eq!(parse_name(&scratch_name(Sequence(255))), Named::Scratch);
+        for foreign in ["seg-ff", "seg-00000000000000FF", "seg-+000000000000001", "readme", "seg-"] {
+            assert_eq!(parse_name(foreign), Named::Foreign, "{foreign}");
+        }
+    }
+}
