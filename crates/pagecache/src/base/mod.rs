@@ -1,6 +1,8 @@
 //! The ground floor: words with types, errors, and the one door to atomics.
 
+pub(crate) mod aligned;
 pub(crate) mod canary;
 pub(crate) mod error;
+pub(crate) mod event;
 pub(crate) mod ids;
 pub(crate) mod sync;

@@ -91,31 +91,37 @@ impl Shape {
     }
 }
 
-/// A record that is ready for a place: everything but its LSN.
+/// A record that is ready for a place: everything but its LSN and the payload's bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Frame<'a> {
-    pub(crate) shape: Shape,
-    pub(crate) head: Head,
-    pub(crate) payload: &'a [u8],
+pub(crate) struct Frame {
+    shape: Shape,
+    head: Head,
+    payload_len: u64,
     body_crc: u32,
 }
 
-impl<'a> Frame<'a> {
+impl Frame {
     /// Lays out a record. With `aligned`, zeros are put behind the head until the payload is aligned.
-    pub(crate) fn new(shape: Shape, mut head: Head, payload: &'a [u8]) -> Frame<'a> {
+    pub(crate) fn new(shape: Shape, mut head: Head, payload: &[u8]) -> Frame {
         if shape.aligned {
             let mut zeros = 0;
-            while !(5 + varint_len((head.len() + zeros + payload.len()) as u64) + head.len() + zeros).is_multiple_of(8) {
+            while !(5 + varint_len((head.len() + zeros + payload.len()) as u64) + head.len() + zeros).is_multiple_of(8)
+            {
                 zeros += 1;
             }
             head.extend([0u8; 16].get(..zeros).unwrap_or_default());
         }
         let body_crc = crc32c::crc32c_append(crc32c::crc32c(head.as_slice()), payload);
-        Frame { shape, head, payload, body_crc }
+        Frame { shape, head, payload_len: payload.len() as u64, body_crc }
     }
 
     fn body_len(&self) -> u64 {
-        (self.head.len() + self.payload.len()) as u64
+        self.head.len() as u64 + self.payload_len
+    }
+
+    /// Bytes before the payload.
+    pub(crate) fn header_len(&self) -> u64 {
+        5 + varint_len(self.body_len()) as u64 + self.head.len() as u64
     }
 
     /// Bytes of the record, a multiple of 8.
@@ -196,6 +202,22 @@ pub(crate) enum Parsed<'a> {
 /// Nothing is allocated, and no length is believed before it is checked against `room`.
 pub(crate) fn parse(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Parsed<'_> {
     try_parse(bytes, lsn, salt, room).unwrap_or(Parsed::Hole)
+}
+
+/// Bytes from a record's start that [`parse`] wants to see, judged by its first few: nothing here is checked yet.
+pub(crate) fn wanted(bytes: &[u8], lsn: Lsn) -> u64 {
+    let mut cursor = Cursor::new(bytes.get(4..).unwrap_or_default());
+    match cursor.u8() {
+        Some(1) | None => GRANULE,
+        Some(2) => {
+            let count = u64::from(cursor.u8().unwrap_or_default()).clamp(1, 2);
+            (lsn.0 / BLOCK + count) * BLOCK - lsn.0
+        }
+        Some(_) => match cursor.varint() {
+            Some(body) => granular(body.saturating_add(5 + varint_len(body) as u64).min(u64::MAX - GRANULE)),
+            None => 16,
+        },
+    }
 }
 
 fn try_parse(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parsed<'_>> {
@@ -293,9 +315,9 @@ const _: () = assert!(MarkKind::Open as u8 == 2 && (KIND as usize) >= *RESERVED.
 mod tests {
     use super::*;
 
-    pub(super) fn bytes_of(frame: &Frame<'_>, lsn: Lsn, salt: u64) -> Vec<u8> {
+    fn bytes_of(frame: &Frame, payload: &[u8], lsn: Lsn, salt: u64) -> Vec<u8> {
         let mut bytes = frame.header(lsn, salt, false).as_slice().to_vec();
-        bytes.extend_from_slice(frame.payload);
+        bytes.extend_from_slice(payload);
         bytes.resize(frame.len() as usize, 0);
         bytes
     }
@@ -314,7 +336,7 @@ mod tests {
                 head.varint(len as u64 * 77);
                 let shape = Shape { aligned, ..Shape::plain(Kind::Link) };
                 let frame = Frame::new(shape, head, &payload);
-                let bytes = bytes_of(&frame, Lsn(4096), 9);
+                let bytes = bytes_of(&frame, &payload, Lsn(4096), 9);
                 assert_eq!(bytes.len() as u64, frame.len());
                 match parse(&bytes, Lsn(4096), 9, bytes.len() as u64) {
                     Parsed::Record { shape: found, body, body_at, len } => {
@@ -334,7 +356,7 @@ mod tests {
     #[test]
     fn a_record_seen_in_part_asks_for_the_rest_and_never_for_more_than_there_is() {
         let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), &[5; 300]);
-        let bytes = bytes_of(&frame, Lsn(8), 1);
+        let bytes = bytes_of(&frame, &[5; 300], Lsn(8), 1);
         let mut have = 0;
         loop {
             match parse(&bytes[..have], Lsn(8), 1, bytes.len() as u64) {
@@ -352,7 +374,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_of_a_record_is_a_hole() {
         let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), &[5; 51]);
-        let bytes = bytes_of(&frame, Lsn(8), 1);
+        let bytes = bytes_of(&frame, &[5; 51], Lsn(8), 1);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

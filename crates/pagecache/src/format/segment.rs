@@ -23,9 +23,19 @@ pub(crate) struct Previous {
     pub(crate) end: Lsn,
 }
 
+/// What a store holds; neither is opened as the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A bare log of a user's records.
+    Log = 1,
+    /// Pages.
+    Pages = 2,
+}
+
 /// The head of one life of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    pub(crate) purpose: Purpose,
     pub(crate) store: u128,
     pub(crate) segment_size: u64,
     pub(crate) sequence: Sequence,
@@ -54,15 +64,24 @@ impl SegmentHeader {
         let mut out = Small::<{ LEN + 4 }>::new();
         out.extend(&MAGIC);
         out.extend(&FORMAT.to_le_bytes());
-        // The stream: 0 is the log; the streams of the store come with checkpoints.
-        out.extend(&0u32.to_le_bytes());
+        // The stream comes after the purpose: 0 is the log; the streams of the store come with checkpoints.
+        out.extend(&[self.purpose as u8, 0, 0, 0]);
         out.extend(&self.store.to_le_bytes());
         let (sequence, salt, end) = match self.previous {
             Some(previous) => (previous.sequence.0, previous.salt, previous.end.0),
             None => (u64::MAX, 0, 0),
         };
-        let numbers =
-            [self.segment_size, self.sequence.0, self.start.0, self.salt, sequence, salt, end, self.stable.0, self.first.0];
+        let numbers = [
+            self.segment_size,
+            self.sequence.0,
+            self.start.0,
+            self.salt,
+            sequence,
+            salt,
+            end,
+            self.stable.0,
+            self.first.0,
+        ];
         for number in numbers {
             out.extend(&number.to_le_bytes());
         }
@@ -90,9 +109,14 @@ impl SegmentHeader {
     }
 
     fn fields(cursor: &mut Cursor<'_>) -> Option<SegmentHeader> {
-        if cursor.array::<8>()? != MAGIC || cursor.u32()? != FORMAT || cursor.u32()? != 0 {
+        if cursor.array::<8>()? != MAGIC || cursor.u32()? != FORMAT {
             return None;
         }
+        let purpose = match cursor.array::<4>()? {
+            [1, 0, 0, 0] => Purpose::Log,
+            [2, 0, 0, 0] => Purpose::Pages,
+            _ => return None,
+        };
         let store = u128::from_le_bytes(cursor.array()?);
         let segment_size = cursor.u64()?;
         let (sequence, start, salt) = (Sequence(cursor.u64()?), Lsn(cursor.u64()?), cursor.u64()?);
@@ -109,7 +133,7 @@ impl SegmentHeader {
             && start.0.checked_add(segment_size).is_some()
             && sequence.0 < u64::MAX / segment_size
             && previous.is_none_or(|previous| previous.sequence < sequence && previous.end <= start);
-        sound.then_some(SegmentHeader { store, segment_size, sequence, start, salt, previous, stable, first })
+        sound.then_some(SegmentHeader { purpose, store, segment_size, sequence, start, salt, previous, stable, first })
     }
 }
 
@@ -149,6 +173,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            purpose: Purpose::Pages,
             store: 0x0123_4567_89ab_cdef_0011_2233_4455_6677,
             segment_size: 1 << 16,
             sequence: Sequence(9),

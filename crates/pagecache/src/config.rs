@@ -1,0 +1,217 @@
+//! The options: few, plain, and checked when a store starts, not before.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_epoch::Collector;
+
+use crate::base::error::{Error, Result};
+use crate::format::segment::{SEGMENT_MAX, SEGMENT_MIN};
+use crate::storage::Storage;
+
+/// Whether a store may, must or must not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Create {
+    /// Open what is there, or make a new store.
+    #[default]
+    Either,
+    /// Make a new store; one that is there is [`Error::Exists`].
+    New,
+    /// Open what is there; nothing there is [`Error::NotFound`].
+    Existing,
+}
+
+/// Who does the work behind the scenes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Background {
+    /// One thread of the store, and replay on as many as there are processors.
+    #[default]
+    Threads,
+    /// Nobody: no thread is ever started, replay runs on the thread that starts the store, and what
+    /// [`flush_every_ms`](ConfigBuilder::flush_every_ms) asks for is done when the user calls `tick()`. For simulation and for
+    /// programs with a loop of their own.
+    Caller,
+}
+
+/// Collects options; [`build`](ConfigBuilder::build) never fails and touches nothing.
+///
+/// | option | default | allowed |
+/// |---|---|---|
+/// | `path` | none | a directory, or a name for a new one |
+/// | `temporary` | `false` | |
+/// | `storage` | files at `path` | any [`Storage`] |
+/// | `create` | `Either` | |
+/// | `read_only` | `false` | |
+/// | `cache_capacity` | 256 MiB | 64 KiB and up |
+/// | `flush_every_ms` | 200 | 1 and up, or `None` |
+/// | `segment_size` | 8 MiB | a power of two, 64 KiB to 1 GiB |
+/// | `max_record` | 64 MiB | 1 KiB to 1 GiB |
+/// | `background` | `Threads` | |
+/// | `collector` | crossbeam's default | any |
+#[derive(Clone, Debug)]
+pub struct ConfigBuilder {
+    config: Config,
+}
+
+/// The options of a store, as plain data.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) temporary: bool,
+    pub(crate) storage: Option<Arc<dyn Storage>>,
+    pub(crate) create: Create,
+    pub(crate) read_only: bool,
+    pub(crate) cache_capacity: u64,
+    pub(crate) flush_every_ms: Option<u64>,
+    pub(crate) segment_size: Option<u64>,
+    pub(crate) max_record: u64,
+    pub(crate) background: Background,
+    pub(crate) collector: Option<Collector>,
+}
+
+/// Bytes of a segment where nothing else is said.
+pub(crate) const SEGMENT_DEFAULT: u64 = 8 << 20;
+
+impl Default for ConfigBuilder {
+    fn default() -> Self {
+        ConfigBuilder::new()
+    }
+}
+
+impl ConfigBuilder {
+    /// The defaults.
+    pub fn new() -> ConfigBuilder {
+        ConfigBuilder {
+            config: Config {
+                path: None,
+                temporary: false,
+                storage: None,
+                create: Create::Either,
+                read_only: false,
+                cache_capacity: 256 << 20,
+                flush_every_ms: Some(200),
+                segment_size: None,
+                max_record: 64 << 20,
+                background: Background::Threads,
+                collector: None,
+            },
+        }
+    }
+
+    /// The directory of the store. It is created (mode 0700) where it does not exist.
+    pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.path = Some(path.into());
+        self
+    }
+
+    /// A store that is removed when it is closed or dropped. Without `path` it lives in a new directory with an unpredictable
+    /// name under the system's place for temporary files; with one, the store there must be new.
+    pub fn temporary(mut self, temporary: bool) -> Self {
+        self.config.temporary = temporary;
+        self
+    }
+
+    /// Where the bytes go, instead of files at `path`.
+    pub fn storage(mut self, storage: impl Storage) -> Self {
+        self.config.storage = Some(Arc::new(storage));
+        self
+    }
+
+    /// Whether the store may, must or must not exist.
+    pub fn create(mut self, create: Create) -> Self {
+        self.config.create = create;
+        self
+    }
+
+    /// Takes a shared lock and writes not a byte; several such openers may read at once, and none beside a writer.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.config.read_only = read_only;
+        self
+    }
+
+    /// Bytes that resident pages may occupy, by their real heap size.
+    pub fn cache_capacity(mut self, bytes: u64) -> Self {
+        self.config.cache_capacity = bytes;
+        self
+    }
+
+    /// Milliseconds after which a completed update is written *and* synced without being asked for; `None` syncs on request
+    /// only.
+    pub fn flush_every_ms(mut self, milliseconds: impl Into<Option<u64>>) -> Self {
+        self.config.flush_every_ms = milliseconds.into();
+        self
+    }
+
+    /// Bytes of a segment file. Decided when a store is made; an existing store opened with another explicit size is refused.
+    pub fn segment_size(mut self, bytes: u64) -> Self {
+        self.config.segment_size = Some(bytes);
+        self
+    }
+
+    /// The longest record or encoded fragment, in bytes.
+    pub fn max_record(mut self, bytes: u64) -> Self {
+        self.config.max_record = bytes;
+        self
+    }
+
+    /// Who does the work behind the scenes.
+    pub fn background(mut self, background: Background) -> Self {
+        self.config.background = background;
+        self
+    }
+
+    /// The collector whose guards the page cache takes.
+    pub fn collector(mut self, collector: Collector) -> Self {
+        self.config.collector = Some(collector);
+        self
+    }
+
+    /// The options, unchecked: [`PageCache::start`](crate::PageCache::start) and [`Log::start`](crate::Log::start) check them.
+    pub fn build(self) -> Config {
+        self.config
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// `Config`, naming the first option that cannot work.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let refuse =
+            |option, found: String, allowed: &str| Err(Error::Config { option, found, allowed: allowed.to_owned() });
+        if let Some(size) = self.segment_size
+            && !(size.is_power_of_two() && (SEGMENT_MIN..=SEGMENT_MAX).contains(&size))
+        {
+            return refuse("segment_size", size.to_string(), "a power of two from 65536 to 1073741824");
+        }
+        if !((1 << 10)..=(1 << 30)).contains(&self.max_record) {
+            return refuse("max_record", self.max_record.to_string(), "1024 to 1073741824");
+        }
+        if self.cache_capacity < 64 << 10 {
+            return refuse("cache_capacity", self.cache_capacity.to_string(), "65536 and up");
+        }
+        if self.flush_every_ms == Some(0) {
+            return refuse("flush_every_ms", "0".to_owned(), "1 and up, or None");
+        }
+        if self.path.is_none() && self.storage.is_none() && !self.temporary {
+            return refuse("path", "nothing".to_owned(), "a directory, unless the store is temporary or has a storage");
+        }
+        if self.path.is_some() && self.storage.is_some() {
+            return refuse("storage", "a storage beside a path".to_owned(), "one of the two");
+        }
+        if self.temporary && self.read_only {
+            return refuse("read_only", "true".to_owned(), "false for a temporary store");
+        }
+        if self.read_only && self.create == Create::New {
+            return refuse("create", "New".to_owned(), "Existing or Either for a store that is only read");
+        }
+        if self.temporary && self.create == Create::Existing {
+            return refuse("create", "Existing".to_owned(), "New or Either for a temporary store");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn flush_every(&self) -> Option<Duration> {
+        self.flush_every_ms.map(Duration::from_millis)
+    }
+}

@@ -1,0 +1,156 @@
+//! An open log with its lock and its background thread: what the bare log and the page cache have in common.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::base::error::{Error, Result};
+use crate::base::sync::Mutex;
+use crate::config::{Background, Config, Create, SEGMENT_DEFAULT};
+use crate::format::mark::MarkKind;
+use crate::format::segment::Purpose;
+use crate::log::core::LogCore;
+use crate::log::flush::Patience;
+use crate::maintain::flusher::Flusher;
+use crate::recovery::open::{Options, Recovered, open};
+use crate::recovery::replay::Collect;
+use crate::storage::{FileStorage, LockGuard, LockMode, Storage};
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) log: Arc<LogCore>,
+    pub(crate) recovered: Recovered,
+    pub(crate) read_only: bool,
+    storage: Arc<dyn Storage>,
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
+    flusher: Mutex<Option<Flusher>>,
+    temporary: bool,
+    started: Instant,
+}
+
+impl Engine {
+    /// Checks the options, takes the lock, recovers, starts the background.
+    ///
+    /// # Errors
+    /// `Config`, `Locked`, `NotFound`, `Exists`, `Incompatible`, `Corrupt`, `Io`, `NoSpace`, `Thread`.
+    pub(crate) fn start<C: Collect>(
+        config: &Config,
+        purpose: Purpose,
+        make: impl Fn() -> C + Sync,
+        join: impl FnMut(C) -> Result<()>,
+    ) -> Result<Engine> {
+        config.validate()?;
+        let storage = storage(config)?;
+        let lock = lock(storage.as_ref(), config.read_only)?;
+        let create = if config.temporary { Create::New } else { config.create };
+        let threads = match config.background {
+            Background::Threads => std::thread::available_parallelism().map_or(1, usize::from).min(16),
+            Background::Caller => 1,
+        };
+        let options = Options {
+            purpose,
+            segment_size: config.segment_size,
+            default_segment_size: SEGMENT_DEFAULT,
+            max_record: config.max_record,
+            create,
+            read_only: config.read_only,
+            threads,
+        };
+        let (log, recovered) = open(Arc::clone(&storage), options, make, join)?;
+        let log = Arc::new(log);
+        let flusher = match config.background {
+            Background::Threads if !config.read_only => Some(Flusher::start(Arc::clone(&log), config.flush_every())?),
+            _ => None,
+        };
+        Ok(Engine {
+            log,
+            recovered,
+            read_only: config.read_only,
+            storage,
+            lock: Mutex::new(Some(lock)),
+            flusher: Mutex::new(flusher),
+            temporary: config.temporary,
+            started: Instant::now(),
+        })
+    }
+
+    /// Milliseconds since the start, for the age of what is held.
+    pub(crate) fn clock(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Flushes, says that the close was clean, joins the thread and frees the lock, in this order and whatever fails on the
+    /// way. The second call does nothing.
+    ///
+    /// # Errors
+    /// `Held`, `Poisoned`, `NoSpace`, `Io`; the lock is free in any case.
+    pub(crate) fn close(&self) -> Result<()> {
+        if let Some(mut flusher) = self.flusher.lock().take() {
+            flusher.stop();
+        }
+        let Some(lock) = self.lock.lock().take() else { return Ok(()) };
+        let flushed = if self.read_only { Ok(()) } else { self.finish() };
+        self.log.close();
+        let destroyed = match self.temporary {
+            true => self.storage.destroy().map_err(|error| Error::io("remove", self.storage.describe(), error)),
+            false => Ok(()),
+        };
+        drop(lock);
+        flushed.and(destroyed)
+    }
+
+    fn finish(&self) -> Result<()> {
+        // Whoever still holds a reservation here has forgotten it: nothing borrows the store any more.
+        if let Some((lsn, since)) = self.log.oldest_open() {
+            match self.log.flush(Patience::None) {
+                Ok(_) | Err(Error::WouldDeadlock { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let age = Duration::from_millis(self.clock().saturating_sub(since));
+            return Err(Error::Held { lsn, age });
+        }
+        self.log.flush(Patience::Wait)?;
+        self.log.mark(MarkKind::Close)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Who wants to know calls `close`.
+        let _ = self.close();
+    }
+}
+
+fn storage(config: &Config) -> Result<Arc<dyn Storage>> {
+    if let Some(storage) = &config.storage {
+        return Ok(Arc::clone(storage));
+    }
+    let Some(path) = &config.path else {
+        let made = FileStorage::temporary();
+        return Ok(Arc::new(made.map_err(|error| Error::io("create", "a temporary directory", error))?));
+    };
+    let shown = path.display().to_string();
+    let opened = match config.read_only || config.create == Create::Existing {
+        true => FileStorage::open(path),
+        false => FileStorage::create(path),
+    };
+    match opened {
+        Ok(storage) => Ok(Arc::new(storage)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { path: shown }),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(Error::Incompatible {
+            found: format!("{shown}, which is not a directory"),
+            expected: "a directory".to_owned(),
+        }),
+        Err(error) => Err(Error::io("open", shown, error)),
+    }
+}
+
+fn lock(storage: &dyn Storage, read_only: bool) -> Result<Box<dyn LockGuard>> {
+    let mode = if read_only { LockMode::Shared } else { LockMode::Exclusive };
+    let path = storage.describe();
+    storage.lock(mode).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Locked { path },
+        io::ErrorKind::NotFound if read_only => Error::NotFound { path },
+        _ => Error::io("lock", path, error),
+    })
+}

@@ -1,0 +1,324 @@
+//! The log on its own: a durable, ordered sequence of records, for queues, replication and write-ahead logging.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::base::error::{Error, Result};
+use crate::base::ids::Lsn;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
+use crate::format::segment::Purpose;
+use crate::log::core::Ticket;
+use crate::log::extent::Underway;
+use crate::log::flush::Patience;
+use crate::log::iter::Walk;
+use crate::log::read::At;
+use crate::log::tail::Urgency;
+use crate::recovery::replay::{Collect, Record};
+
+/// An append-only log of byte records.
+///
+/// Appending is lock-free: one atomic step draws an [`Lsn`] and a place in a ring buffer. Records become durable in groups:
+/// whoever waits in [`make_stable`](Log::make_stable) leads a round of writes and one sync, and all who wait meanwhile share the
+/// next one. After a crash the log is some prefix of its order of LSNs, and that prefix holds everything that was acknowledged.
+///
+/// ```
+/// # fn main() -> Result<(), pagecache::Error> {
+/// let log = pagecache::Log::start(pagecache::ConfigBuilder::new().temporary(true).build())?;
+/// let lsn = log.write(b"hello")?;
+/// log.make_stable(lsn)?;
+/// assert_eq!(log.read(lsn)?, pagecache::LogRead::Record(b"hello".to_vec()));
+/// log.close()
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Log {
+    engine: Engine,
+}
+
+/// What stands at an LSN of a [`Log`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogRead {
+    /// A record's bytes.
+    Record(Vec<u8>),
+    /// A reservation that was given up.
+    Aborted,
+    /// Bytes of the log's own between records.
+    Padding,
+    /// It was trimmed.
+    Trimmed {
+        /// The first LSN that is kept.
+        first: Lsn,
+    },
+    /// Nothing is complete there yet.
+    Beyond {
+        /// Everything below is complete.
+        tail: Lsn,
+    },
+}
+
+/// A place in the log that is not part of it yet. Dropping it gives it up.
+///
+/// A reservation stays on its thread and holds back the stable LSN: finish it soon.
+#[derive(Debug)]
+#[must_use = "dropping a reservation aborts it"]
+pub struct Reservation<'a> {
+    ticket: Ticket<'a>,
+    extent: Option<(ExtentRef, Underway<'a>)>,
+}
+
+impl Reservation<'_> {
+    /// The LSN that the record will have.
+    pub fn lsn(&self) -> Lsn {
+        self.ticket.lsn()
+    }
+
+    /// Makes the record part of the log; durable once the log is stable past it.
+    pub fn complete(self) -> Lsn {
+        self.ticket.complete()
+    }
+
+    /// Gives the record up. Reading its LSN answers [`LogRead::Aborted`].
+    pub fn abort(self) {
+        drop(self.extent);
+        self.ticket.abort();
+    }
+}
+
+/// Which records have pieces elsewhere, found again at start.
+#[derive(Debug, Default)]
+struct Found {
+    extents: Vec<(Lsn, ExtentRef)>,
+}
+
+impl Collect for Found {
+    fn record(&mut self, record: Record<'_>) -> Result<()> {
+        if record.shape.kind == Kind::Raw && record.shape.extent {
+            self.extents.extend(ExtentRef::decode(record.body).map(|extent| (record.lsn, extent)));
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Opens or creates a log.
+    ///
+    /// # Errors
+    /// `Config` names an option to change; `Locked`, `NotFound`, `Exists` and `Incompatible` say what is at the path instead;
+    /// `Corrupt` where acknowledged records are damaged; `Io`, `NoSpace`.
+    pub fn start(config: Config) -> Result<Log> {
+        let mut extents = Vec::new();
+        let engine = Engine::start(&config, Purpose::Log, Found::default, |found| {
+            extents.extend(found.extents);
+            Ok(())
+        })?;
+        for (lsn, extent) in extents {
+            engine.log.note_extent(lsn, &extent);
+        }
+        Ok(Log { engine })
+    }
+
+    /// Appends a record of 0 to `max_record` bytes.
+    ///
+    /// # Errors
+    /// `TooLarge`; `NoSpace` before anything happened; `Poisoned`, `ReadOnly`; `WouldDeadlock` where this thread holds a
+    /// reservation that fills the ring.
+    pub fn write(&self, record: &[u8]) -> Result<Lsn> {
+        self.draw(record).map(Reservation::complete)
+    }
+
+    /// Draws an LSN and copies the record in, without making it part of the log yet.
+    ///
+    /// # Errors
+    /// As [`write`](Log::write).
+    pub fn reserve(&self, record: &[u8]) -> Result<Reservation<'_>> {
+        let reservation = self.draw(record)?;
+        reservation.ticket.hold(self.engine.clock());
+        Ok(reservation)
+    }
+
+    fn draw(&self, record: &[u8]) -> Result<Reservation<'_>> {
+        let log = &self.engine.log;
+        let max = log.max_record();
+        if record.len() as u64 > max {
+            return Err(Error::TooLarge { len: record.len() as u64, max });
+        }
+        if log.is_inline(record) {
+            let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), record);
+            return Ok(Reservation { ticket: log.draw(&frame, record, Urgency::Normal)?, extent: None });
+        }
+        let (extent, underway) = log.write_extent(record)?;
+        let mut head = Head::new();
+        extent.push_to(&mut head);
+        let shape = Shape { extent: true, ..Shape::plain(Kind::Raw) };
+        let ticket = log.draw(&Frame::new(shape, head, &[]), &[], Urgency::Normal)?;
+        log.note_extent(ticket.lsn(), &extent);
+        Ok(Reservation { ticket, extent: Some((extent, underway)) })
+    }
+
+    /// What stands at an LSN, durable or not.
+    ///
+    /// # Errors
+    /// `NotARecord` for an LSN inside a record; `Corrupt` where its bytes are damaged; `Io`.
+    pub fn read(&self, lsn: Lsn) -> Result<LogRead> {
+        let log = &self.engine.log;
+        let loaded = match log.at(lsn, 0)? {
+            At::Record(loaded) => loaded,
+            At::Padding => return Ok(LogRead::Padding),
+            At::Trimmed { first } => return Ok(LogRead::Trimmed { first }),
+            At::Beyond { tail } => return Ok(LogRead::Beyond { tail }),
+        };
+        match (loaded.shape.kind, loaded.shape.extent) {
+            (Kind::Raw, false) => Ok(LogRead::Record(loaded.body().to_vec())),
+            (Kind::Raw, true) => match ExtentRef::decode(loaded.body()) {
+                Some(extent) => match log.read_extent(&extent) {
+                    Ok(whole) => Ok(LogRead::Record(whole.as_slice().to_vec())),
+                    // Trimmed while it was read.
+                    Err(_) if lsn < log.first() => Ok(LogRead::Trimmed { first: log.first() }),
+                    Err(error) => Err(error),
+                },
+                None => Err(log.corrupt_at(lsn, Lsn(lsn.0 + 8), "an extent's record is malformed")),
+            },
+            (Kind::Aborted, _) => Ok(LogRead::Aborted),
+            _ => Ok(LogRead::Padding),
+        }
+    }
+
+    /// The durable records at or above an LSN, in order. The iterator ends at the stable LSN of the moment and may be asked
+    /// again later. `lsn` is a record's, or below all records: `Lsn(0)` starts at the beginning.
+    pub fn iter_from(&self, lsn: Lsn) -> LogIter {
+        LogIter { walk: Walk::new(Arc::clone(&self.engine.log), lsn), failed: false }
+    }
+
+    /// As [`iter_from`](Log::iter_from), waiting for more at the end: for replication. It outlives the log and ends when that is
+    /// closed.
+    pub fn tail_from(&self, lsn: Lsn) -> LogTail {
+        LogTail { walk: Walk::new(Arc::clone(&self.engine.log), lsn) }
+    }
+
+    /// Returns once the record at `lsn` is durable; for an LSN that nobody has written, once everything written now is.
+    /// Returns the stable LSN.
+    ///
+    /// # Errors
+    /// `Poisoned` (reopen), `NoSpace` (free something, try again), `WouldDeadlock` where this thread holds a reservation that
+    /// comes first.
+    pub fn make_stable(&self, lsn: Lsn) -> Result<Lsn> {
+        self.engine.log.make_stable(lsn)
+    }
+
+    /// Makes everything durable that is complete now. Returns the stable LSN.
+    ///
+    /// # Errors
+    /// As [`make_stable`](Log::make_stable).
+    pub fn flush(&self) -> Result<Lsn> {
+        self.engine.log.flush(Patience::Wait)
+    }
+
+    /// Everything below is durable.
+    pub fn stable_lsn(&self) -> Lsn {
+        self.engine.log.stable()
+    }
+
+    /// Everything below was drawn: the next record comes at or above.
+    pub fn tail_lsn(&self) -> Lsn {
+        self.engine.log.tail()
+    }
+
+    /// The first LSN that is kept.
+    pub fn first_lsn(&self) -> Lsn {
+        self.engine.log.first()
+    }
+
+    /// Forgets the records below `lsn`, as far as they are stable, durably, and gives back the disk of segments that hold
+    /// nothing else. Returns the first LSN that is kept.
+    ///
+    /// # Errors
+    /// As [`make_stable`](Log::make_stable).
+    pub fn trim(&self, lsn: Lsn) -> Result<Lsn> {
+        self.engine.log.trim(lsn)
+    }
+
+    /// Bytes of disk that the log occupies.
+    pub fn disk_bytes(&self) -> u64 {
+        self.engine.log.pool.disk_bytes()
+    }
+
+    /// Does what the background thread does at its tick, for stores with [`Background::Caller`](crate::Background::Caller).
+    ///
+    /// # Errors
+    /// As [`make_stable`](Log::make_stable).
+    pub fn tick(&self) -> Result<()> {
+        self.engine.log.tick()
+    }
+
+    /// Flushes, joins the background thread and frees the lock; the next start of the same path succeeds at once.
+    ///
+    /// # Errors
+    /// `Held` where a reservation was leaked: what came before it is durable. `Poisoned`, `NoSpace`, `Io`.
+    pub fn close(self) -> Result<()> {
+        self.engine.close()
+    }
+}
+
+/// Durable records in order; see [`Log::iter_from`].
+#[derive(Debug)]
+pub struct LogIter {
+    walk: Walk,
+    failed: bool,
+}
+
+impl Iterator for LogIter {
+    type Item = Result<(Lsn, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.walk.next().transpose();
+        self.failed = matches!(next, Some(Err(_)));
+        next
+    }
+}
+
+/// Durable records as they come; see [`Log::tail_from`].
+#[derive(Debug)]
+pub struct LogTail {
+    walk: Walk,
+}
+
+/// What a [`LogTail`] has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tailed {
+    /// The next durable record.
+    Record(Lsn, Vec<u8>),
+    /// Nothing came in time.
+    TimedOut,
+    /// The log was closed (or has failed), and every durable record was seen.
+    Closed,
+}
+
+impl LogTail {
+    /// The next durable record, waiting at most `timeout` for it.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn next(&mut self, timeout: Duration) -> Result<Tailed> {
+        let until = Instant::now().checked_add(timeout);
+        loop {
+            // Asked before looking: what became durable before a close is seen before its end is told.
+            let open = self.walk.is_open();
+            if let Some((lsn, record)) = self.walk.next()? {
+                return Ok(Tailed::Record(lsn, record));
+            }
+            if !open {
+                return Ok(Tailed::Closed);
+            }
+            let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(Tailed::TimedOut);
+            }
+            self.walk.wait(left);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The log in memory, put together: drawing tickets, filling them, completing them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64 as PlainU64;
+
+use crossbeam_utils::CachePadded;
+
+use super::extent::Extents;
+use super::geometry::{Geometry, Place};
+use super::lives::Lives;
+use super::open::{Open, OpenSlots};
+use super::ring::Ring;
+use super::rounds::{CHUNK, Rounds};
+use super::supply::Supply;
+use super::tail::{Refused, Tail, Urgency};
+use crate::base::canary::{Canary, planted};
+use crate::base::error::{Error, Result};
+use crate::base::event::Event;
+use crate::base::ids::{Address, Lsn};
+use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::format::BLOCK;
+use crate::format::record::{Frame, pad_segment};
+use crate::store::pool::Pool;
+
+/// The largest ring, in bytes; a store with smaller segments has a ring of one segment.
+const RING_MAX: u64 = 8 << 20;
+
+/// A log that is open. Everything is shared; nothing here starts a thread.
+#[derive(Debug)]
+pub(crate) struct LogCore {
+    pub(super) geometry: Geometry,
+    pub(super) tail: Tail,
+    pub(super) open: OpenSlots,
+    pub(super) ring: Ring,
+    pub(super) lives: Lives,
+    pub(crate) pool: Pool,
+    /// Everything below is synced (L4). Moved by the leader of a round, after the sync, with release.
+    pub(super) stable: CachePadded<AtomicU64>,
+    /// Everything below was trimmed.
+    pub(super) first: AtomicU64,
+    /// Draws may go up to here as far as segments are concerned. Moved under the lock of `supply`.
+    pub(super) ready: AtomicU64,
+    pub(super) rounds: Mutex<Rounds>,
+    /// A write has landed or failed.
+    pub(super) landed: Condvar,
+    /// The stable LSN has moved, a round has ended, or the log closes or has failed.
+    pub(super) moved: Condvar,
+    pub(super) supply: Mutex<Supply>,
+    pub(super) extents: Extents,
+    pub(super) closing: AtomicBool,
+    max_record: u64,
+    read_only: bool,
+    /// Rung when a chunk is complete or the supply runs low: background work may help.
+    pub(crate) work: Event,
+    pub(crate) counters: Counters,
+}
+
+/// What the log has done since it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Bytes given by callers as payload.
+    pub(crate) given: PlainU64,
+    /// Bytes handed to the storage.
+    pub(crate) written: PlainU64,
+    /// Rounds synced.
+    pub(crate) rounds: PlainU64,
+}
+
+/// Where and how a log goes on.
+#[derive(Debug)]
+pub(crate) struct Restart {
+    pub(crate) tail: Lsn,
+    pub(crate) first: Lsn,
+    pub(crate) supply: Option<Supply>,
+    pub(crate) max_record: u64,
+    pub(crate) read_only: bool,
+    pub(crate) extents: Extents,
+}
+
+impl LogCore {
+    /// A log whose records end at `restart.tail`, all of them stable.
+    pub(crate) fn new(pool: Pool, restart: Restart) -> LogCore {
+        let segment = pool.segment_size();
+        let geometry = Geometry { segment, ring: segment.min(RING_MAX), block: BLOCK };
+        let lives = Lives::new(segment);
+        let newest = pool.all();
+        for found in newest.iter().rev().take(8).rev() {
+            lives.publish(found.header.start, found.header.salt, found.header.sequence);
+        }
+        let supply = restart.supply.unwrap_or_default();
+        let log = LogCore {
+            geometry,
+            tail: Tail::new(restart.tail),
+            open: OpenSlots::new(),
+            // A log that is only read needs no ring.
+            ring: Ring::new(if restart.read_only { 64 } else { geometry.ring }),
+            lives,
+            pool,
+            stable: CachePadded::new(AtomicU64::new(restart.tail.0)),
+            first: AtomicU64::new(restart.first.0),
+            ready: AtomicU64::new(supply.ready(&geometry).0),
+            rounds: Mutex::new(Rounds::new(restart.tail)),
+            landed: Condvar::new(),
+            moved: Condvar::new(),
+            supply: Mutex::new(supply),
+            extents: restart.extents,
+            closing: AtomicBool::new(false),
+            max_record: restart.max_record,
+            read_only: restart.read_only,
+            work: Event::new(),
+            counters: Counters::default(),
+        };
+        match restart.read_only {
+            true => log.tail.close(),
+            false => log.refresh_limits(&log.rounds.lock()),
+        }
+        log
+    }
+
+    /// The tail: the next LSN to be drawn.
+    pub(crate) fn tail(&self) -> Lsn {
+        self.tail.now()
+    }
+
+    /// Everything below is whole: drawn, copied and completed (L3).
+    pub(crate) fn prefix(&self) -> Lsn {
+        // The order is L3: the tail first, the slots after.
+        let tail = self.tail.now();
+        self.open.oldest().map_or(tail, |oldest| oldest.bound().min(tail))
+    }
+
+    /// Everything below is durable.
+    pub(crate) fn stable(&self) -> Lsn {
+        // Acquire pairs with the leader's release: what is stable has been written.
+        Lsn(self.stable.load(Ordering::Acquire))
+    }
+
+    /// Everything below was trimmed.
+    pub(crate) fn first(&self) -> Lsn {
+        Lsn(self.first.load(Ordering::Acquire))
+    }
+
+    /// The longest payload that goes into one record, in bytes; longer ones become extents.
+    pub(crate) fn inline_max(&self) -> u64 {
+        self.geometry.inline_max() - 128
+    }
+
+    /// The longest payload at all, in bytes.
+    pub(crate) fn max_record(&self) -> u64 {
+        self.max_record
+    }
+
+    /// Bytes of memory that the log holds whatever happens.
+    pub(crate) fn memory(&self) -> u64 {
+        self.ring.len()
+    }
+
+    /// What every call answers that finds the log closed or failed.
+    pub(crate) fn refusal(&self, refused: Refused) -> Error {
+        match refused {
+            Refused::Failed => self.poison_error(),
+            _ if self.read_only => Error::ReadOnly,
+            _ => Error::Closed,
+        }
+    }
+
+    /// Draws a place for a record and copies its payload in. Waits, before an LSN exists, for room in the ring or makes a
+    /// segment ready.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Closed`, `Poisoned`, `ReadOnly`; `WouldDeadlock` where the room is held up by this thread's own ticket.
+    pub(crate) fn draw(&self, frame: &Frame, payload: &[u8], urgency: Urgency) -> Result<Ticket<'_>> {
+        debug_assert!(frame.len() <= self.geometry.inline_max());
+        loop {
+            let open = self.open.claim(self.tail.bound());
+            match self.tail.draw(urgency, |tail| self.geometry.place(tail, frame.len())) {
+                Ok(place) => {
+                    self.pad_to_segment_end(place);
+                    let ticket = self.ticket(open, frame, payload, place);
+                    self.counters.given.fetch_add(payload.len() as u64, Ordering::Relaxed);
+                    return Ok(ticket);
+                }
+                Err(Refused::Room { needed }) => {
+                    drop(open);
+                    self.make_room(needed, urgency)?;
+                }
+                Err(refused) => {
+                    drop(open);
+                    return Err(self.refusal(refused));
+                }
+            }
+        }
+    }
+
+    /// Fills what a place skips at the end of a segment.
+    pub(super) fn pad_to_segment_end(&self, place: Place) {
+        let end = self.geometry.data_end(place.from);
+        if place.start == place.from || place.from >= end {
+            return;
+        }
+        let pad = pad_segment(place.from, self.lives.salt(place.from));
+        // SAFETY: [from, start) belongs to this place's ticket, which is open (L2).
+        unsafe {
+            self.ring.write(place.from, &pad);
+            self.ring.zero(Lsn(place.from.0 + 8), end.0 - place.from.0 - 8);
+        }
+    }
+
+    fn ticket<'c>(&'c self, open: Open<'c>, frame: &Frame, payload: &[u8], place: Place) -> Ticket<'c> {
+        let salt = self.lives.salt(place.start);
+        let payload_at = place.start.0 + frame.header_len();
+        let rest = place.end.0 - payload_at - payload.len() as u64;
+        // SAFETY: [start, end) belongs to this ticket, which is open (L2).
+        unsafe {
+            self.ring.write(Lsn(payload_at), payload);
+            self.ring.write(Lsn(place.end.0 - rest), [0u8; 8].get(..rest as usize).unwrap_or_default());
+        }
+        Ticket { log: self, open: Some(open), frame: *frame, place, salt, not_send: std::marker::PhantomData }
+    }
+
+    /// Draws and completes in one go.
+    pub(crate) fn append(&self, frame: &Frame, payload: &[u8], urgency: Urgency) -> Result<Lsn> {
+        Ok(self.draw(frame, payload, urgency)?.complete())
+    }
+
+    /// Refuses new tickets, and wakes all who wait.
+    pub(crate) fn close(&self) {
+        self.tail.close();
+        self.closing.store(true, Ordering::Release);
+        self.wake_everyone();
+    }
+
+    pub(super) fn wake_everyone(&self) {
+        // Under the lock, so that nobody is between looking and sleeping.
+        drop(self.rounds.lock());
+        self.landed.notify_all();
+        self.moved.notify_all();
+        self.open.wake_all();
+        self.work.ring();
+    }
+
+    /// The oldest ticket that is still open: its lowest possible LSN, and when it was made if it is held for long.
+    pub(crate) fn oldest_open(&self) -> Option<(Lsn, u64)> {
+        self.open.oldest().map(|seen| (seen.bound(), seen.since()))
+    }
+
+    pub(super) fn poison_error(&self) -> Error {
+        match &self.rounds.lock().poison {
+            Some(cause) => Error::Poisoned { cause: Arc::clone(cause) },
+            None => Error::Closed,
+        }
+    }
+}
+
+/// A reservation: an LSN with its bytes in place, not yet part of the log. Dropping it gives it up.
+///
+/// It stays on its thread: the thread that holds it is the one that must not wait for it.
+#[derive(Debug)]
+pub(crate) struct Ticket<'c> {
+    log: &'c LogCore,
+    open: Option<Open<'c>>,
+    frame: Frame,
+    place: Place,
+    salt: u64,
+    not_send: std::marker::PhantomData<*mut ()>,
+}
+
+impl Ticket<'_> {
+    pub(crate) fn lsn(&self) -> Lsn {
+        self.place.start
+    }
+
+    /// Where the record will be on disk.
+    pub(crate) fn address(&self) -> Address {
+        self.log.lives.address(self.place.start)
+    }
+
+    /// Bytes of the record.
+    pub(crate) fn len(&self) -> u64 {
+        self.frame.len()
+    }
+
+    /// Says that this ticket is held for long, since `since` (milliseconds of the caller's clock).
+    pub(crate) fn hold(&self, since: u64) {
+        if let Some(open) = &self.open {
+            open.raise(self.place.start, since);
+        }
+    }
+
+    /// Makes the record part of the log.
+    pub(crate) fn complete(mut self) -> Lsn {
+        self.finish(false);
+        self.place.start
+    }
+
+    /// Gives the record up; its place stays, marked as aborted.
+    pub(crate) fn abort(mut self) {
+        self.finish(true);
+    }
+
+    fn finish(&mut self, aborted: bool) {
+        let Some(open) = self.open.take() else { return };
+        let cleared_early = planted(Canary::SlotClearedBeforeCopy);
+        let mut open = Some(open);
+        if cleared_early {
+            open = None;
+        }
+        let header = self.frame.header(self.place.start, self.salt, aborted);
+        // SAFETY: the header's bytes belong to this ticket, whose slot is still open (L2).
+        unsafe { self.log.ring.write(self.place.start, header.as_slice()) };
+        drop(open);
+        let chunk = CHUNK.min(self.log.geometry.ring / 4);
+        if self.place.from.0 / chunk != self.place.end.0 / chunk {
+            self.log.work.ring();
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.finish(true);
+    }
+}

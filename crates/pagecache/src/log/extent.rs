@@ -1,0 +1,137 @@
+//! Records too long for the ring: written first as a chain of pieces in the log itself, then named by one short record.
+//!
+//! The pieces lie below the record that names them, so whatever makes that record durable or lost decides for all of them;
+//! pieces without it mean nothing. A trim keeps the pieces of every record that it keeps.
+
+use std::collections::BTreeMap;
+
+use super::core::LogCore;
+use super::tail::Urgency;
+use crate::base::error::{Error, Result};
+use crate::base::ids::Lsn;
+use crate::base::sync::Mutex;
+use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
+
+/// Which records have pieces below themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Extents {
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    /// Record -> its first piece.
+    known: BTreeMap<Lsn, Lsn>,
+    /// Extents being written: a bound of their first piece.
+    underway: BTreeMap<u64, Lsn>,
+    tickets: u64,
+}
+
+/// Keeps the pieces of an extent that no record names yet.
+#[derive(Debug)]
+pub(crate) struct Underway<'a> {
+    extents: &'a Extents,
+    ticket: u64,
+}
+
+impl Extents {
+    fn begin(&self, bound: Lsn) -> Underway<'_> {
+        let mut books = self.books.lock();
+        books.tickets += 1;
+        let ticket = books.tickets;
+        books.underway.insert(ticket, bound);
+        Underway { extents: self, ticket }
+    }
+
+    /// Notes that the record at `lsn` has its pieces from `first` on.
+    pub(crate) fn note(&self, lsn: Lsn, first: Lsn) {
+        self.books.lock().known.insert(lsn, first);
+    }
+
+    /// The lowest LSN that is needed by records at or above `trim`; forgets those below.
+    pub(crate) fn keep_from(&self, trim: Lsn) -> Lsn {
+        let mut books = self.books.lock();
+        books.known = books.known.split_off(&trim);
+        let oldest = books.known.values().chain(books.underway.values()).min().copied();
+        oldest.map_or(trim, |first| first.min(trim))
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        self.extents.books.lock().underway.remove(&self.ticket);
+    }
+}
+
+impl LogCore {
+    /// Writes a payload as an extent; the reference goes into the record that names it.
+    ///
+    /// # Errors
+    /// `TooLarge`, and as for any record.
+    pub(crate) fn write_extent(&self, payload: &[u8]) -> Result<(ExtentRef, Underway<'_>)> {
+        let len = payload.len() as u64;
+        if len > self.max_record() {
+            return Err(Error::TooLarge { len, max: self.max_record() });
+        }
+        let underway = self.extents.begin(self.tail());
+        let (mut first, mut last) = (None, Lsn(0));
+        for piece in payload.chunks(self.inline_max() as usize) {
+            let mut head = Head::new();
+            head.extend(&last.0.to_le_bytes());
+            last = self.append(&Frame::new(Shape::plain(Kind::Extent), head, piece), piece, Urgency::Normal)?;
+            first.get_or_insert(last);
+        }
+        Ok((ExtentRef { first: first.unwrap_or(last), last, len, crc: crc32c::crc32c(payload) }, underway))
+    }
+
+    /// Notes a record that names an extent, so that a trim keeps both.
+    pub(crate) fn note_extent(&self, lsn: Lsn, extent: &ExtentRef) {
+        self.extents.note(lsn, extent.first);
+    }
+
+    /// Whether a payload goes into one record or needs an extent.
+    pub(crate) fn is_inline(&self, payload: &[u8]) -> bool {
+        payload.len() as u64 <= self.inline_max()
+    }
+
+    /// Reads an extent back, last piece first, into one buffer.
+    ///
+    /// # Errors
+    /// `Corrupt` where a piece, the chain or the whole does not fit.
+    pub(crate) fn read_extent(&self, extent: &ExtentRef) -> Result<crate::base::aligned::AlignedBuf> {
+        let damaged = |at: Lsn, what| self.corrupt_at(at, Lsn(at.0 + 8), what);
+        // No length is believed that the log between the first piece and the reference cannot hold.
+        if extent.len > (extent.last.0 - extent.first.0) + self.geometry.inline_max() {
+            return Err(damaged(extent.last, "an extent is longer than its pieces"));
+        }
+        let mut whole = crate::base::aligned::AlignedBuf::zeroed(extent.len as usize);
+        let (mut at, mut rest) = (extent.last, extent.len as usize);
+        loop {
+            let record = self.load(at, 0)?;
+            let body = record.body();
+            let Some((before, piece)) = body.split_at_checked(8).filter(|_| record.shape.kind == Kind::Extent) else {
+                return Err(damaged(at, "a piece of an extent is something else"));
+            };
+            let from = rest.checked_sub(piece.len()).filter(|_| !piece.is_empty());
+            let Some((from, target)) = from.and_then(|from| Some((from, whole.as_mut_slice().get_mut(from..rest)?)))
+            else {
+                return Err(damaged(at, "an extent's pieces are longer than the extent"));
+            };
+            target.copy_from_slice(piece);
+            rest = from;
+            let before = Lsn(before.try_into().map_or(0, u64::from_le_bytes));
+            if rest == 0 {
+                break;
+            }
+            // Each piece lies below the one after, so the chain ends.
+            if before >= at || before < extent.first {
+                return Err(damaged(at, "an extent's chain is broken"));
+            }
+            at = before;
+        }
+        match crc32c::crc32c(whole.as_slice()) == extent.crc {
+            true => Ok(whole),
+            false => Err(damaged(extent.last, "an extent's pieces do not add up to its checksum")),
+        }
+    }
+}

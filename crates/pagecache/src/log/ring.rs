@@ -1,0 +1,137 @@
+//! The ring: the bytes of the log between a reservation and its write, at LSN modulo the ring's size.
+//!
+//! Who may touch what follows from L2; the methods are unsafe because only the caller knows that it holds.
+
+use crate::base::ids::Lsn;
+use crate::base::sync::UnsafeCell;
+
+type Granule = [u8; 8];
+
+#[derive(Debug)]
+pub(crate) struct Ring {
+    cells: Box<[UnsafeCell<Granule>]>,
+}
+
+// SAFETY: every access goes through the methods below, whose callers promise that no two threads touch the same bytes at
+// the same time unless both read (L2).
+unsafe impl Sync for Ring {}
+// SAFETY: the cells own plain bytes.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    /// A ring of `len` bytes, a power of two.
+    #[cfg(not(loom))]
+    pub(crate) fn new(len: u64) -> Ring {
+        // Zeroed by the allocator, so that an unused ring costs no memory.
+        let cells = std::mem::ManuallyDrop::new(vec![[0u8; 8]; (len / 8) as usize]);
+        let (pointer, count, capacity) = (cells.as_ptr(), cells.len(), cells.capacity());
+        // SAFETY: `UnsafeCell<Granule>` is `repr(transparent)` over `Granule`; the vector is not dropped.
+        let cells = unsafe { Vec::from_raw_parts(pointer.cast_mut().cast::<UnsafeCell<Granule>>(), count, capacity) };
+        Ring { cells: cells.into_boxed_slice() }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new(len: u64) -> Ring {
+        Ring { cells: (0..len / 8).map(|_| UnsafeCell::new([0; 8])).collect() }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.cells.len() as u64 * 8
+    }
+
+    /// Where an LSN is, and how many of `len` bytes lie there before the ring goes round.
+    fn split(&self, at: Lsn, len: usize) -> (usize, usize) {
+        let start = (at.0 & (self.len() - 1)) as usize;
+        (start, len.min(self.len() as usize - start))
+    }
+
+    /// Copies bytes in at `at`.
+    ///
+    /// # Safety
+    /// `[at, at + bytes.len())` belongs to an open ticket of the caller (L2), and is no longer than the ring.
+    pub(crate) unsafe fn write(&self, at: Lsn, bytes: &[u8]) {
+        let (start, first) = self.split(at, bytes.len());
+        let (now, wrapped) = bytes.split_at(first);
+        self.put(start, now);
+        self.put(0, wrapped);
+    }
+
+    /// Fills with zeros from `at`.
+    ///
+    /// # Safety
+    /// As for [`write`](Self::write).
+    pub(crate) unsafe fn zero(&self, at: Lsn, len: u64) {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let mut done = 0;
+        while done < len {
+            let step = (len - done).min(ZEROS.len() as u64);
+            let zeros = ZEROS.get(..step as usize).unwrap_or_default();
+            // SAFETY: a part of the caller's stretch.
+            unsafe { self.write(Lsn(at.0 + done), zeros) };
+            done += step;
+        }
+    }
+
+    #[cfg(not(loom))]
+    fn put(&self, start: usize, bytes: &[u8]) {
+        debug_assert!(start + bytes.len() <= self.cells.len() * 8);
+        // The pointer is derived from the slice of cells, so it may write all of them.
+        let base = self.cells.as_ptr().cast::<u8>().cast_mut();
+        // SAFETY: within the cells (asserted; `split` sees to it), and the callers of `write` own these bytes (L2).
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(start), bytes.len()) };
+    }
+
+    #[cfg(loom)]
+    fn put(&self, start: usize, bytes: &[u8]) {
+        for (place, byte) in bytes.iter().enumerate() {
+            let at = start + place;
+            // SAFETY: loom checks the claim of L2 at every granule.
+            self.cells[at / 8].with_mut(|cell| unsafe { (*cell)[at % 8] = *byte });
+        }
+    }
+
+    /// Shows the bytes of a stretch, in at most two pieces.
+    ///
+    /// # Safety
+    /// The stretch lies below the prefix, is not longer than the ring, and the ring cannot go round over it before this
+    /// returns (L2): nothing raises the written LSN above `at` meanwhile.
+    #[cfg(not(loom))]
+    pub(crate) unsafe fn read<E>(
+        &self,
+        at: Lsn,
+        len: u64,
+        mut show: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (start, first) = self.split(at, len as usize);
+        let base = self.cells.as_ptr().cast::<u8>();
+        for (start, len) in [(start, first), (0, len as usize - first)] {
+            if len > 0 {
+                debug_assert!(start + len <= self.cells.len() * 8);
+                // SAFETY: within the cells, initialized, and nobody writes there meanwhile (the caller's promise).
+                show(unsafe { std::slice::from_raw_parts(base.add(start), len) })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As above; loom sees every granule that is read.
+    #[cfg(loom)]
+    pub(crate) unsafe fn read<E>(
+        &self,
+        at: Lsn,
+        len: u64,
+        mut show: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (start, first) = self.split(at, len as usize);
+        for (start, len) in [(start, first), (0, len as usize - first)] {
+            let bytes: Vec<u8> = (start..start + len)
+                // SAFETY: loom checks the caller's promise.
+                .map(|at| self.cells[at / 8].with(|cell| unsafe { (*cell)[at % 8] }))
+                .collect();
+            if len > 0 {
+                show(&bytes)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! The tail: one word that draws LSNs, and the limits up to which it may be drawn.
+//!
+//! The word is the LSN of the next free byte (a multiple of 8), with two flags in its low bits, so that a draw learns in its
+//! one atomic step that the log is closed or has failed.
+
+use crossbeam_utils::CachePadded;
+
+use super::geometry::Place;
+use crate::base::ids::Lsn;
+use crate::base::sync::{AtomicU64, Ordering};
+
+const CLOSED: u64 = 1;
+const FAILED: u64 = 2;
+const FLAGS: u64 = CLOSED | FAILED;
+
+/// Who draws: frees and the log's own pads may use the last bytes that are set aside, so that a full disk can be emptied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    Normal,
+    Urgent,
+}
+
+/// Why nothing was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Closed,
+    Failed,
+    /// The ticket would end at `needed`, which is above the limit.
+    Room {
+        needed: Lsn,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Tail {
+    word: CachePadded<AtomicU64>,
+    limits: CachePadded<Limits>,
+}
+
+#[derive(Debug)]
+struct Limits {
+    normal: AtomicU64,
+    urgent: AtomicU64,
+}
+
+impl Tail {
+    pub(crate) fn new(at: Lsn) -> Tail {
+        let limits = Limits { normal: AtomicU64::new(at.0), urgent: AtomicU64::new(at.0) };
+        Tail { word: CachePadded::new(AtomicU64::new(at.0)), limits: CachePadded::new(limits) }
+    }
+
+    /// Draws a ticket in one step. The caller's open slot must hold a bound already (L3).
+    pub(crate) fn draw(&self, urgency: Urgency, place: impl Fn(Lsn) -> Place) -> Result<Place, Refused> {
+        let limit = match urgency {
+            Urgency::Normal => &self.limits.normal,
+            Urgency::Urgent => &self.limits.urgent,
+        };
+        // Relaxed: the CAS below decides; a stale value only costs a turn.
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            if word & FLAGS != 0 {
+                return Err(if word & FAILED != 0 { Refused::Failed } else { Refused::Closed });
+            }
+            let place = place(Lsn(word));
+            // Acquire pairs with the release in `raise`: whoever reads the raised limit finds the ring's old bytes read
+            // and the new segment's life published.
+            if place.end.0 > limit.load(Ordering::Acquire) {
+                return Err(Refused::Room { needed: place.end });
+            }
+            // Release: the bound in the slot comes before the draw; pairs with the acquire in `now`, and later draws
+            // carry it on (a read-modify-write continues the release sequence).
+            match self.word.compare_exchange_weak(word, place.end.0, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return Ok(place),
+                Err(found) => word = found,
+            }
+        }
+    }
+
+    /// The tail, in order with the slots: a bound that was set before a draw below this is seen by a later slot read.
+    pub(crate) fn now(&self) -> Lsn {
+        // Acquire pairs with the release of the draws.
+        Lsn(self.word.load(Ordering::Acquire) & !FLAGS)
+    }
+
+    /// A value the tail had: a lower bound of every LSN that will be drawn.
+    pub(crate) fn bound(&self) -> Lsn {
+        // Relaxed: any earlier value is a bound too.
+        Lsn(self.word.load(Ordering::Relaxed) & !FLAGS)
+    }
+
+    /// Lets draws go up to these LSNs. Called under the lock of the rounds, so the values only rise.
+    pub(crate) fn raise(&self, normal: Lsn, urgent: Lsn) {
+        // Release pairs with the acquire in `draw`.
+        self.limits.normal.store(normal.0, Ordering::Release);
+        self.limits.urgent.store(urgent.0, Ordering::Release);
+    }
+
+    /// Refuses every later draw.
+    pub(crate) fn close(&self) {
+        // AcqRel: keeps the release sequence of the draws whole.
+        self.word.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// Refuses every later draw, because the log has failed.
+    pub(crate) fn fail(&self) {
+        self.word.fetch_or(FAILED, Ordering::AcqRel);
+    }
+
+    /// Whether the log has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.word.load(Ordering::Acquire) & FAILED != 0
+    }
+}

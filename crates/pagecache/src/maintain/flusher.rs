@@ -1,0 +1,70 @@
+//! The background flusher: hands complete chunks to the operating system, keeps a segment ready, and bounds how long
+//! unflushed work stays in memory. Nobody waits for it: whoever waits for the log leads a round of their own.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::base::error::{Error, Result};
+use crate::base::event::Woken;
+use crate::log::core::LogCore;
+
+#[derive(Debug)]
+pub(crate) struct Flusher {
+    log: Arc<LogCore>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flusher {
+    /// Starts the thread. `every` bounds how long a completed record stays unsynced; `None` syncs on request only.
+    ///
+    /// # Errors
+    /// `Thread` where the system gives none.
+    pub(crate) fn start(log: Arc<LogCore>, every: Option<Duration>) -> Result<Flusher> {
+        let own = Arc::clone(&log);
+        let thread = std::thread::Builder::new().name("pagecache-flush".to_owned());
+        let thread =
+            thread.spawn(move || run(&own, every)).map_err(|error| Error::Thread { source: Arc::new(error) })?;
+        Ok(Flusher { log, thread: Some(thread) })
+    }
+
+    /// Ends the thread and waits for it.
+    pub(crate) fn stop(&mut self) {
+        self.log.work.end();
+        if let Some(thread) = self.thread.take() {
+            // A panic there is a bug that tests meet; the store is closing and its state is on disk.
+            let ended = thread.join();
+            debug_assert!(ended.is_ok());
+        }
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(log: &LogCore, every: Option<Duration>) {
+    let mut due = every.map(|every| Instant::now() + every);
+    loop {
+        let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let woken = log.work.wait(left);
+        if woken == Woken::Over {
+            return;
+        }
+        let mut done = log.write_out();
+        if let (Some(at), Some(every)) = (due, every)
+            && Instant::now() >= at
+        {
+            done = done.and_then(|()| log.tick());
+            due = Some(Instant::now() + every);
+        }
+        done = done.and_then(|()| log.extend_ahead());
+        // A full disk clears by itself: the next turn tries again. A failure has told everyone who waits.
+        if let Err(_error) = done {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(error = %_error, "background flush");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Background work: the only threads of the kit.
+
+pub(crate) mod flusher;

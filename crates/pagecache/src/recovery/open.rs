@@ -1,0 +1,257 @@
+//! From a directory to an open log: the verdict carried out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::decide::{Verdict, decide};
+use super::replay::{Collect, Findings, replay};
+use super::survey::{Survey, survey};
+use crate::base::aligned::AlignedBuf;
+use crate::base::canary::{Canary, planted};
+use crate::base::error::{Corruption, Error, Result};
+use crate::base::ids::{Lsn, Sequence};
+use crate::config::Create;
+use crate::format::BLOCK;
+use crate::format::mark::MarkKind;
+use crate::format::segment::Purpose;
+use crate::log::core::{LogCore, Restart};
+use crate::log::extent::Extents;
+use crate::log::read::unknown_kind;
+use crate::log::supply::Supply;
+use crate::storage::{Storage, read_full, write_all};
+use crate::store::pool::{Birth, Identity, Pool, Segment};
+
+/// How to open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) purpose: Purpose,
+    /// Bytes, for a new store; an existing one keeps its own, and another explicit size is refused.
+    pub(crate) segment_size: Option<u64>,
+    pub(crate) default_segment_size: u64,
+    pub(crate) max_record: u64,
+    pub(crate) create: Create,
+    pub(crate) read_only: bool,
+    /// Segments walked at once; 1 keeps everything on the caller's thread.
+    pub(crate) threads: usize,
+}
+
+/// What the opening found, for those who ask.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Recovered {
+    /// Bytes of log that were walked.
+    pub(crate) walked: u64,
+    /// The last close was clean.
+    pub(crate) clean: bool,
+}
+
+/// Opens or creates. The collections of the log's records are joined in LSN order.
+///
+/// # Errors
+/// See [`survey`] and [`decide`](super::decide).
+pub(crate) fn open<C: Collect>(
+    storage: Arc<dyn Storage>,
+    options: Options,
+    make: impl Fn() -> C + Sync,
+    join: impl FnMut(C) -> Result<()>,
+) -> Result<(LogCore, Recovered)> {
+    match survey(storage.as_ref(), options.purpose, options.read_only)? {
+        None if options.read_only || options.create == Create::Existing => {
+            Err(Error::NotFound { path: storage.describe() })
+        }
+        None => create(storage, options).map(|log| (log, Recovered::default())),
+        Some(_) if options.create == Create::New => Err(Error::Exists { path: storage.describe() }),
+        Some(survey) => resume(storage, options, survey, make, join),
+    }
+}
+
+fn create(storage: Arc<dyn Storage>, options: Options) -> Result<LogCore> {
+    sweep(storage.as_ref(), &[])?;
+    let size = options.segment_size.unwrap_or(options.default_segment_size);
+    let store = u128::from(storage.entropy()) << 64 | u128::from(storage.entropy());
+    let identity = Identity { purpose: options.purpose, store };
+    let pool = Pool::new(storage, identity, size, VecDeque::new(), Sequence(0));
+    let grown = Supply::first_step(size, 0);
+    let birth = Birth { start: Lsn(0), previous: None, stable: Lsn(0), first: Lsn(0), allocate: grown };
+    let segment = pool.birth(birth)?;
+    let tail = segment.data_start();
+    start(pool, tail, Lsn(0), Supply::new(segment, grown), options)
+}
+
+/// Removes scratch files and the given leftovers, durably.
+fn sweep(storage: &dyn Storage, leftovers: &[String]) -> Result<()> {
+    let names = storage.list().map_err(|error| Error::io("list", storage.describe(), error))?;
+    let scratch = names.into_iter().filter(|name| name.starts_with("tmp-"));
+    let mut any = false;
+    for name in scratch.chain(leftovers.iter().filter(|name| name.starts_with("seg-")).cloned()) {
+        match storage.remove(&name) {
+            Ok(()) => any = true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("remove", &name, error)),
+        }
+    }
+    match any {
+        true => storage.sync_dir().map_err(|error| Error::io("sync_dir", storage.describe(), error)),
+        false => Ok(()),
+    }
+}
+
+fn start(pool: Pool, tail: Lsn, first: Lsn, supply: Supply, options: Options) -> Result<LogCore> {
+    let restart = Restart {
+        tail,
+        first,
+        supply: Some(supply),
+        max_record: options.max_record,
+        read_only: false,
+        extents: Extents::default(),
+    };
+    let log = LogCore::new(pool, restart);
+    // From here on the tail may be torn: say so before anything else is written.
+    log.mark(MarkKind::Open)?;
+    Ok(log)
+}
+
+fn resume<C: Collect>(
+    storage: Arc<dyn Storage>,
+    options: Options,
+    survey: Survey,
+    make: impl Fn() -> C + Sync,
+    join: impl FnMut(C) -> Result<()>,
+) -> Result<(LogCore, Recovered)> {
+    let Some(newest) = survey.chain.last().map(|newest| newest.header) else {
+        return Err(Error::NotFound { path: storage.describe() });
+    };
+    if let Some(asked) = options.segment_size.filter(|asked| *asked != newest.segment_size) {
+        return Err(Error::Config {
+            option: "segment_size",
+            found: asked.to_string(),
+            allowed: format!("{} (what the store was made with), or left out", newest.segment_size),
+        });
+    }
+    let findings = replay(&survey, options.threads, make, join)?;
+    let verdict = decide(findings.stop, findings.evidence, findings.last);
+    let torn = survey.chain.get(findings.index).map(Arc::clone);
+    let Some(torn) = torn else { return Err(Error::NotFound { path: storage.describe() }) };
+    match verdict {
+        Verdict::Newer => return Err(unknown_kind(findings.unknown_kind)),
+        Verdict::Damaged => {
+            return Err(Error::Corrupt(Box::new(Corruption {
+                page: None,
+                segment: torn.header.sequence.0,
+                offset: torn.offset(findings.at),
+                lsns: findings.at..findings.proven,
+                what: "a record below the stable LSN is not there",
+            })));
+        }
+        Verdict::Continue | Verdict::Cut => {}
+    }
+    survey.check_beginning(findings.trimmed)?;
+    let oldest = survey.chain.first().map_or(findings.at, |oldest| oldest.header.start);
+    let recovered = Recovered { walked: findings.at.0.saturating_sub(oldest.0), clean: verdict == Verdict::Continue };
+    let identity = Identity { purpose: newest.purpose, store: newest.store };
+    let segments = survey.chain.clone();
+    if options.read_only {
+        let mut segments: VecDeque<_> = segments.into_iter().take(findings.index + 1).collect();
+        segments.pop_back();
+        segments.push_back(cut(&torn, findings.at));
+        let pool = Pool::new(storage, identity, newest.segment_size, segments, survey.next);
+        let restart = Restart {
+            tail: findings.at,
+            first: findings.trimmed,
+            supply: None,
+            max_record: options.max_record,
+            read_only: true,
+            extents: Extents::default(),
+        };
+        return Ok((LogCore::new(pool, restart), recovered));
+    }
+    let log = match verdict {
+        Verdict::Continue => go_on(storage, identity, options, &survey, findings)?,
+        _ => cut_and_go_on(storage, identity, options, survey, findings, &torn)?,
+    };
+    Ok((log, recovered))
+}
+
+fn cut(segment: &Arc<Segment>, at: Lsn) -> Arc<Segment> {
+    let cut = (at < segment.data_end()).then_some(at);
+    Arc::new(Segment { header: segment.header, file: Arc::clone(&segment.file), cut })
+}
+
+/// After a clean close: right behind its mark.
+fn go_on(
+    storage: Arc<dyn Storage>,
+    identity: Identity,
+    options: Options,
+    survey: &Survey,
+    findings: Findings,
+) -> Result<LogCore> {
+    sweep(storage.as_ref(), &survey.leftovers)?;
+    let mut segments: VecDeque<_> = survey.chain.iter().map(Arc::clone).collect();
+    let Some(newest) = segments.pop_back() else { return Err(Error::NotFound { path: storage.describe() }) };
+    // Whole records only: what was torn and continued would be a canary's doing.
+    let tail = Lsn(findings.at.0.next_multiple_of(BLOCK));
+    let size = newest.header.segment_size;
+    let offset = if survey.chain.len() == findings.index + 1 { newest.offset(tail) } else { 0 };
+    let grown = if newest.header.start.0 == 0 { Supply::first_step(size, offset) } else { size };
+    newest.file.allocate(0, grown).map_err(|error| Error::io("allocate", newest.name(), error))?;
+    segments.push_back(Arc::clone(&newest));
+    let pool = Pool::new(storage, identity, size, segments, survey.next);
+    start(pool, tail, findings.trimmed, Supply::new(newest, grown), options)
+}
+
+/// After anything else: what was accepted is made durable, the rest is cut off, and a new segment follows.
+fn cut_and_go_on(
+    storage: Arc<dyn Storage>,
+    identity: Identity,
+    options: Options,
+    mut survey: Survey,
+    findings: Findings,
+    torn: &Arc<Segment>,
+) -> Result<LogCore> {
+    if !planted(Canary::UnsyncedBytesTrusted) {
+        rewrite(&survey, findings)?;
+        storage.sync_dir().map_err(|error| Error::io("sync_dir", storage.describe(), error))?;
+    }
+    let discarded = survey.chain.split_off(findings.index + 1);
+    survey.leftovers.extend(discarded.iter().map(|segment| segment.name()));
+    sweep(storage.as_ref(), &survey.leftovers)?;
+    let mut segments: VecDeque<_> = survey.chain.iter().map(Arc::clone).collect();
+    segments.pop_back();
+    let last = cut(torn, findings.at);
+    segments.push_back(Arc::clone(&last));
+    let size = torn.header.segment_size;
+    let pool = Pool::new(storage, identity, size, segments, survey.next);
+    let grown = Supply::first_step(size, 0);
+    let birth = Birth {
+        start: survey.above,
+        previous: Some(last.as_previous(findings.at)),
+        stable: findings.at,
+        first: findings.trimmed,
+        allocate: grown,
+    };
+    let segment = pool.birth(birth)?;
+    let tail = segment.data_start();
+    start(pool, tail, findings.trimmed, Supply::new(segment, grown), options)
+}
+
+/// Writes what was accepted above the last proven stable LSN again, byte for byte, and syncs it (V2).
+fn rewrite(survey: &Survey, findings: Findings) -> Result<()> {
+    let mut buf = AlignedBuf::zeroed(256 << 10);
+    for segment in survey.chain.iter().take(findings.index + 1) {
+        let mut at = Lsn(findings.proven.0 / BLOCK * BLOCK).max(segment.data_start());
+        let end = segment.records_end().min(findings.at);
+        // The header too: its birth was synced before it got its name, so only records are in doubt.
+        if at >= end {
+            continue;
+        }
+        while at < end {
+            let count = (end.0 - at.0).min(buf.as_slice().len() as u64) as usize;
+            let bytes = buf.as_mut_slice().get_mut(..count).unwrap_or_default();
+            let io = |op| move |error| Error::io(op, segment.name(), error);
+            read_full(segment.file.as_ref(), bytes, segment.offset(at)).map_err(io("read"))?;
+            write_all(segment.file.as_ref(), bytes, segment.offset(at)).map_err(io("write"))?;
+            at = Lsn(at.0 + count as u64);
+        }
+        segment.file.sync_data().map_err(|error| Error::io("sync", segment.name(), error))?;
+    }
+    Ok(())
+}

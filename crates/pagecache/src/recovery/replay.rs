@@ -1,0 +1,178 @@
+//! Walking the chain: each segment on its own, several at once, collected in LSN order.
+
+use std::sync::Arc;
+
+use super::decide::{Evidence, Last, Stop};
+use super::survey::Survey;
+use crate::base::error::Result;
+use crate::base::ids::Lsn;
+use crate::format::mark::{Mark, MarkKind};
+use crate::format::record::{Kind, Shape};
+use crate::log::scan::{Scanner, Step, evidence};
+use crate::store::pool::Segment;
+
+/// A record as the walk shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) segment: &'a Segment,
+    pub(crate) lsn: Lsn,
+    pub(crate) shape: Shape,
+    pub(crate) body: &'a [u8],
+    pub(crate) body_at: usize,
+    pub(crate) len: u64,
+}
+
+/// What is made of a segment's records, on any thread, before the segments are joined in order.
+pub(crate) trait Collect: Send {
+    /// Takes one record, in LSN order within the segment.
+    ///
+    /// # Errors
+    /// What ends the walk.
+    fn record(&mut self, record: Record<'_>) -> Result<()>;
+}
+
+/// Where a segment's walk ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) at: Lsn,
+    /// The last thing accepted, if it is a mark.
+    pub(crate) last: Option<Mark>,
+    /// The highest stable LSN that a mark in this segment carries, as far as it was walked.
+    pub(crate) proven: Lsn,
+    /// What ended it before the end of its records.
+    pub(crate) stop: Option<(Stop, u8)>,
+    /// The highest LSN that a trim names.
+    pub(crate) trimmed: Lsn,
+}
+
+fn walk<C: Collect>(segment: &Arc<Segment>, mut collect: C) -> Result<(C, Ended)> {
+    let mut scanner = Scanner::new(Arc::clone(segment), segment.records_end());
+    let header = segment.header;
+    let mut ended =
+        Ended { at: scanner.position(), last: None, proven: header.stable, stop: None, trimmed: header.first };
+    loop {
+        match scanner.step()? {
+            Step::Record { lsn, shape, body, body_at, len } => {
+                ended.last = None;
+                if shape.kind == Kind::Trim
+                    && let Ok(to) = body.try_into()
+                {
+                    ended.trimmed = ended.trimmed.max(Lsn(u64::from_le_bytes(to)));
+                }
+                collect.record(Record { segment, lsn, shape, body, body_at, len })?;
+            }
+            Step::Mark { mark } => {
+                ended.last = Some(mark);
+                ended.proven = ended.proven.max(mark.stable);
+            }
+            Step::End => break,
+            Step::Hole => {
+                ended.stop = Some((Stop::Hole, 0));
+                break;
+            }
+            Step::Unknown { kind } => {
+                ended.stop = Some((Stop::Unknown, kind));
+                break;
+            }
+        }
+    }
+    ended.at = scanner.position();
+    Ok((collect, ended))
+}
+
+/// Where the whole walk ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Findings {
+    /// The segment of the chain it ended in.
+    pub(crate) index: usize,
+    pub(crate) at: Lsn,
+    pub(crate) stop: Stop,
+    pub(crate) unknown_kind: u8,
+    pub(crate) evidence: Evidence,
+    /// The highest stable LSN known to any mark or header.
+    pub(crate) proven: Lsn,
+    pub(crate) last: Last,
+    pub(crate) trimmed: Lsn,
+}
+
+/// Walks the chain up to its first hole, `threads` segments at a time; `join` sees each segment's collection in order.
+///
+/// # Errors
+/// `Io`, and what `join` or the collections say.
+pub(crate) fn replay<C: Collect>(
+    survey: &Survey,
+    threads: usize,
+    make: impl Fn() -> C + Sync,
+    mut join: impl FnMut(C) -> Result<()>,
+) -> Result<Findings> {
+    let (mut proven, mut trimmed, mut last) = (Lsn(0), Lsn(0), None);
+    let mut end = Findings {
+        index: 0,
+        at: Lsn(0),
+        stop: Stop::Hole,
+        unknown_kind: 0,
+        evidence: Evidence::NotAbove,
+        proven,
+        last: Last::Other,
+        trimmed,
+    };
+    let mut first = 0;
+    'chain: while first < survey.chain.len() {
+        let batch = survey.chain.get(first..(first + threads.max(1)).min(survey.chain.len())).unwrap_or_default();
+        for (step, walked) in walk_batch(batch, &make).into_iter().enumerate() {
+            let (collected, ended) = walked?;
+            join(collected)?;
+            proven = proven.max(ended.proven);
+            trimmed = trimmed.max(ended.trimmed);
+            // An empty segment ahead of the tail says nothing about the last thing accepted.
+            let untouched = survey.chain.get(first + step).is_some_and(|segment| segment.data_start() == ended.at);
+            if !untouched || ended.last.is_some() {
+                last = ended.last;
+            }
+            end = Findings { index: first + step, at: ended.at, ..end };
+            if let Some((stop, kind)) = ended.stop {
+                end = Findings { stop, unknown_kind: kind, ..end };
+                break 'chain;
+            }
+        }
+        first += batch.len();
+    }
+    let mut seen = proven;
+    for (index, segment) in survey.chain.iter().enumerate().skip(end.index) {
+        let from = if index == end.index { end.at } else { segment.header.start };
+        seen = seen.max(evidence(segment, from)?.unwrap_or_default());
+        seen = seen.max(if index == end.index { Lsn(0) } else { segment.header.stable });
+    }
+    let above = if seen > end.at { Evidence::Above } else { Evidence::NotAbove };
+    let closed = last.is_some_and(|mark| mark.kind == MarkKind::Close && mark.stable == mark.own);
+    let last = if closed { Last::Close } else { Last::Other };
+    Ok(Findings { evidence: above, proven: seen, last, trimmed, ..end })
+}
+
+type Walked<C> = Result<(C, Ended)>;
+
+/// One thread a segment, the caller's own for the first; with one segment no thread at all.
+fn walk_batch<C: Collect>(batch: &[Arc<Segment>], make: &(impl Fn() -> C + Sync)) -> Vec<Walked<C>> {
+    let Some((own, others)) = batch.split_first() else { return Vec::new() };
+    if others.is_empty() {
+        return vec![walk(own, make())];
+    }
+    std::thread::scope(|scope| {
+        let spawned: Vec<_> = others
+            .iter()
+            .map(|segment| {
+                let thread = std::thread::Builder::new().name("pagecache-replay".to_owned());
+                (segment, thread.spawn_scoped(scope, || walk(segment, make())))
+            })
+            .collect();
+        let mut walked = vec![walk(own, make())];
+        for (segment, thread) in spawned {
+            walked.push(match thread.map(|thread| thread.join()) {
+                Ok(Ok(result)) => result,
+                // No thread to be had, or user code panicked in it: here, where the panic goes to the caller.
+                _ => walk(segment, make()),
+            });
+        }
+        walked
+    })
+}

@@ -1,0 +1,3 @@
+//! Segments as files: one pool for every stream. The accounts and the cleaner's policy will live here too.
+
+pub(crate) mod pool;

@@ -1,0 +1,264 @@
+//! The pool of segment files: born whole, found by LSN or by address, given back for reuse.
+//!
+//! - P1. A file bears a segment's name only once both copies of its header are durable: it is made under a scratch name,
+//!   synced, then renamed. So a named segment without any valid header is damage, never a birth cut short.
+//! - P2. A segment enters the table after its directory entry is durable; no LSN in it exists before.
+//! - P3. Sequences only rise, across restarts too: no life of a segment shares its number with another.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::base::canary::{Canary, planted};
+use crate::base::error::{Error, Result};
+use crate::base::ids::{Address, Lsn, Sequence};
+use crate::base::sync::Mutex;
+use crate::format::BLOCK;
+use crate::format::segment::{Previous, Purpose, SegmentHeader, name, scratch_name};
+use crate::storage::{OpenMode, Storage, StorageFile, write_all};
+
+/// Files kept for reuse after a trim; more are removed.
+const SPARES: usize = 2;
+
+/// One life of a segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: Arc<dyn StorageFile>,
+    /// Where its records end, where that is before the end of its data: a recovery cut it here.
+    pub(crate) cut: Option<Lsn>,
+}
+
+impl Segment {
+    /// The first LSN of its data.
+    pub(crate) fn data_start(&self) -> Lsn {
+        Lsn(self.header.start.0 + BLOCK)
+    }
+
+    /// The LSN behind the last byte that its data may have.
+    pub(crate) fn data_end(&self) -> Lsn {
+        Lsn(self.header.start.0 + self.header.segment_size - BLOCK)
+    }
+
+    /// The LSN behind its last record.
+    pub(crate) fn records_end(&self) -> Lsn {
+        self.cut.unwrap_or_else(|| self.data_end())
+    }
+
+    /// Where an LSN of this segment is in its file.
+    pub(crate) fn offset(&self, lsn: Lsn) -> u64 {
+        lsn.0.saturating_sub(self.header.start.0)
+    }
+
+    /// The place of an LSN of this segment in ever-written space.
+    pub(crate) fn address(&self, lsn: Lsn) -> Address {
+        Address(self.header.sequence.0 * self.header.segment_size + self.offset(lsn))
+    }
+
+    /// The file's name, for messages.
+    pub(crate) fn name(&self) -> String {
+        name(self.header.sequence)
+    }
+
+    /// As the segment before the next one, with records up to `end`.
+    pub(crate) fn as_previous(&self, end: Lsn) -> Previous {
+        Previous { sequence: self.header.sequence, salt: self.header.salt, end }
+    }
+}
+
+/// Every segment of a store, oldest first.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    storage: Arc<dyn Storage>,
+    identity: Identity,
+    segment_size: u64,
+    table: RwLock<VecDeque<Arc<Segment>>>,
+    births: Mutex<Births>,
+}
+
+/// What every segment of a store says of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) purpose: Purpose,
+    pub(crate) store: u128,
+}
+
+#[derive(Debug)]
+struct Births {
+    next: Sequence,
+    spares: Vec<String>,
+}
+
+/// What the birth of a segment needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Birth {
+    pub(crate) start: Lsn,
+    pub(crate) previous: Option<Previous>,
+    pub(crate) stable: Lsn,
+    pub(crate) first: Lsn,
+    /// Bytes of disk to set aside now.
+    pub(crate) allocate: u64,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        identity: Identity,
+        segment_size: u64,
+        segments: VecDeque<Arc<Segment>>,
+        next: Sequence,
+    ) -> Pool {
+        let births = Mutex::new(Births { next, spares: Vec::new() });
+        Pool { storage, identity, segment_size, table: RwLock::new(segments), births }
+    }
+
+    pub(crate) fn segment_size(&self) -> u64 {
+        self.segment_size
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    fn table(&self) -> RwLockReadGuard<'_, VecDeque<Arc<Segment>>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table_mut(&self) -> RwLockWriteGuard<'_, VecDeque<Arc<Segment>>> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The segment that holds an LSN, if it is still there.
+    pub(crate) fn at_lsn(&self, lsn: Lsn) -> Option<Arc<Segment>> {
+        let table = self.table();
+        let after = table.partition_point(|segment| segment.header.start <= lsn);
+        let segment = table.get(after.checked_sub(1)?)?;
+        (segment.offset(lsn) < self.segment_size).then(|| Arc::clone(segment))
+    }
+
+    /// The segment that holds an address, and the LSN of what is there.
+    pub(crate) fn at_address(&self, address: Address) -> Option<(Arc<Segment>, Lsn)> {
+        let sequence = Sequence(address.0 / self.segment_size);
+        let table = self.table();
+        let at = table.binary_search_by_key(&sequence, |segment| segment.header.sequence).ok()?;
+        let segment = table.get(at)?;
+        Some((Arc::clone(segment), Lsn(segment.header.start.0 + address.0 % self.segment_size)))
+    }
+
+    /// The first segment that starts above an LSN.
+    pub(crate) fn after(&self, lsn: Lsn) -> Option<Arc<Segment>> {
+        let table = self.table();
+        let after = table.partition_point(|segment| segment.header.start <= lsn);
+        table.get(after).map(Arc::clone)
+    }
+
+    /// All segments now, oldest first.
+    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+        self.table().iter().map(Arc::clone).collect()
+    }
+
+    pub(crate) fn oldest(&self) -> Option<Arc<Segment>> {
+        self.table().front().map(Arc::clone)
+    }
+
+    /// Makes a segment, durable by name and header, and enters it (P1, P2).
+    ///
+    /// # Errors
+    /// `NoSpace` leaves nothing behind but a scratch file that the next open removes.
+    pub(crate) fn birth(&self, birth: Birth) -> Result<Arc<Segment>> {
+        let mut births = self.births.lock();
+        let sequence = births.next;
+        let header = SegmentHeader {
+            purpose: self.identity.purpose,
+            store: self.identity.store,
+            segment_size: self.segment_size,
+            sequence,
+            start: birth.start,
+            salt: self.storage.entropy(),
+            previous: birth.previous,
+            stable: birth.stable,
+            first: birth.first,
+        };
+        let scratch = scratch_name(sequence);
+        let file = self.blank(&mut births.spares, &scratch)?;
+        let made = self.furnish(file.as_ref(), &header, birth.allocate, &scratch);
+        if let Err(error) = made {
+            // Best effort: what stays is a scratch file, which means nothing.
+            let _ = self.storage.remove(&scratch);
+            return Err(error);
+        }
+        let final_name = name(sequence);
+        self.storage.rename(&scratch, &final_name).map_err(|error| Error::io("rename", &scratch, error))?;
+        births.next = Sequence(sequence.0 + 1);
+        if !planted(Canary::SkippedDirectorySync) {
+            self.sync_dir()?;
+        }
+        let segment = Arc::new(Segment { header, file, cut: None });
+        self.table_mut().push_back(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// A file under a scratch name: a recycled one if there is one, else new.
+    fn blank(&self, spares: &mut Vec<String>, scratch: &str) -> Result<Arc<dyn StorageFile>> {
+        if let Some(spare) = spares.pop() {
+            self.storage.rename(&spare, scratch).map_err(|error| Error::io("rename", &spare, error))?;
+            return self.storage.open(scratch, OpenMode::ReadWrite).map_err(|error| Error::io("open", scratch, error));
+        }
+        match self.storage.open(scratch, OpenMode::CreateNew) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                // Left by a birth that failed in this process.
+                self.storage.remove(scratch).map_err(|error| Error::io("remove", scratch, error))?;
+                self.storage.open(scratch, OpenMode::CreateNew)
+            }
+            opened => opened,
+        }
+        .map_err(|error| Error::io("create", scratch, error))
+    }
+
+    fn furnish(&self, file: &dyn StorageFile, header: &SegmentHeader, allocate: u64, scratch: &str) -> Result<()> {
+        let block = header.encode();
+        file.set_len(self.segment_size).map_err(|error| Error::io("set_len", scratch, error))?;
+        file.allocate(0, allocate).map_err(|error| Error::io("allocate", scratch, error))?;
+        for offset in [0, self.segment_size - BLOCK] {
+            write_all(file, &block, offset).map_err(|error| Error::io("write", scratch, error))?;
+        }
+        file.sync_data().map_err(|error| Error::io("sync", scratch, error))
+    }
+
+    pub(crate) fn sync_dir(&self) -> Result<()> {
+        self.storage.sync_dir().map_err(|error| Error::io("sync_dir", self.storage.describe(), error))
+    }
+
+    /// Takes every segment that ends at or below `keep` out of the table, the newest never, and gives its file back.
+    pub(crate) fn release_below(&self, keep: Lsn) -> Result<u64> {
+        let mut gone = Vec::new();
+        {
+            let mut table = self.table_mut();
+            while table.len() > 1 && table.front().is_some_and(|segment| segment.data_end() <= keep) {
+                gone.extend(table.pop_front());
+            }
+        }
+        let mut births = self.births.lock();
+        for segment in &gone {
+            let old = segment.name();
+            if births.spares.len() < SPARES {
+                let spare = scratch_name(segment.header.sequence);
+                self.storage.rename(&old, &spare).map_err(|error| Error::io("rename", &old, error))?;
+                births.spares.push(spare);
+            } else {
+                self.storage.remove(&old).map_err(|error| Error::io("remove", &old, error))?;
+            }
+        }
+        if !gone.is_empty() && !planted(Canary::SegmentReusedEarly) {
+            self.sync_dir()?;
+        }
+        Ok(gone.len() as u64)
+    }
+
+    /// Bytes on disk: every segment's file, and the spares.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        let spares = self.births.lock().spares.len() as u64;
+        let segments = self.all();
+        let used: u64 = segments.iter().map(|segment| segment.file.allocated().unwrap_or(self.segment_size)).sum();
+        used + spares * self.segment_size
+    }
+}
