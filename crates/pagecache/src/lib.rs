@@ -5,20 +5,33 @@
 compile_error!("pagecache runs on 64-bit targets only: tokens and slots hold 64-bit numbers");
 
 mod base;
+mod cache;
 mod config;
 mod engine;
 mod event_log;
 mod format;
 mod log;
 mod maintain;
+mod ops;
+mod page;
 mod recovery;
+mod stats;
 pub mod storage;
 mod store;
 
+pub use crossbeam_epoch;
+
 pub use base::error::{Corruption, Error, PageState, Result};
 pub use base::ids::{Lsn, PageId, Version};
+pub use cache::PageCache;
 pub use config::{Background, Config, ConfigBuilder, Create};
 pub use event_log::{Log, LogIter, LogRead, LogTail, Reservation, Tailed};
+pub use ops::rejected::Rejected;
+pub use page::fragment::{Fragment, PageBytes};
+pub use page::materialize::Materializer;
+pub use page::page_ref::{Fragments, PageRef};
+pub use page::token::{PagePtr, PageVersion, version};
+pub use stats::Stats;
 
 /// Planted bugs for the kit's own drivers.
 #[cfg(feature = "canary")]

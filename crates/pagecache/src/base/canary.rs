@@ -32,8 +32,10 @@ pub enum Canary {
     TornSegmentContinued,
     /// A hole below the evidence is taken for a torn tail.
     DamageTakenForTornTail,
-    /// A delta is applied without looking at the version it names.
-    StaleLinkAccepted,
+    /// An update does not compare its token with the page's version.
+    StaleTokenAccepted,
+    /// Replay does not apply frees.
+    FreeForgottenAtReplay,
 }
 
 #[cfg(feature = "canary")]

@@ -8,5 +8,7 @@
 
 pub(crate) mod decide;
 pub(crate) mod open;
+pub(crate) mod pages;
+pub(crate) mod recoveries;
 pub(crate) mod replay;
 pub(crate) mod survey;

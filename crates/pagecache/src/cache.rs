@@ -1,0 +1,282 @@
+//! The page cache: open, close, and what users call, each a line or two that names the room where it happens.
+
+use std::marker::PhantomData;
+
+use crossbeam_epoch::{Guard, default_collector};
+
+use crate::base::error::{PageState, Result};
+use crate::base::ids::{Lsn, PageId, Version};
+use crate::config::{Background, Config};
+use crate::engine::Engine;
+use crate::format::segment::Purpose;
+use crate::log::flush::Patience;
+use crate::ops::Pages;
+use crate::ops::rejected::Rejected;
+use crate::ops::update::Write;
+use crate::page::budget::Budget;
+use crate::page::materialize::Materializer;
+use crate::page::page_ref::{Fragments, PageRef};
+use crate::page::token::{PagePtr, token, version};
+use crate::recovery::pages::{Entries, Replayed};
+use crate::recovery::recoveries::recover;
+use crate::stats::Stats;
+
+/// A lock-free cache of pages over a log.
+///
+/// Pages have stable ids and are made of fragments. [`replace`](PageCache::replace) gives a page its whole content,
+/// [`link`](PageCache::link) puts a fragment on top, [`get`](PageCache::get) merges what there is. Every update names the version
+/// it is made on by a token; one that is not current any more gets the current page and its own fragment back.
+///
+/// Updates are durable after [`flush`](PageCache::flush) or [`make_stable`](PageCache::make_stable), and on their own after
+/// `flush_every_ms`. After a crash the store is exactly the state after some prefix of the order of updates, and that prefix
+/// holds everything that was acknowledged.
+///
+/// The second and third parameter follow from the first: `PageCache<M>` is what people write.
+pub struct PageCache<M: Materializer, P = <M as Materializer>::PageFrag, R = <M as Materializer>::Recovery> {
+    // Before the engine, so that pages are gone when it closes.
+    pages: Pages<M>,
+    engine: Engine,
+    recovered: Option<M::Recovery>,
+    _shape: PhantomData<fn() -> (P, R)>,
+}
+
+impl<M: Materializer> std::fmt::Debug for PageCache<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PageCache").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
+    /// Opens or creates a store.
+    ///
+    /// # Errors
+    /// `Config` names an option to change; `Locked`, `NotFound`, `Exists` and `Incompatible` say what is at the path instead;
+    /// `Corrupt` where the replayed log is damaged; `Decode` where a fragment is none of this materializer's; `Io`, `NoSpace`.
+    pub fn start(config: Config) -> Result<Self> {
+        let threads = match config.background {
+            Background::Threads => std::thread::available_parallelism().map_or(1, usize::from).min(16),
+            Background::Caller => 1,
+        };
+        let mut replayed = Replayed::new(threads);
+        let engine = Engine::start(&config, Purpose::Pages, Entries::default, |entries| replayed.apply(entries))?;
+        let recovered = recover::<M>(&engine.log, None)?;
+        let (table, ids) = replayed.finish();
+        let pages = Pages {
+            log: std::sync::Arc::clone(&engine.log),
+            table,
+            ids,
+            budget: Budget::new(config.cache_capacity),
+            materializer: M::new(&recovered),
+            collector: config.collector.unwrap_or_else(|| default_collector().clone()),
+        };
+        Ok(PageCache { pages, engine, recovered, _shape: PhantomData })
+    }
+
+    /// What [`Materializer::recover`] last answered at start.
+    pub fn recovered_state(&self) -> Option<&M::Recovery> {
+        self.recovered.as_ref()
+    }
+
+    /// The materializer that serves.
+    pub fn materializer(&self) -> &M {
+        &self.pages.materializer
+    }
+
+    /// A guard of this store's collector. What a guard's holder has seen stays in memory until the guard is dropped.
+    pub fn pin(&self) -> Guard {
+        match self.pages.collector == *default_collector() {
+            true => crossbeam_epoch::pin(),
+            false => self.pages.collector.register().pin(),
+        }
+    }
+
+    /// Takes an id for a new page, empty. Nothing is written before its first `replace` or `link`, so an id that never had one
+    /// is free again after a restart. The guard is not relied on.
+    ///
+    /// # Panics
+    /// As any allocation does, where the memory (or the space of 2^40 ids) is at its end: see
+    /// [`try_allocate`](Self::try_allocate).
+    pub fn allocate(&self, _guard: &Guard) -> PageId {
+        match self.pages.allocate() {
+            Ok(id) => id,
+            Err(_) => std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u64; 4096]>()),
+        }
+    }
+
+    /// As [`allocate`](Self::allocate), with the end of memory or ids as an error.
+    ///
+    /// # Errors
+    /// `NoSpace`.
+    pub fn try_allocate(&self) -> Result<PageId> {
+        self.pages.allocate()
+    }
+
+    /// Gives a page its whole content, if it is at the token's version; null for a page that holds no data.
+    ///
+    /// # Errors
+    /// [`Rejected::Conflict`] with the current page; else `NoPage`, `TooLarge`, `Encode`, `NoSpace`, `Poisoned`, `ReadOnly`,
+    /// `ForeignGuard`. The fragment comes back in any case.
+    pub fn replace<'g>(
+        &'g self,
+        id: PageId,
+        key: PagePtr<'g, M::PageFrag>,
+        page: M::PageFrag,
+        guard: &'g Guard,
+    ) -> Result<PagePtr<'g, M::PageFrag>, Rejected<'g, M::PageFrag>> {
+        self.replace_at(id, version(key), page, guard).map(token)
+    }
+
+    /// Puts a fragment on top of a page, if it is at the token's version; null for a page that holds no data.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub fn link<'g>(
+        &'g self,
+        id: PageId,
+        key: PagePtr<'g, M::PageFrag>,
+        fragment: M::PageFrag,
+        guard: &'g Guard,
+    ) -> Result<PagePtr<'g, M::PageFrag>, Rejected<'g, M::PageFrag>> {
+        self.link_at(id, version(key), fragment, guard).map(token)
+    }
+
+    /// Frees a page, if it is at the token's version. Its id is handed out again once the free is durable.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace); a page that is free already is `NoPage`.
+    pub fn free<'g>(
+        &'g self,
+        id: PageId,
+        key: PagePtr<'g, M::PageFrag>,
+        guard: &'g Guard,
+    ) -> Result<(), Rejected<'g, M::PageFrag, ()>> {
+        self.free_at(id, version(key), guard).map(drop)
+    }
+
+    /// [`replace`](Self::replace) for those who hold a version beyond a guard. Returns the new version.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub fn replace_at<'g>(
+        &'g self,
+        id: PageId,
+        at: Version,
+        page: M::PageFrag,
+        guard: &'g Guard,
+    ) -> Result<Version, Rejected<'g, M::PageFrag>> {
+        self.pages.write(id, at, Write::Replace, page, guard)
+    }
+
+    /// [`link`](Self::link) for those who hold a version beyond a guard. Returns the new version.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub fn link_at<'g>(
+        &'g self,
+        id: PageId,
+        at: Version,
+        fragment: M::PageFrag,
+        guard: &'g Guard,
+    ) -> Result<Version, Rejected<'g, M::PageFrag>> {
+        self.pages.write(id, at, Write::Link, fragment, guard)
+    }
+
+    /// [`free`](Self::free) for those who hold a version beyond a guard. Returns the version of the free.
+    ///
+    /// # Errors
+    /// As [`free`](Self::free).
+    pub fn free_at<'g>(
+        &'g self,
+        id: PageId,
+        at: Version,
+        guard: &'g Guard,
+    ) -> Result<Version, Rejected<'g, M::PageFrag, ()>> {
+        self.pages.free(id, at, guard)
+    }
+
+    /// The page, merged, and its token. A resident page in one piece is handed out without a copy, a lock or I/O.
+    ///
+    /// # Errors
+    /// `NoPage` with what the page is instead; `Corrupt` and `Decode` for this page alone; `Io`, `ForeignGuard`.
+    pub fn get<'g>(
+        &'g self,
+        id: PageId,
+        guard: &'g Guard,
+    ) -> Result<(PageRef<'g, M::PageFrag>, PagePtr<'g, M::PageFrag>)> {
+        self.pages.get(id, guard).map(|(page, at)| (page, token(at)))
+    }
+
+    /// The page's fragments unmerged, newest first, and its token: to search base and deltas without a fold.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn fragments<'g>(
+        &'g self,
+        id: PageId,
+        guard: &'g Guard,
+    ) -> Result<(Fragments<'g, M::PageFrag>, PagePtr<'g, M::PageFrag>)> {
+        self.pages.fragments(id, guard).map(|(fragments, at)| (fragments, token(at)))
+    }
+
+    /// What a page is now, without reading it.
+    ///
+    /// # Errors
+    /// `ForeignGuard`.
+    pub fn state(&self, id: PageId, guard: &Guard) -> Result<PageState> {
+        self.pages.state(id, guard)
+    }
+
+    /// The ids of pages that hold data, rising. Weakly consistent: what changes meanwhile may or may not be seen.
+    pub fn page_ids(&self) -> impl Iterator<Item = PageId> + '_ {
+        (0..self.pages.ids.high_water()).map(PageId).filter(|id| self.pages.holds_data(*id))
+    }
+
+    /// Pages that are allocated now, empty ones included.
+    pub fn page_count(&self) -> u64 {
+        self.pages.ids.allocated()
+    }
+
+    /// Returns once the update of this version is durable, and with it everything before.
+    /// Returns the stable LSN.
+    ///
+    /// # Errors
+    /// `Poisoned` (reopen), `NoSpace` (free something, try again).
+    pub fn make_stable(&self, at: Version) -> Result<Lsn> {
+        self.engine.log.make_stable(Lsn(at.0))
+    }
+
+    /// Makes every update durable that is complete now. Returns the stable LSN.
+    ///
+    /// # Errors
+    /// As [`make_stable`](Self::make_stable).
+    pub fn flush(&self) -> Result<Lsn> {
+        self.engine.log.flush(Patience::Wait)
+    }
+
+    /// Everything below is durable.
+    pub fn stable_lsn(&self) -> Lsn {
+        self.engine.log.stable()
+    }
+
+    /// Does what the background thread does at its tick, for stores with [`Background::Caller`].
+    ///
+    /// # Errors
+    /// As [`make_stable`](Self::make_stable).
+    pub fn tick(&self) -> Result<()> {
+        self.engine.log.tick()
+    }
+
+    /// A snapshot of what the store holds and has done.
+    pub fn stats(&self) -> Stats {
+        Stats::of(&self.engine, &self.pages)
+    }
+
+    /// Flushes, joins the background thread and frees the lock; the next start of the same path succeeds at once. Dropping the
+    /// store does the same and keeps the errors to itself.
+    ///
+    /// # Errors
+    /// `Poisoned`, `NoSpace`, `Io`: what was acknowledged is durable all the same.
+    pub fn close(self) -> Result<()> {
+        self.engine.close()
+    }
+}

@@ -1,0 +1,85 @@
+//! Making room: a clock over the resident pages that keeps their bytes under the capacity. Evicting does no I/O: a page's
+//! records are on disk already, and only stable ones are let go (G4).
+
+use crossbeam_epoch::Guard;
+
+use super::Pages;
+use crate::base::ids::PageId;
+use crate::log::flush::Patience;
+use crate::page::budget::Fill;
+use crate::page::materialize::Materializer;
+use crate::page::slot::{Seen, Slot, Word};
+
+/// Ids that one thread looks at before it looks at the budget again.
+const BATCH: u64 = 64;
+
+/// Pages with unstable updates met before the log is flushed rather than looking further.
+const UNSTABLE_MAX: u64 = 256;
+
+enum Evicted {
+    Yes,
+    /// Used since the last look, or not resident.
+    No,
+    /// Its updates are not stable yet.
+    Unstable,
+}
+
+impl<M: Materializer> Pages<M> {
+    /// Counts bytes that became resident, and makes room where they do not fit.
+    pub(super) fn added(&self, bytes: usize, guard: &Guard) {
+        if self.budget.add(bytes) == Fill::Over {
+            self.make_room(guard);
+        }
+    }
+
+    /// Evicts until the budget fits, flushing once where only unstable pages are left.
+    fn make_room(&self, guard: &Guard) {
+        for flushed in [false, true] {
+            let around = self.ids.high_water().next_multiple_of(BATCH);
+            let (mut walked, mut unstable) = (0, 0);
+            // Twice around: the first time may only take marks.
+            while walked < 2 * around && (flushed || unstable < UNSTABLE_MAX) {
+                if self.budget.fill() == Fill::Fits {
+                    return;
+                }
+                let first = self.budget.advance(BATCH, around);
+                for id in first..first + BATCH {
+                    let Some(slot) = self.table.get(PageId(id)) else { continue };
+                    match self.evict(slot, guard) {
+                        Evicted::Unstable => unstable += 1,
+                        Evicted::Yes | Evicted::No => {}
+                    }
+                }
+                walked += BATCH;
+            }
+            // A log that cannot be flushed tells those who ask for durability; here it only means that the pages stay.
+            if unstable == 0 || self.log.flush(Patience::Wait).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn evict(&self, slot: &Slot<M::PageFrag>, guard: &Guard) -> Evicted {
+        let word = slot.load();
+        // SAFETY: loaded just now under `guard`, which is of this store's collector.
+        let Seen::Resident(chain) = (unsafe { word.see::<M::PageFrag>() }) else { return Evicted::No };
+        if chain.head().take_mark() {
+            return Evicted::No;
+        }
+        if chain.head().version.0 >= self.log.stable().0 {
+            return Evicted::Unstable;
+        }
+        let weight = chain.weight();
+        let cold = Word::cold(chain.pieces());
+        if !slot.swap(word, cold) {
+            // SAFETY: it was not published.
+            unsafe { cold.discard::<M::PageFrag>() };
+            return Evicted::No;
+        }
+        self.budget.remove(weight);
+        // SAFETY: the swap took the chain out of the slot.
+        unsafe { word.retire::<M::PageFrag>(guard) };
+        self.count_garbage(weight, guard);
+        Evicted::Yes
+    }
+}

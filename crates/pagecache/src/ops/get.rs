@@ -1,0 +1,128 @@
+//! Reading a page: from its chain, folded at most once, paged in where it is cold.
+
+use crossbeam_epoch::Guard;
+
+use super::{Pages, no_page};
+use crate::base::error::{PageState, Result};
+use crate::base::ids::{PageId, Version};
+use crate::page::chain::{Chain, Node};
+use crate::page::materialize::Materializer;
+use crate::page::page_ref::{Fragments, PageRef};
+use crate::page::slot::{Seen, Slot, Word};
+
+impl<M: Materializer> Pages<M> {
+    /// The page, merged, and its version.
+    ///
+    /// # Errors
+    /// `NoPage`, `ForeignGuard`, `Corrupt`, `Decode`, `Io`.
+    pub(crate) fn get<'g>(&'g self, id: PageId, guard: &'g Guard) -> Result<(PageRef<'g, M::PageFrag>, Version)> {
+        self.check(guard)?;
+        let (slot, word, chain) = self.resident(id, guard)?;
+        let head = chain.head();
+        if head.is_base() {
+            return Ok((PageRef::resident(head), head.version));
+        }
+        Ok((self.fold(slot, word, chain, guard), head.version))
+    }
+
+    /// The page's fragments as they are.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) fn fragments<'g>(
+        &'g self,
+        id: PageId,
+        guard: &'g Guard,
+    ) -> Result<(Fragments<'g, M::PageFrag>, Version)> {
+        self.check(guard)?;
+        let (_, _, chain) = self.resident(id, guard)?;
+        Ok((Fragments::new(chain), chain.head().version))
+    }
+
+    /// A page's chain, paged in if need be.
+    #[expect(clippy::type_complexity, reason = "three views of one slot")]
+    fn resident<'g>(
+        &'g self,
+        id: PageId,
+        guard: &'g Guard,
+    ) -> Result<(&'g Slot<M::PageFrag>, Word, Chain<'g, M::PageFrag>)> {
+        let Some(slot) = self.table.get(id) else { return Err(no_page(id, PageState::Unallocated)) };
+        loop {
+            let word = slot.load();
+            // SAFETY: loaded just now under `guard`, which is of this store's collector.
+            match unsafe { word.see() } {
+                Seen::Resident(chain) => {
+                    chain.head().touch();
+                    return Ok((slot, word, chain));
+                }
+                Seen::Cold(pieces) => self.page_in(id, slot, word, pieces, guard)?,
+                Seen::ColdOne(piece) => self.page_in(id, slot, word, &[piece], guard)?,
+                Seen::Absent => return Err(no_page(id, PageState::Unallocated)),
+                Seen::Free(version) => return Err(no_page(id, PageState::Free(version))),
+                Seen::Empty(_) => return Err(no_page(id, PageState::Empty)),
+            }
+        }
+    }
+
+    /// Merges a chain and publishes the result in its place, so that the next read is one pointer. Where the slot has moved
+    /// on, the caller keeps the merged page for itself.
+    fn fold<'g>(
+        &'g self,
+        slot: &Slot<M::PageFrag>,
+        word: Word,
+        chain: Chain<'g, M::PageFrag>,
+        guard: &'g Guard,
+    ) -> PageRef<'g, M::PageFrag> {
+        let folded = self.merge(chain);
+        let added = folded.weight();
+        let raw = Box::into_raw(folded);
+        if !slot.swap(word, Word::resident(raw)) {
+            // SAFETY: it was not published, so this thread is its owner still.
+            let folded = unsafe { Box::from_raw(raw) };
+            return PageRef::owned(folded.frag);
+        }
+        let old = chain.weight();
+        // SAFETY: the swap took the chain out of the slot, its only place.
+        unsafe { word.retire::<M::PageFrag>(guard) };
+        self.count_garbage(old, guard);
+        self.budget.remove(old);
+        self.added(added, guard);
+        // SAFETY: published; `guard` was pinned before that and keeps it even if it is retired at once.
+        let node: &'g Node<M::PageFrag> = unsafe { &*raw };
+        PageRef::resident(node)
+    }
+
+    /// A chain in one node, of the same version and the same pieces. User code runs here: nothing is held.
+    pub(super) fn merge(&self, chain: Chain<'_, M::PageFrag>) -> Box<Node<M::PageFrag>> {
+        let merged = self.materializer.merge(&chain.frags());
+        let heap = self.materializer.heap_size(&merged);
+        Node::base(chain.head().version, merged, heap, chain.pieces())
+    }
+
+    /// What a page is now. A cold page is not read.
+    pub(crate) fn state(&self, id: PageId, guard: &Guard) -> Result<PageState> {
+        self.check(guard)?;
+        let Some(slot) = self.table.get(id) else { return Ok(PageState::Unallocated) };
+        let of_piece = |piece: Option<&crate::page::piece::Piece>| {
+            let found = piece.and_then(|piece| self.log.pool.at_address(piece.address()));
+            PageState::Live(found.map_or(Version::NONE, |(_, lsn)| lsn.into()))
+        };
+        // SAFETY: loaded just now under `guard`, which is of this store's collector.
+        Ok(match unsafe { slot.load().see::<M::PageFrag>() } {
+            Seen::Resident(chain) => PageState::Live(chain.head().version),
+            Seen::Cold(pieces) => of_piece(pieces.last()),
+            Seen::ColdOne(piece) => of_piece(Some(&piece)),
+            Seen::Free(version) => PageState::Free(version),
+            Seen::Empty(_) => PageState::Empty,
+            Seen::Absent => PageState::Unallocated,
+        })
+    }
+
+    /// Whether a page holds data now.
+    pub(crate) fn holds_data(&self, id: PageId) -> bool {
+        let Some(slot) = self.table.get(id) else { return false };
+        // SAFETY: only the kind of the word is looked at; nothing behind it is followed.
+        let seen = unsafe { slot.load().see::<M::PageFrag>() };
+        matches!(seen, Seen::Resident(_) | Seen::Cold(_) | Seen::ColdOne(_))
+    }
+}

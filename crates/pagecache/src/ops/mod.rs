@@ -1,0 +1,61 @@
+//! What users do with pages: here the log meets the pages.
+//!
+//! - K1. An update's order is: encode, make the node, draw the LSN, publish by CAS, complete the record. So whoever sees an
+//!   update comes after it, and what is stable is a prefix of the order of updates.
+//! - K2. Between the draw and the completion there is no user code, no I/O and no wait.
+//! - K3. Logical changes compare versions; physical ones (fold, page-in, eviction) compare the slot's word. So nobody's
+//!   physical change ever fails a caller's update: it is tried again inside.
+
+mod allocate;
+mod evict;
+mod get;
+mod page_in;
+pub(crate) mod rejected;
+pub(crate) mod update;
+
+use std::sync::Arc;
+
+use crossbeam_epoch::{Collector, Guard};
+
+use crate::base::error::{Error, PageState, Result};
+use crate::base::ids::{PageId, Version};
+use crate::log::core::LogCore;
+use crate::page::budget::Budget;
+use crate::page::ids::Ids;
+use crate::page::materialize::Materializer;
+use crate::page::table::Table;
+
+/// The pages of a store and the log under them.
+pub(crate) struct Pages<M: Materializer> {
+    pub(crate) log: Arc<LogCore>,
+    pub(crate) table: Table<M::PageFrag>,
+    pub(crate) ids: Ids,
+    pub(crate) budget: Budget,
+    pub(crate) materializer: M,
+    pub(crate) collector: Collector,
+}
+
+impl<M: Materializer> Pages<M> {
+    /// Refuses guards that do not keep this store's nodes alive.
+    fn check(&self, guard: &Guard) -> Result<()> {
+        match guard.collector() == Some(&self.collector) {
+            true => Ok(()),
+            false => Err(Error::ForeignGuard),
+        }
+    }
+
+    /// Pushes garbage to the collector when a thread has handed over much of it.
+    fn count_garbage(&self, bytes: usize, guard: &Guard) {
+        if self.budget.retire(bytes) {
+            guard.flush();
+        }
+    }
+}
+
+fn no_page(page: PageId, state: PageState) -> Error {
+    Error::NoPage { page, state }
+}
+
+fn conflict(page: PageId, current: Version) -> Error {
+    Error::Conflict { page, current }
+}

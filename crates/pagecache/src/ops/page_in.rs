@@ -1,0 +1,118 @@
+//! Bringing a cold page back: each of its records is read, checked against the page and the version it goes on, and put on
+//! a chain. It counts only if the slot still says what it said before the read.
+
+use crossbeam_epoch::Guard;
+
+use super::Pages;
+use crate::base::error::{Corruption, Error, Result};
+use crate::base::ids::{Lsn, PageId, Version};
+use crate::format::page::{PageHead, Payload};
+use crate::format::record::Kind;
+use crate::page::chain::{Node, drop_chain};
+use crate::page::fragment::{Fragment, PageBytes};
+use crate::page::materialize::Materializer;
+use crate::page::piece::{Piece, Pieces};
+use crate::page::slot::{Slot, Word};
+
+/// A chain that is being built; dropped as a whole where a piece fails.
+struct Building<P>(*mut Node<P>);
+
+impl<P> Drop for Building<P> {
+    fn drop(&mut self) {
+        // SAFETY: not published, so it is this thread's alone; null is an empty chain.
+        unsafe { drop_chain(self.0) };
+    }
+}
+
+impl<M: Materializer> Pages<M> {
+    /// Reads the pieces and publishes the chain. Returns in any case in which looking at the slot again makes sense.
+    ///
+    /// # Errors
+    /// `Corrupt` and `Decode` name the page; `Io`.
+    pub(super) fn page_in(
+        &self,
+        id: PageId,
+        slot: &Slot<M::PageFrag>,
+        word: Word,
+        pieces: &[Piece],
+        guard: &Guard,
+    ) -> Result<()> {
+        let mut building = Building(std::ptr::null_mut());
+        let mut version = Version::NONE;
+        let mut weight = 0;
+        for piece in pieces {
+            let (at, frag) = self.read_piece(id, *piece, version, building.0.is_null())?;
+            let heap = self.materializer.heap_size(&frag);
+            let mut node = Node::base(at, frag, heap, Pieces::One(*piece));
+            // SAFETY: the node below is part of `building`, which lives at least as long as this one.
+            if let Some(below) = unsafe { building.0.as_ref() } {
+                node.put_on(below);
+            }
+            weight += node.weight();
+            version = at;
+            building.0 = Box::into_raw(node);
+        }
+        if !building.0.is_null() && slot.swap(word, Word::resident(building.0)) {
+            std::mem::forget(building);
+            // SAFETY: the swap took the word's list, if it had one, out of the slot.
+            unsafe { word.retire::<M::PageFrag>(guard) };
+            self.added(weight, guard);
+        }
+        Ok(())
+    }
+
+    /// One record of a page: its version and fragment.
+    fn read_piece(&self, id: PageId, piece: Piece, below: Version, first: bool) -> Result<(Version, M::PageFrag)> {
+        let Some((segment, lsn)) = self.log.pool.at_address(piece.address()) else {
+            return Err(Error::Corrupt(Box::new(Corruption {
+                page: Some(id),
+                segment: piece.address().0 / self.log.pool.segment_size(),
+                offset: piece.address().0 % self.log.pool.segment_size(),
+                lsns: Lsn(below.0)..Lsn(u64::MAX),
+                what: "the segment of a page is gone",
+            })));
+        };
+        let damaged = |what| {
+            Error::Corrupt(Box::new(Corruption {
+                page: Some(id),
+                segment: segment.header.sequence.0,
+                offset: segment.offset(lsn),
+                lsns: lsn..Lsn(lsn.0 + piece.len_max()),
+                what,
+            }))
+        };
+        let mine = |error: Error| match error {
+            Error::Corrupt(at) => Error::Corrupt(Box::new(Corruption { page: Some(id), ..*at })),
+            Error::NotARecord { .. } => damaged("a page's record is not where it should be"),
+            other => other,
+        };
+        let loaded = self.log.load(lsn, piece.len_max()).map_err(mine)?;
+        let Some((head, payload)) = PageHead::decode(loaded.shape, loaded.body(), loaded.body_at) else {
+            return Err(damaged("a page's record is something else"));
+        };
+        if head.page != id {
+            return Err(damaged("a record of another page stands in this one's place"));
+        }
+        let fits = match loaded.shape.kind {
+            Kind::Replace => first,
+            Kind::Link => head.base == below,
+            _ => false,
+        };
+        if !fits {
+            return Err(damaged("a fragment does not go on the version below it"));
+        }
+        let bytes = match payload {
+            Payload::Inline(at) => {
+                let (start, end) = (loaded.body_at + at, loaded.body_at + loaded.body_len);
+                PageBytes::new(loaded.buf, start, end)
+            }
+            Payload::Extent(extent) => {
+                let whole = self.log.read_extent(&extent).map_err(mine)?;
+                let end = whole.as_slice().len();
+                PageBytes::new(whole, 0, end)
+            }
+        };
+        let frag = M::PageFrag::decode(bytes).map_err(|what| Error::Decode { page: Some(id), what })?;
+        Ok((lsn.into(), frag))
+    }
+}

@@ -1,0 +1,324 @@
+//! Changing a page: replace, link and free, in the order of K1.
+
+use std::cell::Cell;
+
+use crossbeam_epoch::Guard;
+
+use super::rejected::Rejected;
+use super::{Pages, conflict, no_page};
+use crate::base::canary::{Canary, planted};
+use crate::base::error::{Error, PageState, Result};
+use crate::base::ids::{PageId, Version};
+use crate::format::page::PageHead;
+use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
+use crate::log::extent::Underway;
+use crate::log::tail::Urgency;
+use crate::page::chain::{Chain, Fresh, Node};
+use crate::page::fragment::Fragment;
+use crate::page::materialize::Materializer;
+use crate::page::piece::{Piece, Pieces};
+use crate::page::slot::{Seen, Slot, Word};
+use crate::page::token::token;
+
+/// What a write does to the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    Replace,
+    Link,
+}
+
+thread_local! {
+    /// Room for encoding, taken for the length of an encoding and given back, so that a panic of user code loses it only.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Scratch above this many bytes is not kept.
+const SCRATCH_KEPT: usize = 1 << 20;
+
+/// A fragment's bytes, ready for a record.
+struct Encoded<'a> {
+    scratch: Vec<u8>,
+    /// The fragment lies in memory as it shall lie on disk: its own bytes are taken.
+    own: bool,
+    extent: Option<(ExtentRef, Underway<'a>)>,
+}
+
+impl Drop for Encoded<'_> {
+    fn drop(&mut self) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        if scratch.capacity() <= SCRATCH_KEPT {
+            scratch.clear();
+            // A thread past the end of its locals just drops it.
+            let _ = SCRATCH.try_with(|kept| kept.set(scratch));
+        }
+    }
+}
+
+impl Encoded<'_> {
+    fn payload<'p, P: Fragment>(&'p self, frag: &'p P) -> &'p [u8] {
+        match (&self.extent, self.own) {
+            (Some(_), _) => &[],
+            (None, true) => frag.as_bytes().unwrap_or_default(),
+            (None, false) => &self.scratch,
+        }
+    }
+
+    fn frame<P: Fragment>(&self, frag: &P, kind: Kind, page: PageId, base: Version) -> Frame {
+        let mut head: Head = PageHead { page, base }.encode(kind);
+        if let Some((extent, _)) = &self.extent {
+            extent.push_to(&mut head);
+        }
+        let aligned = self.own && self.extent.is_none();
+        Frame::new(Shape { kind, aligned, extent: self.extent.is_some() }, head, self.payload(frag))
+    }
+}
+
+/// What a slot allows an update to do.
+enum Ground<'g, P> {
+    /// The page holds no data, and none was expected.
+    Empty,
+    /// The page is at the expected version.
+    Chain(Chain<'g, P>),
+}
+
+impl<M: Materializer> Pages<M> {
+    /// Replaces a page or links a fragment to it, if it is at `expected`.
+    pub(crate) fn write<'g>(
+        &'g self,
+        id: PageId,
+        expected: Version,
+        write: Write,
+        frag: M::PageFrag,
+        guard: &'g Guard,
+    ) -> Result<Version, Rejected<'g, M::PageFrag>> {
+        let encoded = self.check(guard).and_then(|()| self.encode(&frag));
+        let encoded = match encoded {
+            Ok(encoded) => encoded,
+            Err(error) => return Err(Rejected::Failed { error, rejected: frag }),
+        };
+        let heap = self.materializer.heap_size(&frag);
+        // The version and the place are filled in once they are known.
+        let nowhere = Pieces::One(Piece::from_word(0));
+        let node = Node::base(Version::NONE, frag, heap, nowhere);
+        self.publish(id, expected, write, encoded, node, guard)
+            .or_else(|(error, node)| self.reject(id, error, node.frag, guard))
+    }
+
+    /// Adds the current page to a conflict.
+    fn reject<'g, F>(
+        &'g self,
+        id: PageId,
+        error: Error,
+        rejected: F,
+        guard: &'g Guard,
+    ) -> Result<Version, Rejected<'g, M::PageFrag, F>> {
+        if matches!(error, Error::Conflict { .. }) {
+            return match self.get(id, guard) {
+                Ok((current, now)) => {
+                    Err(Rejected::Conflict { current, token: token(now), rejected, error: conflict(id, now) })
+                }
+                // Freed since, or its bytes are damaged: that is what the caller has to know.
+                Err(error) => Err(Rejected::Failed { error, rejected }),
+            };
+        }
+        Err(Rejected::Failed { error, rejected })
+    }
+
+    /// Encodes a fragment; one that is too long for the ring is written as an extent already.
+    fn encode(&self, frag: &M::PageFrag) -> Result<Encoded<'_>> {
+        let scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        let mut encoded = Encoded { scratch, own: frag.as_bytes().is_some(), extent: None };
+        if !encoded.own {
+            frag.encode(&mut encoded.scratch).map_err(|what| Error::Encode { what })?;
+        }
+        let payload = encoded.payload(frag);
+        if payload.len() as u64 > self.log.max_record() {
+            return Err(Error::TooLarge { len: payload.len() as u64, max: self.log.max_record() });
+        }
+        if !self.log.is_inline(payload) {
+            encoded.extent = Some(self.log.write_extent(payload)?);
+        }
+        Ok(encoded)
+    }
+
+    fn ground<'g>(
+        &'g self,
+        id: PageId,
+        slot: &Slot<M::PageFrag>,
+        expected: Version,
+        guard: &'g Guard,
+    ) -> Result<(Word, Ground<'g, M::PageFrag>)> {
+        loop {
+            let word = slot.load();
+            // SAFETY: loaded just now under `guard`, which is of this store's collector.
+            match unsafe { word.see() } {
+                Seen::Resident(chain) => {
+                    let current = chain.head().version;
+                    return match current == expected || planted(Canary::StaleTokenAccepted) {
+                        true => Ok((word, Ground::Chain(chain))),
+                        false => Err(conflict(id, current)),
+                    };
+                }
+                Seen::Cold(pieces) => self.page_in(id, slot, word, pieces, guard)?,
+                Seen::ColdOne(piece) => self.page_in(id, slot, word, &[piece], guard)?,
+                Seen::Empty(_) if expected == Version::NONE => return Ok((word, Ground::Empty)),
+                Seen::Empty(_) => return Err(no_page(id, PageState::Empty)),
+                Seen::Free(version) => return Err(no_page(id, PageState::Free(version))),
+                Seen::Absent => return Err(no_page(id, PageState::Unallocated)),
+            }
+        }
+    }
+
+    /// K1, until it succeeds or the page has moved on. Gives the node back where nothing happened.
+    fn publish(
+        &self,
+        id: PageId,
+        expected: Version,
+        write: Write,
+        encoded: Encoded<'_>,
+        mut node: Fresh<M::PageFrag>,
+        guard: &Guard,
+    ) -> Result<Version, (Error, Fresh<M::PageFrag>)> {
+        let Some(slot) = self.table.get(id) else { return Err((no_page(id, PageState::Unallocated), node)) };
+        loop {
+            let (word, ground) = match self.ground(id, slot, expected, guard) {
+                Ok(found) => found,
+                Err(error) => return Err((error, node)),
+            };
+            let below = match (write, &ground) {
+                (Write::Link, Ground::Chain(chain)) => Some(*chain),
+                _ => None,
+            };
+            if let Some(chain) = below.filter(|chain| chain.is_scattered()) {
+                match self.rewrite(id, slot, word, chain, &node.frag, guard) {
+                    Ok(Some(version)) => return Ok(version),
+                    Ok(None) => continue,
+                    Err(error) => return Err((error, node)),
+                }
+            }
+            // User code: before the ticket (K2).
+            let folded = below.filter(|chain| chain.wants_fold()).map(|chain| self.merge(chain));
+            let folded_weight = folded.as_ref().map_or(0, |folded| folded.weight());
+            let folded = folded.map_or(std::ptr::null_mut(), Box::into_raw);
+            // SAFETY: just made, or null; it is this thread's until the swap below.
+            match (unsafe { folded.as_ref() }, below) {
+                (Some(folded), _) => node.put_on(folded),
+                (None, Some(chain)) => node.put_on(chain.head()),
+                (None, None) => {}
+            }
+            let kind = if write == Write::Link { Kind::Link } else { Kind::Replace };
+            let frame = encoded.frame(&node.frag, kind, id, expected);
+            let ticket = match self.log.draw(&frame, encoded.payload(&node.frag), Urgency::Normal) {
+                Ok(ticket) => ticket,
+                Err(error) => {
+                    node.take_off();
+                    // SAFETY: not published.
+                    unsafe { crate::page::chain::drop_chain(folded) };
+                    return Err((error, node));
+                }
+            };
+            let version = Version::from(ticket.lsn());
+            node.logged(version, Piece::new(ticket.address(), ticket.len()));
+            if let Some((extent, _)) = &encoded.extent {
+                self.log.note_extent(ticket.lsn(), extent);
+            }
+            let weight = node.weight() + folded_weight;
+            let raw = Box::into_raw(node);
+            if slot.swap(word, Word::resident(raw)) {
+                ticket.complete();
+                if let Ground::Chain(old) = ground
+                    && (write == Write::Replace || !folded.is_null())
+                {
+                    self.retire_chain(word, old, guard);
+                }
+                self.added(weight, guard);
+                return Ok(version);
+            }
+            ticket.abort();
+            // SAFETY: neither was published.
+            node = unsafe { Box::from_raw(raw) };
+            node.take_off();
+            // SAFETY: as above; null is nothing.
+            unsafe { crate::page::chain::drop_chain(folded) };
+        }
+    }
+
+    /// Links to a page that has too many pieces: the folded page, this fragment included, is written as a replace.
+    /// `None` where the slot has moved on.
+    fn rewrite(
+        &self,
+        id: PageId,
+        slot: &Slot<M::PageFrag>,
+        word: Word,
+        chain: Chain<'_, M::PageFrag>,
+        frag: &M::PageFrag,
+        guard: &Guard,
+    ) -> Result<Option<Version>> {
+        let mut frags = chain.frags();
+        frags.push(frag);
+        let merged = self.materializer.merge(&frags);
+        let heap = self.materializer.heap_size(&merged);
+        let encoded = self.encode(&merged)?;
+        let mut node = Node::base(Version::NONE, merged, heap, Pieces::One(Piece::from_word(0)));
+        let frame = encoded.frame(&node.frag, Kind::Replace, id, Version::NONE);
+        let ticket = self.log.draw(&frame, encoded.payload(&node.frag), Urgency::Normal)?;
+        let version = Version::from(ticket.lsn());
+        node.logged(version, Piece::new(ticket.address(), ticket.len()));
+        if let Some((extent, _)) = &encoded.extent {
+            self.log.note_extent(ticket.lsn(), extent);
+        }
+        let weight = node.weight();
+        let raw = Box::into_raw(node);
+        if slot.swap(word, Word::resident(raw)) {
+            ticket.complete();
+            self.retire_chain(word, chain, guard);
+            self.added(weight, guard);
+            return Ok(Some(version));
+        }
+        ticket.abort();
+        // SAFETY: it was not published.
+        drop(unsafe { Box::from_raw(raw) });
+        Ok(None)
+    }
+
+    /// Frees a page, if it is at `expected`. The id comes back once the free is durable.
+    pub(crate) fn free<'g>(
+        &'g self,
+        id: PageId,
+        expected: Version,
+        guard: &'g Guard,
+    ) -> Result<Version, Rejected<'g, M::PageFrag, ()>> {
+        self.check(guard)
+            .and_then(|()| self.unpublish(id, expected, guard))
+            .or_else(|error| self.reject(id, error, (), guard))
+    }
+
+    fn unpublish(&self, id: PageId, expected: Version, guard: &Guard) -> Result<Version> {
+        let Some(slot) = self.table.get(id) else { return Err(no_page(id, PageState::Unallocated)) };
+        loop {
+            let (word, ground) = self.ground(id, slot, expected, guard)?;
+            let head = PageHead { page: id, base: Version::NONE }.encode(Kind::Free);
+            let frame = Frame::new(Shape::plain(Kind::Free), head, &[]);
+            let ticket = self.log.draw(&frame, &[], Urgency::Urgent)?;
+            let version = Version::from(ticket.lsn());
+            if slot.swap(word, Word::free(version)) {
+                let lsn = ticket.complete();
+                if let Ground::Chain(old) = ground {
+                    self.retire_chain(word, old, guard);
+                }
+                self.ids.give_back(id, lsn);
+                return Ok(version);
+            }
+            ticket.abort();
+        }
+    }
+
+    /// Hands a chain that was just swapped out to the epoch.
+    fn retire_chain(&self, word: Word, old: Chain<'_, M::PageFrag>, guard: &Guard) {
+        let weight = old.weight();
+        self.budget.remove(weight);
+        // SAFETY: the swap took it out of its slot, and nothing published goes on below a whole chain's head.
+        unsafe { word.retire::<M::PageFrag>(guard) };
+        self.count_garbage(weight, guard);
+    }
+}

@@ -1,0 +1,99 @@
+//! What resident pages weigh, counted without a line that all threads share, and where the clock's hand is.
+
+use crossbeam_utils::CachePadded;
+
+use crate::base::sync::{AtomicU64, Ordering, thread_ordinal};
+
+const STRIPES: usize = 16;
+
+/// Bytes of garbage a thread hands over before it pushes them to the collector (a thread's bag is invisible).
+const GARBAGE_MAX: u64 = 64 << 10;
+
+#[derive(Debug, Default)]
+struct Stripe {
+    /// Added minus removed, modulo 2^64; only the sum over all stripes means something.
+    bytes: AtomicU64,
+    /// Added since the last look at the sum.
+    unseen: AtomicU64,
+    garbage: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Budget {
+    capacity: u64,
+    stripes: [CachePadded<Stripe>; STRIPES],
+    hand: CachePadded<AtomicU64>,
+}
+
+/// Whether it is time to make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Fill {
+    Fits,
+    Over,
+}
+
+impl Budget {
+    pub(crate) fn new(capacity: u64) -> Budget {
+        let stripes = std::array::from_fn(|_| CachePadded::new(Stripe::default()));
+        Budget { capacity, stripes, hand: CachePadded::new(AtomicU64::new(0)) }
+    }
+
+    fn own(&self) -> &Stripe {
+        let at = thread_ordinal() as usize % STRIPES;
+        self.stripes.get(at).unwrap_or(&self.stripes[0])
+    }
+
+    /// Counts bytes that became resident. All orders relaxed: counters.
+    pub(crate) fn add(&self, bytes: usize) -> Fill {
+        let own = self.own();
+        own.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let unseen = own.unseen.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        // Each stripe may hide a little: all of them together less than an eighth of the capacity.
+        if unseen < (self.capacity / 128).min(16 << 10) {
+            return Fill::Fits;
+        }
+        own.unseen.store(0, Ordering::Relaxed);
+        self.fill()
+    }
+
+    /// Counts bytes that are not resident any more.
+    pub(crate) fn remove(&self, bytes: usize) {
+        self.own().bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn fill(&self) -> Fill {
+        if self.resident() > self.goal() { Fill::Over } else { Fill::Fits }
+    }
+
+    /// Bytes resident now.
+    pub(crate) fn resident(&self) -> u64 {
+        let sum = self.stripes.iter().fold(0u64, |sum, stripe| sum.wrapping_add(stripe.bytes.load(Ordering::Relaxed)));
+        // Between two stripes' reads a removal may be seen before its addition.
+        if sum > i64::MAX as u64 { 0 } else { sum }
+    }
+
+    /// Where eviction stops: an eighth below the capacity, which is what the stripes may hide.
+    fn goal(&self) -> u64 {
+        self.capacity - self.capacity / 8
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Moves the clock's hand over `step` ids of `around`; returns the first.
+    pub(crate) fn advance(&self, step: u64, around: u64) -> u64 {
+        self.hand.fetch_add(step, Ordering::Relaxed) % around.max(1)
+    }
+
+    /// Counts bytes handed to the collector; `true` when they are to be pushed.
+    pub(crate) fn retire(&self, bytes: usize) -> bool {
+        let own = self.own();
+        let garbage = own.garbage.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if garbage >= GARBAGE_MAX {
+            own.garbage.store(0, Ordering::Relaxed);
+        }
+        garbage >= GARBAGE_MAX
+    }
+}

@@ -1,0 +1,228 @@
+//! Chains: a page as its fragments, newest first, each in a node of its own.
+
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crossbeam_epoch::Guard;
+
+use super::piece::{PIECES_MAX, Piece, Pieces};
+use crate::base::ids::Version;
+use crate::base::sync::{AtomicBool, Ordering};
+
+/// Deltas on a base before a writer folds what is below its own.
+const DEPTH_MAX: u16 = 4;
+
+/// One fragment of a page (G2).
+#[derive(Debug)]
+pub(crate) struct Node<P> {
+    pub(crate) version: Version,
+    /// The next older node; null at the base. Valid as long as this node is (G2).
+    next: *const Node<P>,
+    /// The records of this fragment (G5).
+    pieces: Pieces,
+    /// Bytes of memory of this node with everything it owns.
+    weight: usize,
+    /// Nodes below this one.
+    depth: u16,
+    /// Pieces of this node and all below.
+    count: u16,
+    /// Set by readers, cleared by the clock: a hint, relaxed.
+    used: AtomicBool,
+    pub(crate) frag: P,
+}
+
+/// A new node, not yet published.
+pub(crate) type Fresh<P> = Box<Node<P>>;
+
+/// Borrowed nodes of a published chain, alive as long as the guard is.
+#[derive(Debug)]
+pub(crate) struct Chain<'g, P> {
+    head: &'g Node<P>,
+}
+
+impl<P> Clone for Chain<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Chain<'_, P> {}
+
+// SAFETY: `next` is a shared borrow in all but name: it is followed only while the epoch keeps the chain alive (G2), and
+// nodes are immutable but for an atomic.
+unsafe impl<P: Send + Sync> Send for Node<P> {}
+// SAFETY: as above.
+unsafe impl<P: Send + Sync> Sync for Node<P> {}
+
+impl<P> Node<P> {
+    /// A base: the whole page in one fragment.
+    pub(crate) fn base(version: Version, frag: P, heap: usize, pieces: Pieces) -> Fresh<P> {
+        let weight = size_of::<Node<P>>() + heap + pieces.heap();
+        let count = pieces.as_slice().len() as u16;
+        Box::new(Node {
+            version,
+            next: std::ptr::null(),
+            pieces,
+            weight,
+            depth: 0,
+            count,
+            used: AtomicBool::new(true),
+            frag,
+        })
+    }
+
+    /// Puts a base on top of a chain, before it is published: it becomes a delta.
+    pub(crate) fn put_on(&mut self, below: &Node<P>) {
+        self.next = below;
+        self.depth = below.depth + 1;
+        self.count = below.count + self.pieces.as_slice().len() as u16;
+    }
+
+    /// Makes a delta that was not published a base again.
+    pub(crate) fn take_off(&mut self) {
+        self.next = std::ptr::null();
+        self.depth = 0;
+        self.count = self.pieces.as_slice().len() as u16;
+    }
+
+    /// Says where and when the fragment was logged, before the node is published.
+    pub(crate) fn logged(&mut self, version: Version, piece: Piece) {
+        self.version = version;
+        self.pieces = Pieces::One(piece);
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    pub(crate) fn is_base(&self) -> bool {
+        self.next.is_null()
+    }
+
+    /// Notes a use: at most one relaxed store.
+    pub(crate) fn touch(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the use mark: whether the page was used since the clock came by last.
+    pub(crate) fn take_mark(&self) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        if used {
+            self.used.store(false, Ordering::Relaxed);
+        }
+        used
+    }
+}
+
+impl<'g, P> Chain<'g, P> {
+    /// # Safety
+    /// `head` was loaded from a slot under the guard of `'g`, or is not published and outlives `'g` with all nodes below.
+    pub(crate) unsafe fn from_raw(head: *const Node<P>) -> Chain<'g, P> {
+        // SAFETY: the caller's promise (G2).
+        Chain { head: unsafe { &*head } }
+    }
+
+    pub(crate) fn head(self) -> &'g Node<P> {
+        self.head
+    }
+
+    /// Nodes, newest first.
+    pub(crate) fn nodes(self) -> Nodes<'g, P> {
+        Nodes { next: self.head, _guard: PhantomData }
+    }
+
+    /// Fragments, oldest first, as `merge` takes them.
+    pub(crate) fn frags(self) -> Vec<&'g P> {
+        let mut frags = Vec::with_capacity(usize::from(self.head.depth) + 1);
+        frags.extend(self.nodes().map(|node| &node.frag));
+        frags.reverse();
+        frags
+    }
+
+    /// Every record of the page, oldest first.
+    pub(crate) fn pieces(self) -> Pieces {
+        let mut pieces = Vec::with_capacity(usize::from(self.head.count));
+        for node in self.nodes() {
+            pieces.extend(node.pieces.as_slice().iter().rev());
+        }
+        pieces.reverse();
+        Pieces::from_vec(pieces)
+    }
+
+    /// Bytes of memory of all nodes.
+    pub(crate) fn weight(self) -> usize {
+        self.nodes().map(Node::weight).sum()
+    }
+
+    /// Whether one more delta would make the chain long: more than four, or over a quarter of the base in bytes.
+    pub(crate) fn wants_fold(self) -> bool {
+        if self.head.depth >= DEPTH_MAX {
+            return true;
+        }
+        let (mut deltas, mut base) = (0, 0);
+        for node in self.nodes() {
+            if node.is_base() { base = node.weight } else { deltas += node.weight }
+        }
+        self.head.depth >= 2 && deltas > base / 4
+    }
+
+    /// Whether the page has as many records on disk as it may have.
+    pub(crate) fn is_scattered(self) -> bool {
+        usize::from(self.head.count) >= PIECES_MAX
+    }
+}
+
+/// See [`Chain::nodes`].
+#[derive(Debug)]
+pub(crate) struct Nodes<'g, P> {
+    next: *const Node<P>,
+    _guard: PhantomData<&'g Node<P>>,
+}
+
+impl<'g, P> Iterator for Nodes<'g, P> {
+    type Item = &'g Node<P>;
+
+    fn next(&mut self) -> Option<&'g Node<P>> {
+        // SAFETY: null, or a node that lives as long as the chain's head does (G2).
+        let node: &'g Node<P> = unsafe { self.next.as_ref() }?;
+        self.next = node.next;
+        Some(node)
+    }
+}
+
+/// Drops a chain from its head down, without recursion. A panic of a fragment's `drop` is contained: the rest goes on.
+///
+/// # Safety
+/// `head` came from `Box::into_raw` with all nodes below, and nobody else can reach any of them.
+pub(crate) unsafe fn drop_chain<P>(head: *mut Node<P>) {
+    let mut next = head;
+    while !next.is_null() {
+        // SAFETY: the caller's promise, node by node.
+        let node = unsafe { Box::from_raw(next) };
+        next = node.next.cast_mut();
+        // The panic was reported by the hook already; it must not end whoever happens to collect garbage.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(node)));
+    }
+}
+
+/// Hands a chain that was unpublished to the epoch (G2).
+///
+/// # Safety
+/// `head` was published and no slot names it (or a node above it) any more; `guard` is of the store's collector.
+pub(crate) unsafe fn retire<P: Send + 'static>(head: *mut Node<P>, guard: &Guard) {
+    let head = SendPtr(head);
+    // SAFETY: new readers cannot reach it, old ones hold guards; the closure owns it from then on.
+    unsafe {
+        guard.defer_unchecked(move || {
+            let head = head;
+            drop_chain(head.0);
+        });
+    }
+}
+
+struct SendPtr<P>(*mut Node<P>);
+
+// SAFETY: `P: Send`, and the closure is the only owner.
+unsafe impl<P: Send> Send for SendPtr<P> {}

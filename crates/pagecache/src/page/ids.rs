@@ -1,0 +1,120 @@
+//! Page ids: fresh ones, and freed ones that wait until their free is durable (V5 of the design: reuse comes after).
+
+use std::collections::VecDeque;
+use std::ptr;
+
+use crate::base::canary::{Canary, planted};
+use crate::base::ids::{Lsn, PageId};
+use crate::base::sync::{AtomicPtr, AtomicU64, Mutex, Ordering};
+
+#[derive(Debug)]
+pub(crate) struct Ids {
+    /// The lowest id that was never handed out.
+    next: AtomicU64,
+    /// Pages that are allocated: empty ones and those with data.
+    allocated: AtomicU64,
+    /// Freed ids, pushed by anyone, taken as a whole by whoever allocates: so no id can be taken twice.
+    freed: AtomicPtr<Freed>,
+    /// Freed ids in about the order of their frees. Only tried: whoever finds it locked takes a fresh id.
+    waiting: Mutex<VecDeque<(PageId, Lsn)>>,
+}
+
+#[derive(Debug)]
+struct Freed {
+    id: PageId,
+    at: Lsn,
+    next: *mut Freed,
+}
+
+impl Ids {
+    /// Ids below `next` are in use, but for `free`.
+    pub(crate) fn new(next: u64, free: VecDeque<(PageId, Lsn)>) -> Ids {
+        let allocated = next.saturating_sub(free.len() as u64);
+        Ids {
+            next: AtomicU64::new(next),
+            allocated: AtomicU64::new(allocated),
+            freed: AtomicPtr::new(ptr::null_mut()),
+            waiting: Mutex::new(free),
+        }
+    }
+
+    /// An id whose free, if it had one, is below `stable`.
+    pub(crate) fn take(&self, stable: Lsn) -> PageId {
+        // Relaxed: counters.
+        self.allocated.fetch_add(1, Ordering::Relaxed);
+        if let Some(mut waiting) = self.waiting.try_lock() {
+            self.collect(&mut waiting);
+            let durable = |at: Lsn| at < stable || planted(Canary::IdReusedBeforeFreeStable);
+            if waiting.front().is_some_and(|(_, at)| durable(*at))
+                && let Some((id, _)) = waiting.pop_front()
+            {
+                return id;
+            }
+        }
+        PageId(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Gives an id back, freed by the record at `at`. Never waits.
+    pub(crate) fn give_back(&self, id: PageId, at: Lsn) {
+        self.allocated.fetch_sub(1, Ordering::Relaxed);
+        let node = Box::into_raw(Box::new(Freed { id, at, next: ptr::null_mut() }));
+        let mut head = self.freed.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: `node` is not shared before the swap below.
+            unsafe { (*node).next = head };
+            // Release publishes the node; pairs with the acquire in `collect`.
+            match self.freed.compare_exchange_weak(head, node, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(found) => head = found,
+            }
+        }
+    }
+
+    /// Moves what was given back into the queue, oldest first.
+    fn collect(&self, waiting: &mut VecDeque<(PageId, Lsn)>) {
+        // Acquire pairs with the release in `give_back`. The whole list is taken, so there is no ABA.
+        let mut next = self.freed.swap(ptr::null_mut(), Ordering::Acquire);
+        let from = waiting.len();
+        while !next.is_null() {
+            // SAFETY: nodes come from `Box::into_raw`, and the swap made this thread their only owner.
+            let node = unsafe { Box::from_raw(next) };
+            waiting.push_back((node.id, node.at));
+            next = node.next;
+        }
+        waiting.make_contiguous().get_mut(from..).unwrap_or_default().reverse();
+    }
+
+    /// One more than the highest id ever handed out.
+    pub(crate) fn high_water(&self) -> u64 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn allocated(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Ids {
+    fn drop(&mut self) {
+        let mut rest = VecDeque::new();
+        self.collect(&mut rest);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_comes_back_only_after_its_free_is_durable_and_only_once() {
+        let ids = Ids::new(3, VecDeque::new());
+        ids.give_back(PageId(0), Lsn(100));
+        ids.give_back(PageId(1), Lsn(200));
+        assert_eq!(ids.take(Lsn(100)), PageId(3));
+        assert_eq!(ids.take(Lsn(104)), PageId(0));
+        assert_eq!(ids.take(Lsn(104)), PageId(4));
+        assert_eq!(ids.take(Lsn(300)), PageId(1));
+        assert_eq!(ids.take(Lsn(300)), PageId(5));
+        assert_eq!(ids.allocated(), 6);
+    }
+}

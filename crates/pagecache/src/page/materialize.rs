@@ -1,0 +1,36 @@
+//! The user's part: what a page is and how its fragments merge.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::fragment::Fragment;
+
+/// How page fragments merge, and what a user wants to find again after a restart.
+pub trait Materializer: Sized + Send + Sync + 'static {
+    /// A whole page, or a change to one.
+    type PageFrag: Fragment;
+
+    /// What the user recovers beside the pages: a root's id, a counter. `()` for nothing.
+    type Recovery: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+
+    /// Whether [`recover`](Materializer::recover) is to be asked at all. `false` saves decoding every replayed fragment.
+    const RECOVERS: bool = true;
+
+    /// Made twice at start: for the replay with what was known before it, then with the final state to serve.
+    fn new(last_recovery: &Option<Self::Recovery>) -> Self;
+
+    /// Merges fragments, oldest first, into one that stands for all of them.
+    ///
+    /// It must be associative: `merge([a, b, c])`, `merge([merge([a, b]), c])` and `merge([a, merge([b, c])])` mean the same page.
+    /// It is called with two or more fragments; one alone stands for itself. A panic ends the operation that asked, nothing
+    /// else.
+    fn merge(&self, frags: &[&Self::PageFrag]) -> Self::PageFrag;
+
+    /// Called at start for every replayed fragment, in LSN order. The last `Some` wins.
+    fn recover(&self, frag: &Self::PageFrag) -> Option<Self::Recovery>;
+
+    /// Bytes of heap that a fragment owns. The default asks [`Fragment::heap_size`].
+    fn heap_size(&self, frag: &Self::PageFrag) -> usize {
+        frag.heap_size()
+    }
+}

@@ -1,0 +1,20 @@
+//! Pages in memory: ids, slots, chains of fragments, what they weigh and which of them go. No I/O happens here.
+//!
+//! - G1. A slot's word is the whole truth about a page; it changes by compare-and-swap only, except while a store opens.
+//! - G2. A node is immutable once it is published, but for its use mark. It is freed through the epoch after it was
+//!   unpublished, so whoever loaded it under a guard may keep looking as long as the guard lives.
+//! - G3. The version of a page is that of its newest node, and rises with every logical change. Folding, paging in and
+//!   evicting keep it.
+//! - G4. A piece enters a slot's word as a place on disk only when it is stable; until then the page stays in memory.
+//! - G5. A node's pieces name every record, oldest first, that is needed to build it again.
+
+pub(crate) mod budget;
+pub(crate) mod chain;
+pub(crate) mod fragment;
+pub(crate) mod ids;
+pub(crate) mod materialize;
+pub(crate) mod page_ref;
+pub(crate) mod piece;
+pub(crate) mod slot;
+pub(crate) mod table;
+pub(crate) mod token;

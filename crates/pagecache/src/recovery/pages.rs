@@ -1,0 +1,136 @@
+//! From the log's records to the mapping table: the newest replace of each page and the links on it, no page read.
+
+use std::collections::VecDeque;
+
+use super::replay::{Collect, Record};
+use crate::base::canary::{Canary, planted};
+use crate::base::error::{Corruption, Error, Result};
+use crate::base::ids::{Lsn, PageId, Version};
+use crate::format::page::PageHead;
+use crate::format::record::Kind;
+use crate::page::ids::Ids;
+use crate::page::piece::{Piece, Pieces};
+use crate::page::slot::{Seen, Slot, Word};
+use crate::page::table::Table;
+
+/// Entries below which one thread applies them all.
+const WORTH_A_THREAD: usize = 4096;
+
+/// What replay keeps of one record.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    id: PageId,
+    lsn: Lsn,
+    kind: Kind,
+    piece: Piece,
+}
+
+/// The page records of a segment, in LSN order.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    entries: Vec<Entry>,
+}
+
+impl Collect for Entries {
+    fn record(&mut self, record: Record<'_>) -> Result<()> {
+        let kind = record.shape.kind;
+        if !matches!(kind, Kind::Replace | Kind::Link | Kind::Free) {
+            return Ok(());
+        }
+        let Some((head, _)) = PageHead::decode(record.shape, record.body, record.body_at) else {
+            return Err(Error::Corrupt(Box::new(Corruption {
+                page: None,
+                segment: record.segment.header.sequence.0,
+                offset: record.segment.offset(record.lsn),
+                lsns: record.lsn..Lsn(record.lsn.0 + record.len),
+                what: "a page's record has no page",
+            })));
+        };
+        let piece = Piece::new(record.segment.address(record.lsn), record.len);
+        self.entries.push(Entry { id: head.page, lsn: record.lsn, kind, piece });
+        Ok(())
+    }
+}
+
+/// The table under construction.
+#[derive(Debug)]
+pub(crate) struct Replayed<P> {
+    table: Table<P>,
+    high_water: u64,
+    threads: usize,
+}
+
+impl<P: Send + Sync> Replayed<P> {
+    pub(crate) fn new(threads: usize) -> Replayed<P> {
+        Replayed { table: Table::new(), high_water: 0, threads }
+    }
+
+    /// Applies a segment's records, after those of all segments before it: in parallel by page id.
+    ///
+    /// # Errors
+    /// `NoSpace` for an id beyond the limit or the memory.
+    pub(crate) fn apply(&mut self, collected: Entries) -> Result<()> {
+        let entries = collected.entries;
+        for entry in &entries {
+            self.table.ensure(entry.id)?;
+            self.high_water = self.high_water.max(entry.id.0 + 1);
+        }
+        let table = &self.table;
+        if self.threads < 2 || entries.len() < WORTH_A_THREAD {
+            apply_part(table, &entries, 0, 1);
+            return Ok(());
+        }
+        let parts = self.threads as u64;
+        std::thread::scope(|scope| {
+            let mut left = Vec::new();
+            for part in 1..parts {
+                let thread = std::thread::Builder::new().name("pagecache-replay".to_owned());
+                let entries = &entries;
+                if thread.spawn_scoped(scope, move || apply_part(table, entries, part, parts)).is_err() {
+                    left.push(part);
+                }
+            }
+            apply_part(table, &entries, 0, parts);
+            for part in left {
+                apply_part(table, &entries, part, parts);
+            }
+        });
+        Ok(())
+    }
+
+    /// The table, and the ids: those below the highest that are free or were never written are free.
+    pub(crate) fn finish(self) -> (Table<P>, Ids) {
+        let mut free = VecDeque::new();
+        for id in (0..self.high_water).map(PageId) {
+            let word = self.table.get(id).map_or(Word::ABSENT, Slot::load);
+            // SAFETY: nobody else is here yet, and nothing is followed.
+            if matches!(unsafe { word.see::<P>() }, Seen::Absent | Seen::Free(_)) {
+                free.push_back((id, Lsn(0)));
+            }
+        }
+        (self.table, Ids::new(self.high_water, free))
+    }
+}
+
+/// Applies the entries whose id falls to this part. No two parts touch the same slot.
+fn apply_part<P>(table: &Table<P>, entries: &[Entry], part: u64, parts: u64) {
+    for entry in entries.iter().filter(|entry| entry.id.0 % parts == part) {
+        let Some(slot) = table.get(entry.id) else { continue };
+        let old = slot.load();
+        // SAFETY: this thread is the only one at this slot, and `old` is owned by it until `set`.
+        let new = match (entry.kind, unsafe { old.see::<P>() }) {
+            (Kind::Free, _) if planted(Canary::FreeForgottenAtReplay) => continue,
+            (Kind::Free, _) => Word::free(Version::from(entry.lsn)),
+            (Kind::Link, Seen::ColdOne(piece)) => Word::cold(Pieces::from_vec(vec![piece, entry.piece])),
+            (Kind::Link, Seen::Cold(pieces)) => {
+                let mut pieces = pieces.to_vec();
+                pieces.push(entry.piece);
+                Word::cold(Pieces::from_vec(pieces))
+            }
+            _ => Word::cold(Pieces::One(entry.piece)),
+        };
+        slot.set(new);
+        // SAFETY: it was just taken out of the slot.
+        unsafe { old.discard::<P>() };
+    }
+}

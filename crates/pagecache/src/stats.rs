@@ -1,0 +1,67 @@
+//! What a store holds and has done, as plain numbers.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::ids::Lsn;
+use crate::engine::Engine;
+use crate::ops::Pages;
+use crate::page::materialize::Materializer;
+
+/// A snapshot of a store. Bytes, counts and LSNs; weakly consistent with each other.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Stats {
+    /// Pages that are allocated, empty ones included.
+    pub pages: u64,
+    /// One more than the highest page id ever handed out.
+    pub ids_high_water: u64,
+    /// Bytes of resident pages by their real heap size.
+    pub resident_bytes: u64,
+    /// Bytes that resident pages may occupy.
+    pub cache_capacity: u64,
+    /// Bytes of the log's ring.
+    pub ring_bytes: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Bytes of a segment.
+    pub segment_size: u64,
+    /// Bytes of disk that the store's files occupy.
+    pub disk_bytes: u64,
+    /// Bytes of payload given since the start.
+    pub given_bytes: u64,
+    /// Bytes written to the log since the start.
+    pub written_bytes: u64,
+    /// Rounds synced since the start.
+    pub rounds: u64,
+    /// The next LSN.
+    pub tail: Lsn,
+    /// Everything below is durable.
+    pub stable: Lsn,
+    /// Bytes of log that the start replayed.
+    pub replayed_bytes: u64,
+    /// Whether the store had been closed cleanly.
+    pub clean_start: bool,
+}
+
+impl Stats {
+    pub(crate) fn of<M: Materializer>(engine: &Engine, pages: &Pages<M>) -> Stats {
+        let log = &engine.log;
+        Stats {
+            pages: pages.ids.allocated(),
+            ids_high_water: pages.ids.high_water(),
+            resident_bytes: pages.budget.resident(),
+            cache_capacity: pages.budget.capacity(),
+            ring_bytes: log.memory(),
+            segments: log.pool.all().len() as u64,
+            segment_size: log.pool.segment_size(),
+            disk_bytes: log.pool.disk_bytes(),
+            given_bytes: log.counters.given.load(Ordering::Relaxed),
+            written_bytes: log.counters.written.load(Ordering::Relaxed),
+            rounds: log.counters.rounds.load(Ordering::Relaxed),
+            tail: log.tail(),
+            stable: log.stable(),
+            replayed_bytes: engine.recovered.walked,
+            clean_start: engine.recovered.clean,
+        }
+    }
+}
