@@ -21,6 +21,9 @@ use crate::recovery::pages::{Entries, Replayed};
 use crate::recovery::recoveries::recover;
 use crate::stats::Stats;
 
+/// A page, or its fragments, and the token of the version that they are.
+pub type Found<'g, P, T> = (T, PagePtr<'g, P>);
+
 /// A lock-free cache of pages over a log.
 ///
 /// Pages have stable ids and are made of fragments. [`replace`](PageCache::replace) gives a page its whole content,
@@ -198,11 +201,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     ///
     /// # Errors
     /// `NoPage` with what the page is instead; `Corrupt` and `Decode` for this page alone; `Io`, `ForeignGuard`.
-    pub fn get<'g>(
-        &'g self,
-        id: PageId,
-        guard: &'g Guard,
-    ) -> Result<(PageRef<'g, M::PageFrag>, PagePtr<'g, M::PageFrag>)> {
+    pub fn get<'g>(&'g self, id: PageId, guard: &'g Guard) -> Result<Found<'g, M::PageFrag, PageRef<'g, M::PageFrag>>> {
         self.pages.get(id, guard).map(|(page, at)| (page, token(at)))
     }
 
@@ -214,7 +213,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         &'g self,
         id: PageId,
         guard: &'g Guard,
-    ) -> Result<(Fragments<'g, M::PageFrag>, PagePtr<'g, M::PageFrag>)> {
+    ) -> Result<Found<'g, M::PageFrag, Fragments<'g, M::PageFrag>>> {
         self.pages.fragments(id, guard).map(|(fragments, at)| (fragments, token(at)))
     }
 

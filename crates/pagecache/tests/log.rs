@@ -199,3 +199,19 @@ fn a_record_over_the_limit_is_refused() {
     assert!(matches!(log.write(&vec![0; (1 << 20) + 1]), Err(Error::TooLarge { len: 1_048_577, max: 1_048_576 })));
     log.write(&vec![1; 1 << 20]).unwrap();
 }
+
+/// The first tick at rest once waited for a lock that it held itself: a guard in a `match` head lives to its end.
+#[test]
+fn a_tick_at_rest_proves_the_last_round_once_and_then_writes_nothing() {
+    let storage = MemoryStorage::new();
+    let log = Log::start(small(&storage).build()).unwrap();
+    log.write(b"x").unwrap();
+    log.tick().unwrap();
+    let flushed = log.tail_lsn();
+    log.tick().unwrap();
+    let proven = log.tail_lsn();
+    assert!(proven > flushed);
+    log.tick().unwrap();
+    log.tick().unwrap();
+    assert_eq!(log.tail_lsn(), proven);
+}

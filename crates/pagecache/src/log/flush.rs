@@ -101,14 +101,11 @@ impl LogCore {
         if self.stable() < self.tail() {
             return self.flush(Patience::None).map(drop);
         }
-        match self.rounds.lock().at_rest {
+        let at_rest = self.rounds.lock().at_rest;
+        match at_rest {
             true => Ok(()),
-            false => self.mark_if_idle(),
+            false => self.mark(MarkKind::Round),
         }
-    }
-
-    fn mark_if_idle(&self) -> Result<()> {
-        self.mark(MarkKind::Round)
     }
 
     /// Writes complete blocks to the operating system, without a sync, so that the ring has room.

@@ -21,7 +21,7 @@ impl<M: Materializer> Pages<M> {
                 Seen::Absent => Word::empty(Version::NONE),
                 Seen::Free(version) => Word::empty(version),
                 // Not reachable: an id on the list is free. It is left alone rather than overwritten.
-                Seen::Resident(_) | Seen::Cold(_) | Seen::ColdOne(_) | Seen::Empty(_) => continue,
+                Seen::Resident(_) | Seen::Cold(_) | Seen::ColdOne(_) | Seen::Empty => continue,
             };
             if slot.swap(word, empty) {
                 return Ok(id);

@@ -59,7 +59,7 @@ impl<M: Materializer> Pages<M> {
                 Seen::ColdOne(piece) => self.page_in(id, slot, word, &[piece], guard)?,
                 Seen::Absent => return Err(no_page(id, PageState::Unallocated)),
                 Seen::Free(version) => return Err(no_page(id, PageState::Free(version))),
-                Seen::Empty(_) => return Err(no_page(id, PageState::Empty)),
+                Seen::Empty => return Err(no_page(id, PageState::Empty)),
             }
         }
     }
@@ -113,7 +113,7 @@ impl<M: Materializer> Pages<M> {
             Seen::Cold(pieces) => of_piece(pieces.last()),
             Seen::ColdOne(piece) => of_piece(Some(&piece)),
             Seen::Free(version) => PageState::Free(version),
-            Seen::Empty(_) => PageState::Empty,
+            Seen::Empty => PageState::Empty,
             Seen::Absent => PageState::Unallocated,
         })
     }

@@ -161,8 +161,8 @@ impl<M: Materializer> Pages<M> {
                 }
                 Seen::Cold(pieces) => self.page_in(id, slot, word, pieces, guard)?,
                 Seen::ColdOne(piece) => self.page_in(id, slot, word, &[piece], guard)?,
-                Seen::Empty(_) if expected == Version::NONE => return Ok((word, Ground::Empty)),
-                Seen::Empty(_) => return Err(no_page(id, PageState::Empty)),
+                Seen::Empty if expected == Version::NONE => return Ok((word, Ground::Empty)),
+                Seen::Empty => return Err(no_page(id, PageState::Empty)),
                 Seen::Free(version) => return Err(no_page(id, PageState::Free(version))),
                 Seen::Absent => return Err(no_page(id, PageState::Unallocated)),
             }

@@ -39,7 +39,7 @@ pub(crate) enum Seen<'g, P> {
     Cold(&'g [Piece]),
     ColdOne(Piece),
     Free(Version),
-    Empty(Version),
+    Empty,
 }
 
 /// A page's slot.
@@ -108,7 +108,7 @@ impl Word {
             // SAFETY: a word with this tag came from `Word::cold`; the guard keeps the list as it keeps nodes.
             SCATTERED => Seen::Cold(unsafe { &*self.pointer::<Box<[Piece]>>() }),
             FREE => Seen::Free(Version(number)),
-            _ => Seen::Empty(Version(number)),
+            _ => Seen::Empty,
         }
     }
 
@@ -155,7 +155,7 @@ struct SendWord(Word);
 unsafe impl Send for SendWord {}
 
 impl<P> Slot<P> {
-    #[cfg(any(loom, test))]
+    #[cfg(loom)]
     pub(crate) fn new() -> Slot<P> {
         Slot { word: AtomicPtr::new(ptr::null_mut()), _page: PhantomData }
     }

@@ -115,10 +115,6 @@ impl Pool {
         self.segment_size
     }
 
-    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
-        &self.storage
-    }
-
     fn table(&self) -> RwLockReadGuard<'_, VecDeque<Arc<Segment>>> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,10 +150,6 @@ impl Pool {
     /// All segments now, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
         self.table().iter().map(Arc::clone).collect()
-    }
-
-    pub(crate) fn oldest(&self) -> Option<Arc<Segment>> {
-        self.table().front().map(Arc::clone)
     }
 
     /// Makes a segment, durable by name and header, and enters it (P1, P2).
