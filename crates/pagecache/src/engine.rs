@@ -85,7 +85,8 @@ impl Engine {
     /// # Errors
     /// `Held`, `Poisoned`, `NoSpace`, `Io`; the lock is free in any case.
     pub(crate) fn close(&self) -> Result<()> {
-        if let Some(mut flusher) = self.flusher.lock().take() {
+        let flusher = self.flusher.lock().take();
+        if let Some(mut flusher) = flusher {
             flusher.stop();
         }
         let Some(lock) = self.lock.lock().take() else { return Ok(()) };

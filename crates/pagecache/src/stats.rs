@@ -55,7 +55,7 @@ impl Stats {
             segments: log.pool.all().len() as u64,
             segment_size: log.pool.segment_size(),
             disk_bytes: log.pool.disk_bytes(),
-            given_bytes: log.counters.given.load(Ordering::Relaxed),
+            given_bytes: log.given(),
             written_bytes: log.counters.written.load(Ordering::Relaxed),
             rounds: log.counters.rounds.load(Ordering::Relaxed),
             tail: log.tail(),

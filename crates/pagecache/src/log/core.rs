@@ -58,8 +58,6 @@ pub(crate) struct LogCore {
 /// What the log has done since it was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Bytes given by callers as payload.
-    pub(crate) given: PlainU64,
     /// Bytes handed to the storage.
     pub(crate) written: PlainU64,
     /// Rounds synced.
@@ -140,6 +138,11 @@ impl LogCore {
         Lsn(self.first.load(Ordering::Acquire))
     }
 
+    /// Bytes given by callers as payload since the log was opened.
+    pub(crate) fn given(&self) -> u64 {
+        self.open.given()
+    }
+
     /// The longest payload that goes into one record, in bytes; longer ones become extents.
     pub(crate) fn inline_max(&self) -> u64 {
         self.geometry.inline_max() - 128
@@ -176,8 +179,8 @@ impl LogCore {
             match self.tail.draw(urgency, |tail| self.geometry.place(tail, frame.len())) {
                 Ok(place) => {
                     self.pad_to_segment_end(place);
+                    open.count(payload.len() as u64);
                     let ticket = self.ticket(open, frame, payload, place);
-                    self.counters.given.fetch_add(payload.len() as u64, Ordering::Relaxed);
                     return Ok(ticket);
                 }
                 Err(Refused::Room { needed }) => {

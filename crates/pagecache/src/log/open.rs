@@ -28,6 +28,8 @@ struct Slot {
     owner: AtomicU64,
     /// When a long-held reservation was made, in the facade's milliseconds.
     since: AtomicU64,
+    /// Payload bytes of all reservations that had this slot: a count without a line that all threads share.
+    given: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -38,7 +40,12 @@ struct Chunk {
 
 impl Chunk {
     fn new() -> Chunk {
-        let slot = || Slot { word: AtomicU64::new(FREE), owner: AtomicU64::new(0), since: AtomicU64::new(0) };
+        let slot = || Slot {
+            word: AtomicU64::new(FREE),
+            owner: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            given: AtomicU64::new(0),
+        };
         let slots = std::array::from_fn(|_| CachePadded::new(slot()));
         Chunk { slots, next: AtomicPtr::new(std::ptr::null_mut()) }
     }
@@ -115,14 +122,20 @@ impl OpenSlots {
     }
 
     fn each<'a>(&'a self, mut visit: impl FnMut(Seen<'a>)) {
+        self.each_slot(|slot| {
+            // Acquire pairs with the release that freed or claimed it (O1, O2).
+            let word = slot.word.load(Ordering::Acquire);
+            if word != FREE {
+                visit(Seen { slot, word });
+            }
+        });
+    }
+
+    fn each_slot<'a>(&'a self, mut visit: impl FnMut(&'a Slot)) {
         let mut chunk = Some(&self.first);
         while let Some(now) = chunk {
             for slot in &now.slots {
-                // Acquire pairs with the release that freed or claimed it (O1, O2).
-                let word = slot.word.load(Ordering::Acquire);
-                if word != FREE {
-                    visit(Seen { slot, word });
-                }
+                visit(slot);
             }
             let next = now.next.load(Ordering::Acquire);
             // SAFETY: as in `next_or_add`; null is `None`.
@@ -152,6 +165,13 @@ impl OpenSlots {
             }
         });
         oldest
+    }
+
+    /// Payload bytes of all reservations so far.
+    pub(crate) fn given(&self) -> u64 {
+        let mut sum = 0;
+        self.each_slot(|slot| sum += slot.given.load(Ordering::Relaxed));
+        sum
     }
 
     /// Sleeps until this slot has moved on, or `stop` says so after a wake-up (see [`wake_all`](Self::wake_all)).
@@ -194,6 +214,13 @@ impl Drop for OpenSlots {
 }
 
 impl Open<'_> {
+    /// Counts the payload of this reservation. Relaxed and not a read-modify-write: the slot is this thread's for now, and a
+    /// later owner acquires the slot's word first.
+    pub(crate) fn count(&self, bytes: u64) {
+        let given = self.slot.given.load(Ordering::Relaxed);
+        self.slot.given.store(given.wrapping_add(bytes), Ordering::Relaxed);
+    }
+
     /// Raises the bound of a reservation that will be held for long to its very LSN, and notes when it was made.
     pub(crate) fn raise(&self, lsn: Lsn, since: u64) {
         self.slot.since.store(since, Ordering::Relaxed);
