@@ -33,6 +33,11 @@ pub use page::page_ref::{Fragments, PageRef};
 pub use page::token::{PagePtr, PageVersion, version};
 pub use stats::Stats;
 
+/// The README's programs run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 /// Planted bugs for the kit's own drivers.
 #[cfg(feature = "canary")]
 #[doc(hidden)]

@@ -190,6 +190,14 @@ fn many_threads_append_and_every_record_is_there_in_its_threads_order() {
 fn a_new_log_takes_at_most_a_mebibyte_of_disk() {
     let log = Log::start(ConfigBuilder::new().temporary(true).build()).unwrap();
     assert!(log.disk_bytes() <= 1 << 20, "{}", log.disk_bytes());
+    log.close().unwrap();
+    let log = Log::start(ConfigBuilder::new().temporary(true).flush_every_ms(1).build()).unwrap();
+    log.write(b"a few bytes, so that there is something to flush").unwrap();
+    let until = std::time::Instant::now() + Duration::from_millis(100);
+    while std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(log.disk_bytes() <= 1 << 20, "after a hundred ticks: {}", log.disk_bytes());
 }
 
 #[test]

@@ -106,10 +106,11 @@ impl LogCore {
         Ok(())
     }
 
-    /// Makes the next stretch ready in the background, when less than half a segment is left.
+    /// Makes the next stretch ready in the background, when less than half of what is ready in this segment is left. An idle
+    /// log takes no more disk than it has.
     pub(crate) fn extend_ahead(&self) -> Result<()> {
         let (ready, tail) = (self.ready.load(Ordering::Relaxed), self.tail().0);
-        let low = (self.geometry.segment / 2).min(ready & (self.geometry.segment - 1)).max(self.set_aside());
+        let low = (ready & (self.geometry.segment - 1)) / 2;
         match ready.saturating_sub(tail) < low {
             true => self.extend_to(Lsn(ready + 1)),
             false => Ok(()),

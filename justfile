@@ -1,0 +1,26 @@
+# The commands of this house. Without `just`, run the lines by hand.
+
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+test:
+    cargo test --workspace
+
+loom:
+    RUSTFLAGS="--cfg loom" cargo test -p pagecache --lib --features canary --target-dir target/loom models -- --nocapture
+
+sim:
+    cargo run --release -p pagecache-sim --bin campaign -- log --seeds 100000
+
+bench:
+    cargo run --release -p pagecache-bench --bin first
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+tour:
+    cargo run --release -- tour
+
+ci:
+    .ci/run
