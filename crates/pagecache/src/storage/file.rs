@@ -111,7 +111,7 @@ impl Storage for FileStorage {
             LockMode::Shared => file.try_lock_shared(),
         };
         match taken {
-            Ok(()) => Ok(Box::new(OsLock { _file: file })),
+            Ok(()) => Ok(Box::new(OsLock { file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -128,10 +128,17 @@ impl Storage for FileStorage {
 
 #[derive(Debug)]
 struct OsLock {
-    _file: File,
+    file: File,
 }
 
 impl LockGuard for OsLock {}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // Not left to the closing of the file: a process that is being started holds a copy of it until it runs.
+        let _ = self.file.unlock();
+    }
+}
 
 #[derive(Debug)]
 struct OsFile {
