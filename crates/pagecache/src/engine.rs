@@ -14,6 +14,7 @@ use crate::log::flush::Patience;
 use crate::maintain::flusher::Flusher;
 use crate::recovery::open::{Options, Recovered, open};
 use crate::recovery::replay::Collect;
+use crate::recovery::survey::is_store;
 use crate::storage::{FileStorage, LockGuard, LockMode, Storage};
 
 #[derive(Debug)]
@@ -41,6 +42,10 @@ impl Engine {
     ) -> Result<Engine> {
         config.validate()?;
         let storage = storage(config)?;
+        // The lock leaves a file behind: not in a directory that is somebody else's, nor where there shall be nothing new.
+        if !is_store(storage.as_ref())? && (config.read_only || config.create == Create::Existing) {
+            return Err(Error::NotFound { path: storage.describe() });
+        }
         let lock = lock(storage.as_ref(), config.read_only)?;
         let create = if config.temporary { Create::New } else { config.create };
         let threads = match config.background {

@@ -10,6 +10,7 @@ use crate::format::BLOCK;
 use crate::format::segment::{
     FORMAT, Found, Named, Purpose, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, name, parse_name,
 };
+use crate::log::scan::{Scanner, Step, evidence};
 use crate::storage::{OpenMode, Storage, StorageFile, read_full};
 use crate::store::pool::Segment;
 
@@ -32,31 +33,55 @@ fn damage(sequence: Sequence, lsns: std::ops::Range<Lsn>, what: &'static str) ->
     Error::Corrupt(Box::new(Corruption { page: None, segment: sequence.0, offset: 0, lsns, what }))
 }
 
+/// The names in the directory, sorted by what they mean.
+#[derive(Debug, Default)]
+struct Names {
+    sequences: Vec<Sequence>,
+    scratch: Vec<String>,
+}
+
+/// Reads every name.
+///
+/// # Errors
+/// `Incompatible` for a directory of something else.
+fn names(storage: &dyn Storage) -> Result<Names> {
+    let mut all = storage.list().map_err(|error| Error::io("list", storage.describe(), error))?;
+    all.sort_unstable();
+    let mut names = Names::default();
+    let mut foreign = None;
+    for file in all {
+        match parse_name(&file) {
+            Named::Segment(sequence) => names.sequences.push(sequence),
+            Named::Scratch => names.scratch.push(file),
+            Named::Foreign => foreign = Some(file),
+        }
+    }
+    match foreign.filter(|_| names.sequences.is_empty()) {
+        Some(file) => Err(Error::Incompatible {
+            found: format!("{} with a file {file}", storage.describe()),
+            expected: "a store, or an empty directory".to_owned(),
+        }),
+        None => Ok(names),
+    }
+}
+
+/// Whether there is a store, by the names alone: to be asked before the lock, which writes a file, is taken in a place that
+/// may be somebody else's. What it says may be old once the lock is held.
+///
+/// # Errors
+/// `Incompatible` for a directory of something else.
+pub(crate) fn is_store(storage: &dyn Storage) -> Result<bool> {
+    Ok(!names(storage)?.sequences.is_empty())
+}
+
 /// Reads every name and header. `None` where there is no store.
 ///
 /// # Errors
 /// `Incompatible` for a directory of something else, `Corrupt` for a segment that cannot be what it should.
 pub(crate) fn survey(storage: &dyn Storage, purpose: Purpose, read_only: bool) -> Result<Option<Survey>> {
-    let mut names = storage.list().map_err(|error| Error::io("list", storage.describe(), error))?;
-    names.sort_unstable();
-    let mut leftovers = Vec::new();
-    let mut sequences = Vec::new();
-    let mut foreign = None;
-    for file in names {
-        match parse_name(&file) {
-            Named::Segment(sequence) => sequences.push(sequence),
-            Named::Scratch => leftovers.push(file),
-            Named::Foreign => foreign = Some(file),
-        }
-    }
+    let Names { sequences, scratch: leftovers } = names(storage)?;
     if sequences.is_empty() {
-        return match foreign {
-            Some(file) => Err(Error::Incompatible {
-                found: format!("{} with a file {file}", storage.describe()),
-                expected: "a store, or an empty directory".to_owned(),
-            }),
-            None => Ok(None),
-        };
+        return Ok(None);
     }
     let mut survey = Survey { chain: Vec::new(), leftovers, next: Sequence(0), above: Lsn(0), unreadable: None };
     let mut segments: BTreeMap<Sequence, Segment> = BTreeMap::new();
@@ -70,8 +95,15 @@ pub(crate) fn survey(storage: &dyn Storage, purpose: Purpose, read_only: bool) -
                 survey.above = survey.above.max(Lsn(header.start.0 + header.segment_size));
                 segments.insert(sequence, Segment { header, file, cut: None });
             }
-            // A recycled file whose rename was lost: the life under this name is over.
-            Found::Valid(_) => survey.leftovers.push(file_name),
+            Found::Valid(header) => {
+                let segment = Arc::new(Segment { header, file, cut: None });
+                if holds_records(&segment)? {
+                    let lsns = segment.header.start..segment.data_end();
+                    return Err(damage(sequence, lsns, "a segment bears another one's name"));
+                }
+                // A recycled file whose rename was lost: the life under this name is over, the other never began.
+                survey.leftovers.push(file_name);
+            }
             Found::Newer(version) => {
                 return Err(Error::Incompatible {
                     found: format!("segment {file_name} of format {version}"),
@@ -83,6 +115,13 @@ pub(crate) fn survey(storage: &dyn Storage, purpose: Purpose, read_only: bool) -
     }
     survey.link(segments, purpose)?;
     Ok(Some(survey))
+}
+
+/// Whether anything of this life was ever written behind its header.
+fn holds_records(segment: &Arc<Segment>) -> Result<bool> {
+    let mut scanner = Scanner::new(Arc::clone(segment), segment.data_end());
+    let begun = !matches!(scanner.step()?, Step::Hole);
+    Ok(begun || evidence(segment, segment.data_start())?.is_some())
 }
 
 /// The header of a segment: its first copy, else the last.
@@ -108,6 +147,22 @@ fn header(file: &dyn StorageFile, file_name: &str) -> Result<Found> {
         size *= 2;
     }
     Ok(first)
+}
+
+/// Damage, where a segment's file has become shorter: its whole length was durable before it got its name (P1 of the pool),
+/// so this is no torn tail, and the marks that would prove it may be among what is gone.
+fn check_length(segment: &Segment) -> Result<()> {
+    let len = segment.file.len().map_err(|error| Error::io("len", segment.name(), error))?;
+    if len >= segment.header.segment_size {
+        return Ok(());
+    }
+    Err(Error::Corrupt(Box::new(Corruption {
+        page: None,
+        segment: segment.header.sequence.0,
+        offset: len,
+        lsns: Lsn(segment.header.start.0 + len)..Lsn(segment.header.start.0 + segment.header.segment_size),
+        what: "a segment's file is too short",
+    })))
 }
 
 impl Survey {
@@ -149,6 +204,7 @@ impl Survey {
         let mut at = Some(*newest);
         let mut next: Option<SegmentHeader> = None;
         while let Some(mut segment) = at.take().and_then(|sequence| segments.remove(&sequence)) {
+            check_length(&segment)?;
             if let Some(next) = next {
                 let Some(previous) = next.previous else { break };
                 let sound = previous.salt == segment.header.salt
