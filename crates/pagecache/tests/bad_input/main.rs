@@ -1,0 +1,11 @@
+//! Bad input: whatever is at the path, in the files, in a fragment or in user code has a typed outcome; nothing is lost,
+//! nothing hangs.
+#![cfg(all(not(loom), unix))]
+
+mod directories;
+mod files;
+mod fragments;
+mod harness;
+mod openers;
+mod read_only;
+mod user_code;
