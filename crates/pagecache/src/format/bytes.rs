@@ -77,8 +77,10 @@ impl<const N: usize> Small<N> {
     }
 
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.push(*byte);
+        debug_assert!(self.len + bytes.len() <= N, "a head outgrew its buffer");
+        if let Some(target) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            target.copy_from_slice(bytes);
+            self.len += bytes.len();
         }
     }
 
