@@ -8,7 +8,7 @@ use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::format::page::{PageHead, Payload};
 use crate::format::record::Kind;
-use crate::page::chain::{Node, drop_chain};
+use crate::page::chain::{Chain, Node, drop_chain};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
 use crate::page::piece::{Piece, Pieces};
@@ -44,9 +44,9 @@ impl<M: Materializer> Pages<M> {
             let (at, frag) = self.read_piece(id, *piece, version, building.0.is_null())?;
             let heap = self.materializer.heap_size(&frag);
             let mut node = Node::base(at, frag, heap, Pieces::One(*piece));
-            // SAFETY: the node below is part of `building`, which lives at least as long as this one.
-            if let Some(below) = unsafe { building.0.as_ref() } {
-                node.put_on(below);
+            if !building.0.is_null() {
+                // SAFETY: the node below is part of `building`, which lives at least as long as this one.
+                node.put_on(unsafe { Chain::from_raw(building.0) });
             }
             weight += node.weight();
             version = at;

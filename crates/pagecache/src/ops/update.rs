@@ -200,11 +200,11 @@ impl<M: Materializer> Pages<M> {
             let folded = below.filter(|chain| chain.wants_fold()).map(|chain| self.merge(chain));
             let folded_weight = folded.as_ref().map_or(0, |folded| folded.weight());
             let folded = folded.map_or(std::ptr::null_mut(), Box::into_raw);
-            // SAFETY: just made, or null; it is this thread's until the swap below.
-            match (unsafe { folded.as_ref() }, below) {
-                (Some(folded), _) => node.put_on(folded),
-                (None, Some(chain)) => node.put_on(chain.head()),
-                (None, None) => {}
+            match (folded.is_null(), below) {
+                // SAFETY: just made; it is this thread's until the swap below.
+                (false, _) => node.put_on(unsafe { Chain::from_raw(folded) }),
+                (true, Some(chain)) => node.put_on(chain),
+                (true, None) => {}
             }
             let kind = if write == Write::Link { Kind::Link } else { Kind::Replace };
             let frame = encoded.frame(&node.frag, kind, id, expected);

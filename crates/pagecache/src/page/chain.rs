@@ -16,8 +16,9 @@ const DEPTH_MAX: u16 = 4;
 #[derive(Debug)]
 pub(crate) struct Node<P> {
     pub(crate) version: Version,
-    /// The next older node; null at the base. Valid as long as this node is (G2).
-    next: *const Node<P>,
+    /// The next older node; null at the base. Valid as long as this node is (G2), and with the provenance of its box, since
+    /// the chain is freed from its head down.
+    next: *mut Node<P>,
     /// The records of this fragment (G5).
     pieces: Pieces,
     /// Bytes of memory of this node with everything it owns.
@@ -37,7 +38,9 @@ pub(crate) type Fresh<P> = Box<Node<P>>;
 /// Borrowed nodes of a published chain, alive as long as the guard is.
 #[derive(Debug)]
 pub(crate) struct Chain<'g, P> {
-    head: &'g Node<P>,
+    /// Never null; valid for `'g`.
+    head: *mut Node<P>,
+    _guard: PhantomData<&'g Node<P>>,
 }
 
 impl<P> Clone for Chain<'_, P> {
@@ -61,7 +64,7 @@ impl<P> Node<P> {
         let count = pieces.as_slice().len() as u16;
         Box::new(Node {
             version,
-            next: std::ptr::null(),
+            next: std::ptr::null_mut(),
             pieces,
             weight,
             depth: 0,
@@ -72,15 +75,15 @@ impl<P> Node<P> {
     }
 
     /// Puts a base on top of a chain, before it is published: it becomes a delta.
-    pub(crate) fn put_on(&mut self, below: &Node<P>) {
-        self.next = below;
-        self.depth = below.depth + 1;
-        self.count = below.count + self.pieces.as_slice().len() as u16;
+    pub(crate) fn put_on(&mut self, below: Chain<'_, P>) {
+        self.next = below.head;
+        self.depth = below.head().depth + 1;
+        self.count = below.head().count + self.pieces.as_slice().len() as u16;
     }
 
     /// Makes a delta that was not published a base again.
     pub(crate) fn take_off(&mut self) {
-        self.next = std::ptr::null();
+        self.next = std::ptr::null_mut();
         self.depth = 0;
         self.count = self.pieces.as_slice().len() as u16;
     }
@@ -118,14 +121,15 @@ impl<P> Node<P> {
 
 impl<'g, P> Chain<'g, P> {
     /// # Safety
-    /// `head` was loaded from a slot under the guard of `'g`, or is not published and outlives `'g` with all nodes below.
-    pub(crate) unsafe fn from_raw(head: *const Node<P>) -> Chain<'g, P> {
-        // SAFETY: the caller's promise (G2).
-        Chain { head: unsafe { &*head } }
+    /// `head` is not null. It was loaded from a slot under the guard of `'g`, or is not published and outlives `'g` with all
+    /// nodes below.
+    pub(crate) unsafe fn from_raw(head: *mut Node<P>) -> Chain<'g, P> {
+        Chain { head, _guard: PhantomData }
     }
 
     pub(crate) fn head(self) -> &'g Node<P> {
-        self.head
+        // SAFETY: valid for `'g` (the promise of `from_raw`, G2).
+        unsafe { &*self.head }
     }
 
     /// Nodes, newest first.
@@ -135,7 +139,7 @@ impl<'g, P> Chain<'g, P> {
 
     /// Fragments, oldest first, as `merge` takes them.
     pub(crate) fn frags(self) -> Vec<&'g P> {
-        let mut frags = Vec::with_capacity(usize::from(self.head.depth) + 1);
+        let mut frags = Vec::with_capacity(usize::from(self.head().depth) + 1);
         frags.extend(self.nodes().map(|node| &node.frag));
         frags.reverse();
         frags
@@ -143,7 +147,7 @@ impl<'g, P> Chain<'g, P> {
 
     /// Every record of the page, oldest first.
     pub(crate) fn pieces(self) -> Pieces {
-        let mut pieces = Vec::with_capacity(usize::from(self.head.count));
+        let mut pieces = Vec::with_capacity(usize::from(self.head().count));
         for node in self.nodes() {
             pieces.extend(node.pieces.as_slice().iter().rev());
         }
@@ -158,26 +162,26 @@ impl<'g, P> Chain<'g, P> {
 
     /// Whether one more delta would make the chain long: more than four, or over a quarter of the base in bytes.
     pub(crate) fn wants_fold(self) -> bool {
-        if self.head.depth >= DEPTH_MAX {
+        if self.head().depth >= DEPTH_MAX {
             return true;
         }
         let (mut deltas, mut base) = (0, 0);
         for node in self.nodes() {
             if node.is_base() { base = node.weight } else { deltas += node.weight }
         }
-        self.head.depth >= 2 && deltas > base / 4
+        self.head().depth >= 2 && deltas > base / 4
     }
 
     /// Whether the page has as many records on disk as it may have.
     pub(crate) fn is_scattered(self) -> bool {
-        usize::from(self.head.count) >= PIECES_MAX
+        usize::from(self.head().count) >= PIECES_MAX
     }
 }
 
 /// See [`Chain::nodes`].
 #[derive(Debug)]
 pub(crate) struct Nodes<'g, P> {
-    next: *const Node<P>,
+    next: *mut Node<P>,
     _guard: PhantomData<&'g Node<P>>,
 }
 
@@ -201,7 +205,7 @@ pub(crate) unsafe fn drop_chain<P>(head: *mut Node<P>) {
     while !next.is_null() {
         // SAFETY: the caller's promise, node by node.
         let node = unsafe { Box::from_raw(next) };
-        next = node.next.cast_mut();
+        next = node.next;
         // The panic was reported by the hook already; it must not end whoever happens to collect garbage.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(node)));
     }
