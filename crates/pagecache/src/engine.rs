@@ -127,7 +127,7 @@ impl Drop for Engine {
     }
 }
 
-fn storage(config: &Config) -> Result<Arc<dyn Storage>> {
+pub(crate) fn storage(config: &Config) -> Result<Arc<dyn Storage>> {
     if let Some(storage) = &config.storage {
         return Ok(Arc::clone(storage));
     }
@@ -151,7 +151,7 @@ fn storage(config: &Config) -> Result<Arc<dyn Storage>> {
     }
 }
 
-fn lock(storage: &dyn Storage, read_only: bool) -> Result<Box<dyn LockGuard>> {
+pub(crate) fn lock(storage: &dyn Storage, read_only: bool) -> Result<Box<dyn LockGuard>> {
     let mode = if read_only { LockMode::Shared } else { LockMode::Exclusive };
     let path = storage.describe();
     storage.lock(mode).map_err(|error| match error.kind() {

@@ -10,6 +10,7 @@ mod config;
 mod engine;
 mod event_log;
 mod format;
+pub mod inspect;
 mod log;
 mod maintain;
 mod ops;

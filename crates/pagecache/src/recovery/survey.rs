@@ -118,7 +118,7 @@ pub(crate) fn survey(storage: &dyn Storage, purpose: Purpose, read_only: bool) -
 }
 
 /// Whether anything of this life was ever written behind its header.
-fn holds_records(segment: &Arc<Segment>) -> Result<bool> {
+pub(crate) fn holds_records(segment: &Arc<Segment>) -> Result<bool> {
     let mut scanner = Scanner::new(Arc::clone(segment), segment.data_end());
     let begun = !matches!(scanner.step()?, Step::Hole);
     Ok(begun || evidence(segment, segment.data_start())?.is_some())

@@ -1,0 +1,94 @@
+//! Page chains and page ids as the log tells them: which version each page is at, and whether the next record may follow.
+
+use std::collections::HashMap;
+
+use crate::base::ids::{Lsn, PageId, Version};
+use crate::format::page::PageHead;
+use crate::format::record::Kind;
+use crate::page::table::PAGES_MAX;
+
+/// The newest state of a page.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// It holds this many bytes of payload.
+    Data(u64),
+    Free,
+}
+
+/// Every page that the log has named so far. Memory grows with the pages, by what was checked to be records.
+#[derive(Debug, Default)]
+pub(super) struct Chains {
+    pages: HashMap<PageId, (Version, State)>,
+    /// Nothing is known of what happened to any page below.
+    unknown_below: Version,
+    /// Where the newest flush round began to end: what was freed below was stable when anything above was drawn.
+    last_mark: Lsn,
+    high_water: u64,
+}
+
+impl Chains {
+    /// A stretch of the log that ends here could not be read.
+    pub(super) fn gap(&mut self, end: Lsn) {
+        self.unknown_below = self.unknown_below.max(end.into());
+    }
+
+    pub(super) fn mark(&mut self, own: Lsn) {
+        self.last_mark = own;
+    }
+
+    /// Takes a page's next record, and says what does not fit.
+    pub(super) fn apply(&mut self, lsn: Lsn, kind: Kind, head: PageHead, payload: u64) -> Option<String> {
+        let PageHead { page, base } = head;
+        if page.0 >= PAGES_MAX {
+            return Some(format!("{page} is beyond the highest id there may be"));
+        }
+        self.high_water = self.high_water.max(page.0 + 1);
+        let known = self.pages.get(&page).copied().filter(|(version, _)| *version >= self.unknown_below);
+        let wrong = self.judge(lsn, kind, head, known);
+        let state = match (kind, known) {
+            (Kind::Free, _) => State::Free,
+            (Kind::Link, Some((_, State::Data(bytes)))) if base != Version::NONE => State::Data(bytes + payload),
+            _ => State::Data(payload),
+        };
+        self.pages.insert(page, (lsn.into(), state));
+        wrong
+    }
+
+    fn judge(&self, lsn: Lsn, kind: Kind, head: PageHead, known: Option<(Version, State)>) -> Option<String> {
+        let PageHead { page, base } = head;
+        match known {
+            Some((version, _)) if version >= lsn.into() => {
+                Some(format!("{page} goes from {version} to {lsn}: versions only rise"))
+            }
+            Some((version, State::Free)) if base != Version::NONE => {
+                Some(format!("{page} is linked on {base}, but was freed at {version}"))
+            }
+            Some((version, State::Free)) if self.last_mark <= Lsn(version.0) => {
+                Some(format!("{page} is used again before its free at {version} was stable"))
+            }
+            Some((version, State::Data(_))) if kind == Kind::Link && base == Version::NONE => {
+                Some(format!("{page} is linked on nothing, but holds data at {version}"))
+            }
+            Some((version, State::Data(_))) if kind == Kind::Link && base != version => {
+                Some(format!("{page} is linked on {base}, but is at {version}"))
+            }
+            // Where a stretch is missing, the version below may have been in it.
+            None if base != Version::NONE && base >= self.unknown_below => {
+                Some(format!("{page} is linked on {base}, where nothing is"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Ids that hold data, ids that are free, and the highest id plus 1.
+    pub(super) fn counts(&self) -> (u64, u64, u64) {
+        let live = self.pages.values().filter(|(_, state)| matches!(state, State::Data(_))).count() as u64;
+        (live, self.pages.len() as u64 - live, self.high_water)
+    }
+
+    /// Bytes of payload of the newest version of every page.
+    pub(super) fn live_bytes(&self) -> u64 {
+        let bytes = |(_, state): &(Version, State)| if let State::Data(bytes) = state { *bytes } else { 0 };
+        self.pages.values().map(bytes).sum()
+    }
+}

@@ -1,0 +1,363 @@
+//! What a verification promises: sound stores, crashed ones included, have no problem, and damage is named by its place.
+#![cfg(not(loom))]
+
+use std::collections::BTreeMap;
+
+use pagecache::inspect::{Purpose, Report, verify};
+use pagecache::storage::{MemoryStorage, OpenMode, Storage, read_full, write_all};
+use pagecache::{
+    Background, Config, ConfigBuilder, Error, Log, Lsn, Materializer, PageCache, PageId, PageState, Version,
+};
+
+const SEGMENT: u64 = 64 << 10;
+const BLOCK: u64 = 4096;
+
+struct Concat;
+
+impl Materializer for Concat {
+    type PageFrag = String;
+    type Recovery = ();
+    const RECOVERS: bool = false;
+    fn new(_: &Option<()>) -> Self {
+        Concat
+    }
+    fn merge(&self, frags: &[&String]) -> String {
+        frags.iter().map(|frag| frag.as_str()).collect()
+    }
+    fn recover(&self, _: &String) -> Option<()> {
+        None
+    }
+}
+
+type Image = BTreeMap<String, Vec<u8>>;
+
+fn config(storage: &MemoryStorage) -> Config {
+    let builder = ConfigBuilder::new().storage(storage.clone()).segment_size(SEGMENT).flush_every_ms(None);
+    builder.background(Background::Caller).build()
+}
+
+fn image(storage: &MemoryStorage) -> Image {
+    let read = |name: &String| {
+        let file = storage.open(name, OpenMode::ReadOnly).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        read_full(file.as_ref(), &mut bytes, 0).unwrap();
+        bytes
+    };
+    storage.list().unwrap().into_iter().map(|name| (name.clone(), read(&name))).collect()
+}
+
+fn storage(image: &Image) -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    for (name, bytes) in image {
+        let file = storage.open(name, OpenMode::CreateNew).unwrap();
+        write_all(file.as_ref(), bytes, 0).unwrap();
+    }
+    storage
+}
+
+fn report(image: &Image) -> Report {
+    verify(config(&storage(image))).unwrap()
+}
+
+#[track_caller]
+fn assert_sound(report: &Report) {
+    assert!(report.is_sound(), "{:#?}", report.problems);
+    assert_eq!(report.bytes.total(), report.segments.len() as u64 * report.segment_size, "{report:#?}");
+    assert_eq!(report.bytes.damaged, 0);
+    assert!(report.evidence.stable <= report.evidence.end, "{:?}", report.evidence);
+}
+
+fn noise(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+    *seed >> 33
+}
+
+/// Some operations of every kind. Returns where their records are: LSN, and bytes from there that only they can mean.
+fn work(pc: &PageCache<Concat>, seed: &mut u64, steps: u64) -> Vec<(Lsn, u64)> {
+    let guard = pc.pin();
+    let mut written = Vec::new();
+    for _ in 0..steps {
+        let live: Vec<PageId> = pc.page_ids().collect();
+        let picked = live.get(noise(seed) as usize % live.len().max(1)).copied();
+        let at = |id| match pc.state(id, &guard).unwrap() {
+            PageState::Live(at) => at,
+            other => panic!("{other:?}"),
+        };
+        let text = "x".repeat(match noise(seed) % 40 {
+            0 => 40_000,
+            1..4 => 3000,
+            len => len as usize,
+        });
+        let covered = if text.len() < 16_000 { text.len() as u64 + 6 } else { 6 };
+        let (version, covered) = match (noise(seed) % 10, picked) {
+            (0..2, _) | (_, None) => (pc.link_at(pc.allocate(&guard), Version::NONE, text, &guard).unwrap(), covered),
+            (2, Some(id)) => (pc.free_at(id, at(id), &guard).unwrap(), 6),
+            (3, Some(id)) => (pc.replace_at(id, at(id), text, &guard).unwrap(), covered),
+            (4, _) => {
+                pc.flush().unwrap();
+                continue;
+            }
+            (_, Some(id)) => (pc.link_at(id, at(id), text, &guard).unwrap(), covered),
+        };
+        written.push((Lsn(version.0), covered));
+    }
+    written
+}
+
+fn place(report: &Report, lsn: Lsn) -> (u64, u64) {
+    let segment = report.segments.iter().rev().find(|segment| segment.start <= lsn).unwrap();
+    (segment.sequence, lsn.0 - segment.start.0)
+}
+
+fn file_of(segment: u64) -> String {
+    format!("seg-{segment:016x}")
+}
+
+fn flip(image: &Image, segment: u64, offset: u64, bit: u8) -> Image {
+    let mut flipped = image.clone();
+    flipped.get_mut(&file_of(segment)).unwrap()[offset as usize] ^= 1 << bit;
+    flipped
+}
+
+#[test]
+fn a_closed_store_of_pages_is_sound_and_every_byte_is_counted() {
+    let storage = MemoryStorage::new();
+    let (mut seed, mut written) = (1, 0);
+    for life in 0..4 {
+        let pc = PageCache::<Concat>::start(config(&storage)).unwrap();
+        written += work(&pc, &mut seed, 150).len() as u64;
+        let (live, count) = (pc.page_ids().count() as u64, pc.page_count());
+        pc.close().unwrap();
+        let report = verify(config(&storage)).unwrap();
+        assert_sound(&report);
+        assert!(report.evidence.clean && report.purpose == Some(Purpose::Pages));
+        assert_eq!((report.pages.live, live), (count, count), "life {life}");
+        assert!(life < 2 || report.records.free > 0 && report.records.extent > 0 && report.segments.len() > 4);
+        assert!(report.live_bytes.unwrap() < report.bytes.payload);
+        // A link to a page with too many pieces is one record too, a replace.
+        assert_eq!(report.records.replace + report.records.link + report.records.free, written);
+        assert!(serde_json::to_string(&report).unwrap().contains("\"problems\":[]"));
+    }
+}
+
+#[test]
+fn a_bare_log_is_sound_with_extents_aborts_and_trims() {
+    let storage = MemoryStorage::new();
+    let mut payload = 0;
+    for life in 0..3u8 {
+        let log = Log::start(config(&storage)).unwrap();
+        let mut lsns = Vec::new();
+        for at in 0..60 {
+            let record = vec![life; (at * 797) % 30_000];
+            payload += record.len() as u64;
+            lsns.push(log.write(&record).unwrap());
+            drop(log.reserve(&[7; 100]).unwrap());
+        }
+        if life == 1 {
+            log.close().unwrap();
+            let report = verify(config(&storage)).unwrap();
+            assert_sound(&report);
+            assert_eq!((report.records.raw, report.records.aborted, report.bytes.payload), (120, 120, payload));
+            assert_eq!(report.purpose, Some(Purpose::Log));
+            assert_eq!(report.live_bytes, None);
+            continue;
+        }
+        if life == 2 {
+            // In the middle of a long record's pieces, and of the store.
+            log.flush().unwrap();
+            log.trim(lsns[40]).unwrap();
+        }
+        log.close().unwrap();
+    }
+    let report = verify(config(&storage)).unwrap();
+    assert_sound(&report);
+    assert_eq!(report.records.trim, 1);
+    assert!(report.evidence.first > report.segments[0].start, "{report:#?}");
+    assert!(report.segments[0].sequence > 0, "nothing was trimmed");
+}
+
+#[test]
+fn every_flip_in_a_record_is_reported_in_its_segment_at_or_before_it() {
+    let storage = MemoryStorage::new();
+    let pc = PageCache::<Concat>::start(config(&storage)).unwrap();
+    let mut seed = 3;
+    let written = work(&pc, &mut seed, 400);
+    pc.close().unwrap();
+    let (whole, sound) = (image(&storage), verify(config(&storage)).unwrap());
+    assert_sound(&sound);
+    let mut flips = 0;
+    for (nth, (lsn, covered)) in written.iter().enumerate() {
+        let (segment, offset) = place(&sound, *lsn);
+        for turn in 0..4 {
+            let at = offset + (nth as u64 * 7 + turn * 1013) % covered;
+            let found = report(&flip(&whole, segment, at, (nth % 8) as u8));
+            let [problem] = &found.problems[..] else { panic!("{lsn} +{}: {:#?}", at - offset, found.problems) };
+            assert_eq!(problem.segment, segment, "{problem}");
+            assert!(problem.offset <= at && at - problem.offset < 2 * BLOCK + covered, "{problem}, flipped {at}");
+            assert!(found.bytes.damaged > 0);
+            assert_eq!(found.bytes.total(), sound.bytes.total());
+            flips += 1;
+        }
+    }
+    assert!(flips > 1000, "{flips}");
+    println!("{flips} flips, each found");
+}
+
+#[test]
+fn a_flip_anywhere_is_told_from_a_sound_store_or_means_nothing_and_start_agrees() {
+    let storage = MemoryStorage::new();
+    let pc = PageCache::<Concat>::start(config(&storage)).unwrap();
+    let mut seed = 5;
+    work(&pc, &mut seed, 120);
+    pc.close().unwrap();
+    let whole = image(&storage);
+    let (mut reported, mut meaningless) = (0, 0);
+    for (name, bytes) in &whole {
+        let segment = u64::from_str_radix(name.strip_prefix("seg-").unwrap(), 16).unwrap();
+        for at in (0..bytes.len() as u64).step_by(61) {
+            let flipped = flip(&whole, segment, at, (at % 8) as u8);
+            let found = report(&flipped);
+            assert!(
+                found.problems.iter().all(|problem| problem.segment == segment && problem.offset <= at),
+                "{found:?}"
+            );
+            let started = PageCache::<Concat>::start(config(&self::storage(&flipped)));
+            if let Err(Error::Corrupt(corruption)) = &started {
+                let problem = found.problems.first().expect("start knows of damage");
+                assert_eq!((problem.segment, problem.offset), (corruption.segment, corruption.offset), "{problem}");
+            } else if let Err(error) = started {
+                panic!("{error}");
+            }
+            if found.is_sound() { meaningless += 1 } else { reported += 1 }
+        }
+    }
+    assert!(reported > 500 && meaningless > 100, "{reported} reported, {meaningless} meaningless");
+    println!("{reported} flips reported, {meaningless} meant nothing");
+}
+
+#[test]
+fn damage_in_several_segments_and_headers_is_reported_in_one_go() {
+    let storage = MemoryStorage::new();
+    let pc = PageCache::<Concat>::start(config(&storage)).unwrap();
+    let mut seed = 7;
+    let written = work(&pc, &mut seed, 500);
+    pc.close().unwrap();
+    let (mut hurt, sound) = (image(&storage), verify(config(&storage)).unwrap());
+    let mut expected = Vec::new();
+    for segment in &sound.segments[..4] {
+        let (lsn, _) = written.iter().find(|(lsn, _)| segment.start <= *lsn).unwrap();
+        hurt = flip(&hurt, segment.sequence, lsn.0 - segment.start.0 + 5, 0);
+        expected.push((segment.sequence, lsn.0 - segment.start.0));
+    }
+    hurt = flip(&hurt, sound.segments[4].sequence, 20, 1);
+    expected.push((sound.segments[4].sequence, 0));
+    hurt = flip(&hurt, sound.segments[5].sequence, SEGMENT - 1, 1);
+    expected.push((sound.segments[5].sequence, SEGMENT - BLOCK));
+    let found = report(&hurt);
+    let places: Vec<_> = found.problems.iter().map(|problem| (problem.segment, problem.offset)).collect();
+    assert_eq!(places, expected, "{:#?}", found.problems);
+    let mut short = image(&storage);
+    short.get_mut(&file_of(2)).unwrap().truncate(30_000);
+    let places: Vec<_> = report(&short).problems.iter().map(|problem| problem.segment).collect();
+    assert!(!places.is_empty() && places.iter().all(|segment| *segment == 2), "{places:?}");
+    // One bad copy of a header is a problem, and no reason not to open.
+    let header_only = flip(&image(&storage), sound.segments[4].sequence, 20, 1);
+    assert!(!report(&header_only).is_sound());
+    PageCache::<Concat>::start(config(&self::storage(&header_only))).unwrap();
+}
+
+#[test]
+fn a_lost_segment_is_named_and_the_others_are_checked_all_the_same() {
+    let storage = MemoryStorage::new();
+    let pc = PageCache::<Concat>::start(config(&storage)).unwrap();
+    let mut seed = 9;
+    work(&pc, &mut seed, 500);
+    pc.close().unwrap();
+    let (whole, sound) = (image(&storage), verify(config(&storage)).unwrap());
+    let count = sound.segments.len();
+    for lost in [0, 1, count / 2] {
+        let mut image = whole.clone();
+        image.remove(&file_of(lost as u64)).unwrap();
+        let found = report(&image);
+        assert_eq!(found.segments.len(), count - 1);
+        assert_eq!(
+            found.problems.iter().map(|problem| problem.segment).collect::<Vec<_>>(),
+            [lost as u64],
+            "{found:#?}"
+        );
+        let mut image = whole.clone();
+        image.get_mut(&file_of(lost as u64)).unwrap().fill(0xa5);
+        let found = report(&image);
+        assert_eq!(
+            found.problems.iter().map(|problem| problem.segment).collect::<Vec<_>>(),
+            [lost as u64],
+            "{found:#?}"
+        );
+        // And damage below the lost one is still seen.
+        if lost > 0 {
+            let hurt = flip(&image, 0, BLOCK, 0);
+            assert!(report(&hurt).problems.iter().any(|problem| (problem.segment, problem.offset) == (0, BLOCK)));
+        }
+    }
+}
+
+#[test]
+fn a_crashed_store_is_sound_wherever_above_the_last_stable_lsn_it_was_cut() {
+    let (mut seed, mut cuts) = (11, 0);
+    let mut storage = MemoryStorage::new();
+    for life in 0..12 {
+        let pc = PageCache::<Concat>::start(config(&storage)).unwrap();
+        work(&pc, &mut seed, 60);
+        let stable = pc.flush().unwrap();
+        let guard = pc.pin();
+        // One more round, which nothing has proven yet.
+        for _ in 0..noise(&mut seed) % 40 + 1 {
+            pc.link_at(pc.allocate(&guard), Version::NONE, "unproven ".repeat(30), &guard).unwrap();
+        }
+        pc.flush().unwrap();
+        let crashed = image(&storage);
+        let newest = report(&crashed);
+        assert_sound(&newest);
+        assert!(!newest.evidence.clean);
+        drop(guard);
+        drop(pc);
+        let mut next = crashed.clone();
+        for cut in (stable.0..newest.evidence.end.0).step_by(264) {
+            let mut torn = crashed.clone();
+            for segment in &newest.segments {
+                let bytes = torn.get_mut(&file_of(segment.sequence)).unwrap();
+                let from = cut.saturating_sub(segment.start.0).clamp(BLOCK, SEGMENT - BLOCK) as usize;
+                bytes[from..(SEGMENT - BLOCK) as usize].fill(0);
+            }
+            let found = report(&torn);
+            assert_sound(&found);
+            assert!(found.evidence.end <= Lsn(cut));
+            cuts += 1;
+            if noise(&mut seed).is_multiple_of(8) || life % 2 == 0 {
+                next = torn;
+            }
+        }
+        storage = self::storage(&next);
+    }
+    assert!(cuts > 200, "{cuts}");
+    println!("{cuts} cuts, each sound");
+}
+
+#[test]
+fn what_is_no_store_is_an_error_and_a_writer_keeps_the_door_shut() {
+    let storage = MemoryStorage::new();
+    assert!(matches!(verify(config(&storage)), Err(Error::NotFound { .. })));
+    let pc = PageCache::<Concat>::start(config(&storage)).unwrap();
+    assert!(matches!(verify(config(&storage)), Err(Error::Locked { .. })));
+    pc.close().unwrap();
+    let before = image(&storage);
+    assert_sound(&verify(config(&storage)).unwrap());
+    assert!(before == image(&storage), "a verification wrote");
+    let foreign = self::storage(&Image::from([("readme".to_owned(), b"hello".to_vec())]));
+    assert!(matches!(verify(config(&foreign)), Err(Error::Incompatible { .. })));
+    for garbage in [vec![], vec![0xff; 100], vec![1; SEGMENT as usize]] {
+        let found = report(&Image::from([(file_of(3), garbage)]));
+        assert_eq!(found.problems.iter().map(|problem| problem.segment).collect::<Vec<_>>(), [3]);
+        assert_eq!(found.purpose, None);
+    }
+}
