@@ -84,7 +84,7 @@ impl Engine {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Flushes, says that the close was clean, joins the thread and frees the lock, in this order and whatever fails on the
+    /// Joins the thread, flushes, says that the close was clean and frees the lock, in this order and whatever fails on the
     /// way. The second call does nothing.
     ///
     /// # Errors
@@ -108,10 +108,7 @@ impl Engine {
     fn finish(&self) -> Result<()> {
         // Whoever still holds a reservation here has forgotten it: nothing borrows the store any more.
         if let Some((lsn, since)) = self.log.oldest_open() {
-            match self.log.flush(Patience::None) {
-                Ok(_) | Err(Error::WouldDeadlock { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            self.log.flush_below_open()?;
             let age = Duration::from_millis(self.clock().saturating_sub(since));
             return Err(Error::Held { lsn, age });
         }

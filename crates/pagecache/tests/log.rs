@@ -108,6 +108,8 @@ fn a_forgotten_reservation_is_named_by_close_and_what_came_before_is_kept() {
     let log = Log::start(small(&storage).build()).unwrap();
     let before = log.write(b"before").unwrap();
     log.flush().unwrap();
+    // Not flushed: whole blocks and a part of one.
+    let unflushed = log.write(&bytes(3, 9000)).unwrap();
     let held = log.reserve(b"held").unwrap();
     let lsn = held.lsn();
     std::mem::forget(held);
@@ -117,7 +119,8 @@ fn a_forgotten_reservation_is_named_by_close_and_what_came_before_is_kept() {
     }
     let log = Log::start(small(&storage).build()).unwrap();
     assert_eq!(log.read(before).unwrap(), LogRead::Record(b"before".to_vec()));
-    assert_eq!(log.iter_from(Lsn(0)).count(), 1);
+    assert_eq!(log.read(unflushed).unwrap(), LogRead::Record(bytes(3, 9000)));
+    assert_eq!(log.iter_from(Lsn(0)).count(), 2);
 }
 
 #[test]

@@ -390,3 +390,89 @@ fn user_code_that_panics_ends_its_operation_only() {
     assert_eq!(*pc.get(bad, &guard).unwrap().0, "mended");
     assert!(pc.flush().unwrap() > Lsn(at.0));
 }
+
+/// A fragment that answers with more bytes each time it is asked once overran the ring: the frame and the copy asked apart.
+#[test]
+fn bytes_that_change_their_length_between_questions_harm_nobody() {
+    struct Shifty(Vec<u8>, AtomicU64);
+    impl Fragment for Shifty {
+        fn as_bytes(&self) -> Option<&[u8]> {
+            let asked = self.1.fetch_add(1, Ordering::Relaxed) as usize;
+            self.0.get(..(asked * 4099 + 16).min(self.0.len()))
+        }
+        fn encode(&self, _: &mut Vec<u8>) -> Result<(), String> {
+            Err("it has bytes".into())
+        }
+        fn decode(bytes: PageBytes) -> Result<Self, String> {
+            Ok(Shifty(bytes.to_vec(), AtomicU64::new(1 << 20)))
+        }
+        fn heap_size(&self) -> usize {
+            self.0.len()
+        }
+    }
+    struct Pages;
+    impl Materializer for Pages {
+        type PageFrag = Shifty;
+        type Recovery = ();
+        fn new(_: &Option<()>) -> Self {
+            Pages
+        }
+        fn merge(&self, frags: &[&Shifty]) -> Shifty {
+            Shifty(frags.last().map(|frag| frag.0.clone()).unwrap_or_default(), AtomicU64::new(0))
+        }
+        fn recover(&self, _: &Shifty) -> Option<()> {
+            None
+        }
+    }
+    let storage = MemoryStorage::new();
+    let pc = PageCache::<Pages>::start(small(&storage).build()).unwrap();
+    let guard = pc.pin();
+    for asked in 0..12 {
+        let id = pc.allocate(&guard);
+        // Some fit when they are measured and not when they are written: refused, nothing else.
+        let _ = pc.link_at(id, Version::NONE, Shifty(vec![asked as u8; 100_000], AtomicU64::new(asked)), &guard);
+        let fine = pc.allocate(&guard);
+        pc.link_at(fine, Version::NONE, Shifty(vec![7; 10], AtomicU64::new(1 << 20)), &guard).unwrap();
+    }
+    drop(guard);
+    pc.close().unwrap();
+    PageCache::<Pages>::start(small(&storage).build()).unwrap().close().unwrap();
+}
+
+#[test]
+fn reads_never_flush() {
+    let storage = MemoryStorage::new();
+    let pc =
+        PageCache::<Concat>::start(small(&storage).segment_size(4 << 20).cache_capacity(64 << 10).build()).unwrap();
+    let guard = pc.pin();
+    let mut ids = Vec::new();
+    for _ in 0..400 {
+        let id = pc.allocate(&guard);
+        let at = pc.replace_at(id, Version::NONE, "x".repeat(500), &guard).unwrap();
+        ids.push((id, at));
+    }
+    pc.flush().unwrap();
+    for (id, at) in ids.iter().take(20) {
+        let at = pc.link_at(*id, *at, "y".into(), &guard).unwrap();
+        pc.link_at(*id, at, "z".into(), &guard).unwrap();
+    }
+    let stable = pc.stable_lsn();
+    for _ in 0..2 {
+        for (id, _) in &ids {
+            pc.get(*id, &guard).unwrap();
+        }
+    }
+    assert_eq!(pc.stable_lsn(), stable);
+}
+
+#[test]
+fn files_that_only_look_like_ours_are_left_alone() {
+    let dir = std::env::temp_dir().join(format!("pagecache-foreign-{}", std::process::id()));
+    let config = || ConfigBuilder::new().path(&dir).segment_size(64 << 10);
+    PageCache::<Concat>::start(config().build()).unwrap().close().unwrap();
+    std::fs::write(dir.join("tmp-notes.txt"), b"mine").unwrap();
+    std::fs::create_dir(dir.join("tmp-dir")).unwrap();
+    PageCache::<Concat>::start(config().build()).unwrap().close().unwrap();
+    assert_eq!(std::fs::read(dir.join("tmp-notes.txt")).unwrap(), b"mine");
+    std::fs::remove_dir_all(&dir).unwrap();
+}

@@ -76,8 +76,6 @@ impl Shape {
 
     fn parse(byte: u8) -> Option<Shape> {
         let kind = match byte & KIND {
-            1 => Kind::PadSegment,
-            2 => Kind::PadBlock,
             3 => Kind::Aborted,
             4 => Kind::Raw,
             5 => Kind::Extent,
@@ -87,7 +85,14 @@ impl Shape {
             10 => Kind::Free,
             _ => return None,
         };
-        Some(Shape { kind, aligned: byte & ALIGNED != 0, extent: byte & EXTENT != 0 })
+        let shape = Shape { kind, aligned: byte & ALIGNED != 0, extent: byte & EXTENT != 0 };
+        // Flags that this build would not write are of a newer one.
+        let known = match kind {
+            Kind::Replace | Kind::Link => !(shape.aligned && shape.extent),
+            Kind::Raw => !shape.aligned,
+            _ => !shape.aligned && !shape.extent,
+        };
+        known.then_some(shape)
     }
 }
 
@@ -119,6 +124,10 @@ impl Frame {
 
     fn body_len(&self) -> u64 {
         self.head.len() as u64 + self.payload_len
+    }
+
+    pub(crate) fn payload_len(&self) -> u64 {
+        self.payload_len
     }
 
     /// Bytes before the payload.

@@ -50,8 +50,9 @@ pub(crate) struct LogCore {
     pub(super) closing: AtomicBool,
     max_record: u64,
     read_only: bool,
-    /// Rung when a chunk is complete or the supply runs low: background work may help.
+    /// Rung when a chunk is complete, or a flush is asked for: background work may help.
     pub(crate) work: Event,
+    flush_asked: AtomicBool,
     pub(crate) counters: Counters,
 }
 
@@ -106,6 +107,7 @@ impl LogCore {
             max_record: restart.max_record,
             read_only: restart.read_only,
             work: Event::new(),
+            flush_asked: AtomicBool::new(false),
             counters: Counters::default(),
         };
         match restart.read_only {
@@ -173,7 +175,13 @@ impl LogCore {
     /// # Errors
     /// `NoSpace`, `Closed`, `Poisoned`, `ReadOnly`; `WouldDeadlock` where the room is held up by this thread's own ticket.
     pub(crate) fn draw(&self, frame: &Frame, payload: &[u8], urgency: Urgency) -> Result<Ticket<'_>> {
-        debug_assert!(frame.len() <= self.geometry.inline_max());
+        // Not only asserted: lengths may come from user code that answers differently each time (L2 hangs on them).
+        if frame.len() > self.geometry.inline_max() {
+            return Err(Error::TooLarge { len: payload.len() as u64, max: self.inline_max() });
+        }
+        if payload.len() as u64 != frame.payload_len() {
+            return Err(Error::Encode { what: "the fragment's bytes changed while it was written".to_owned() });
+        }
         loop {
             let open = self.open.claim(self.tail.bound());
             match self.tail.draw(urgency, |tail| self.geometry.place(tail, frame.len())) {
@@ -224,6 +232,19 @@ impl LogCore {
     /// Draws and completes in one go.
     pub(crate) fn append(&self, frame: &Frame, payload: &[u8], urgency: Urgency) -> Result<Lsn> {
         Ok(self.draw(frame, payload, urgency)?.complete())
+    }
+
+    /// Asks the background for a flush, without waiting for it.
+    pub(crate) fn ask_for_flush(&self) {
+        // Relaxed: the bell carries it; a second ring is not needed while the first is unheard.
+        if !self.flush_asked.swap(true, Ordering::Relaxed) {
+            self.work.ring();
+        }
+    }
+
+    /// Whether somebody asked for a flush since the last time.
+    pub(crate) fn take_flush_asked(&self) -> bool {
+        self.flush_asked.swap(false, Ordering::Relaxed)
     }
 
     /// Refuses new tickets, and wakes all who wait.

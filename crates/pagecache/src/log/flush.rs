@@ -298,6 +298,38 @@ impl LogCore {
         outcome
     }
 
+    /// Writes and syncs everything below the oldest open ticket, into a block that is not full. Only for a close over a
+    /// leaked reservation: nothing is ever written after it.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub(crate) fn flush_below_open(&self) -> Result<()> {
+        let end = self.prefix();
+        self.write_below(self.geometry.floor_block(end))?;
+        let written = self.rounds.lock().written;
+        let from = match written == self.geometry.data_end(written) {
+            true => self.geometry.next_data_start(written),
+            false => written,
+        };
+        if from < end
+            && let Some(segment) = self.pool.at_lsn(from)
+        {
+            let mut offset = segment.offset(from);
+            // SAFETY: below the prefix, and nothing else is written any more, so `written` stands still (L2).
+            let written = unsafe {
+                self.ring.read(from, end.0 - from.0, |piece| {
+                    let wrote = write_all(segment.file.as_ref(), piece, offset);
+                    offset += piece.len() as u64;
+                    wrote
+                })
+            };
+            written
+                .and_then(|()| segment.file.sync_data())
+                .map_err(|error| Error::io("write", segment.name(), error))?;
+        }
+        self.sync()
+    }
+
     fn sync(&self) -> Result<()> {
         let dirty = self.rounds.lock().take_dirty();
         if planted(Canary::SkippedSync) {

@@ -69,7 +69,12 @@ impl Walk {
                     };
                     let next = scanner.position();
                     let bytes = match extent {
-                        Some(Some(extent)) => Some(self.log.read_extent(&extent)?.as_slice().to_vec()),
+                        Some(Some(extent)) => match self.log.read_extent(&extent) {
+                            Ok(whole) => Some(whole.as_slice().to_vec()),
+                            // Trimmed while it was read.
+                            Err(_) if lsn < self.log.first() => None,
+                            Err(error) => return Err(error),
+                        },
                         Some(None) => return Err(self.log.corrupt_at(lsn, next, "an extent's record is malformed")),
                         None => bytes,
                     };

@@ -11,7 +11,8 @@ use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
 use crate::store::pool::{Birth, Segment};
 
-/// Disk set aside for the first segment of a store, in bytes; it doubles from there. Later ones are set aside whole.
+/// Disk set aside for the first segment of a store, and for the one after a cut, in bytes; it doubles from there. Others are
+/// set aside whole.
 const FIRST_STEP: u64 = 512 << 10;
 
 /// The newest segment, and how much of it is set aside.
@@ -50,8 +51,9 @@ impl LogCore {
     }
 
     pub(super) fn refresh_limits(&self, rounds: &Rounds) {
-        // Relaxed: `ready` and its segment's life are published by the release in `raise`.
-        let ready = self.ready.load(Ordering::Relaxed);
+        // Acquire pairs with the release in `extend_to`: whoever raises the limits has seen the lives of the segments below
+        // `ready`, and hands them on with the release in `raise`.
+        let ready = self.ready.load(Ordering::Acquire);
         let ring = rounds.written.0 + self.geometry.ring;
         self.tail.raise(Lsn(ready.saturating_sub(self.set_aside()).min(ring)), Lsn(ready.min(ring)));
     }
@@ -77,7 +79,7 @@ impl LogCore {
                 return Err(error);
             }
             let ready = supply.ready(&self.geometry);
-            self.ready.store(ready.0, Ordering::Relaxed);
+            self.ready.store(ready.0, Ordering::Release);
             self.refresh_limits(&self.rounds.lock());
         }
         Ok(())

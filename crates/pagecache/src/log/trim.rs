@@ -3,7 +3,7 @@
 use super::core::LogCore;
 use super::tail::Urgency;
 use crate::base::canary::{Canary, planted};
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
 use crate::format::record::{Frame, Head, Kind, Shape};
@@ -27,7 +27,11 @@ impl LogCore {
         }
         // Release pairs with the acquire in `first`: who reads the new first LSN no longer looks below.
         self.first.fetch_max(to.0, Ordering::Release);
-        self.pool.release_below(self.extents.keep_from(to))?;
-        Ok(to)
+        match self.pool.release_below(self.extents.keep_from(to)) {
+            Ok(_) => Ok(to),
+            // No later sync of the directory would be believed (L5).
+            Err(error @ Error::Io { op: "sync_dir", .. }) => Err(self.poison(error)),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::base::error::{Error, Result};
 use crate::base::event::Woken;
 use crate::log::core::LogCore;
+use crate::log::flush::Patience;
 
 #[derive(Debug)]
 pub(crate) struct Flusher {
@@ -54,6 +55,9 @@ fn run(log: &LogCore, every: Option<Duration>) {
             return;
         }
         let mut done = log.write_out();
+        if log.take_flush_asked() {
+            done = done.and_then(|()| log.flush(Patience::None).map(drop));
+        }
         if let (Some(at), Some(every)) = (due, every)
             && Instant::now() >= at
         {

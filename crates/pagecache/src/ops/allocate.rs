@@ -14,7 +14,7 @@ impl<M: Materializer> Pages<M> {
     pub(crate) fn allocate(&self) -> Result<PageId> {
         loop {
             let id = self.ids.take(self.log.stable());
-            let slot = self.table.ensure(id)?;
+            let slot = self.table.ensure(id).inspect_err(|_| self.ids.lose())?;
             let word = slot.load();
             // SAFETY: only the variants without pointers are looked at, so no guard is needed.
             let empty = match unsafe { word.see::<M::PageFrag>() } {

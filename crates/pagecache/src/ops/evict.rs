@@ -16,6 +16,15 @@ const BATCH: u64 = 64;
 /// Pages with unstable updates met before the log is flushed rather than looking further.
 const UNSTABLE_MAX: u64 = 256;
 
+/// What a search for room has left undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+enum Left {
+    Nothing,
+    /// The budget does not fit, and there are pages that only a flush makes evictable.
+    Unstable,
+}
+
 enum Evicted {
     Yes,
     /// Used since the last look, or not resident.
@@ -25,38 +34,44 @@ enum Evicted {
 }
 
 impl<M: Materializer> Pages<M> {
-    /// Counts bytes that became resident, and makes room where they do not fit.
-    pub(super) fn added(&self, bytes: usize, guard: &Guard) {
-        if self.budget.add(bytes) == Fill::Over {
-            self.make_room(guard);
+    /// Counts bytes that became resident by a write, and makes room where they do not fit: the writer flushes where only
+    /// unstable pages are left.
+    pub(super) fn wrote(&self, bytes: usize, guard: &Guard) {
+        if self.budget.add(bytes) == Fill::Over && self.make_room(guard) == Left::Unstable {
+            // A log that cannot be flushed tells those who ask for durability; here it only means that the pages stay.
+            if self.log.flush(Patience::Wait).is_ok() {
+                let _ = self.make_room(guard);
+            }
         }
     }
 
-    /// Evicts until the budget fits, flushing once where only unstable pages are left.
-    fn make_room(&self, guard: &Guard) {
-        for flushed in [false, true] {
-            let around = self.ids.high_water().next_multiple_of(BATCH);
-            let (mut walked, mut unstable) = (0, 0);
-            // Twice around: the first time may only take marks.
-            while walked < 2 * around && (flushed || unstable < UNSTABLE_MAX) {
-                if self.budget.fill() == Fill::Fits {
-                    return;
-                }
-                let first = self.budget.advance(BATCH, around);
-                for id in first..first + BATCH {
-                    let Some(slot) = self.table.get(PageId(id)) else { continue };
-                    match self.evict(slot, guard) {
-                        Evicted::Unstable => unstable += 1,
-                        Evicted::Yes | Evicted::No => {}
-                    }
-                }
-                walked += BATCH;
-            }
-            // A log that cannot be flushed tells those who ask for durability; here it only means that the pages stay.
-            if unstable == 0 || self.log.flush(Patience::Wait).is_err() {
-                return;
-            }
+    /// The same for a read, which never flushes nor waits: it asks the background to.
+    pub(super) fn read(&self, bytes: usize, guard: &Guard) {
+        if self.budget.add(bytes) == Fill::Over && self.make_room(guard) == Left::Unstable {
+            self.log.ask_for_flush();
         }
+    }
+
+    /// Evicts until the budget fits.
+    fn make_room(&self, guard: &Guard) -> Left {
+        let around = self.ids.high_water().next_multiple_of(BATCH);
+        let (mut walked, mut unstable) = (0, 0);
+        // Twice around: the first time may only take marks.
+        while walked < 2 * around && unstable < UNSTABLE_MAX {
+            if self.budget.fill() == Fill::Fits {
+                return Left::Nothing;
+            }
+            let first = self.budget.advance(BATCH, around);
+            for id in first..first + BATCH {
+                let Some(slot) = self.table.get(PageId(id)) else { continue };
+                match self.evict(slot, guard) {
+                    Evicted::Unstable => unstable += 1,
+                    Evicted::Yes | Evicted::No => {}
+                }
+            }
+            walked += BATCH;
+        }
+        if unstable > 0 { Left::Unstable } else { Left::Nothing }
     }
 
     fn evict(&self, slot: &Slot<M::PageFrag>, guard: &Guard) -> Evicted {

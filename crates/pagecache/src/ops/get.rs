@@ -86,7 +86,7 @@ impl<M: Materializer> Pages<M> {
         unsafe { word.retire::<M::PageFrag>(guard) };
         self.count_garbage(old, guard);
         self.budget.remove(old);
-        self.added(added, guard);
+        self.read(added, guard);
         // SAFETY: published; `guard` was pinned before that and keeps it even if it is retired at once.
         let node: &'g Node<M::PageFrag> = unsafe { &*raw };
         PageRef::resident(node)
@@ -120,9 +120,6 @@ impl<M: Materializer> Pages<M> {
 
     /// Whether a page holds data now.
     pub(crate) fn holds_data(&self, id: PageId) -> bool {
-        let Some(slot) = self.table.get(id) else { return false };
-        // SAFETY: only the kind of the word is looked at; nothing behind it is followed.
-        let seen = unsafe { slot.load().see::<M::PageFrag>() };
-        matches!(seen, Seen::Resident(_) | Seen::Cold(_) | Seen::ColdOne(_))
+        self.table.get(id).is_some_and(|slot| slot.load().holds_data())
     }
 }

@@ -56,7 +56,7 @@ impl<M: Materializer> Pages<M> {
             std::mem::forget(building);
             // SAFETY: the swap took the word's list, if it had one, out of the slot.
             unsafe { word.retire::<M::PageFrag>(guard) };
-            self.added(weight, guard);
+            self.read(weight, guard);
         }
         Ok(())
     }

@@ -63,13 +63,13 @@ impl Encoded<'_> {
         }
     }
 
-    fn frame<P: Fragment>(&self, frag: &P, kind: Kind, page: PageId, base: Version) -> Frame {
+    fn frame(&self, payload: &[u8], kind: Kind, page: PageId, base: Version) -> Frame {
         let mut head: Head = PageHead { page, base }.encode(kind);
         if let Some((extent, _)) = &self.extent {
             extent.push_to(&mut head);
         }
         let aligned = self.own && self.extent.is_none();
-        Frame::new(Shape { kind, aligned, extent: self.extent.is_some() }, head, self.payload(frag))
+        Frame::new(Shape { kind, aligned, extent: self.extent.is_some() }, head, payload)
     }
 }
 
@@ -207,8 +207,10 @@ impl<M: Materializer> Pages<M> {
                 (true, None) => {}
             }
             let kind = if write == Write::Link { Kind::Link } else { Kind::Replace };
-            let frame = encoded.frame(&node.frag, kind, id, expected);
-            let ticket = match self.log.draw(&frame, encoded.payload(&node.frag), Urgency::Normal) {
+            // Asked for once: user code may answer differently the next time.
+            let payload = encoded.payload(&node.frag);
+            let frame = encoded.frame(payload, kind, id, expected);
+            let ticket = match self.log.draw(&frame, payload, Urgency::Normal) {
                 Ok(ticket) => ticket,
                 Err(error) => {
                     node.take_off();
@@ -219,9 +221,6 @@ impl<M: Materializer> Pages<M> {
             };
             let version = Version::from(ticket.lsn());
             node.logged(version, Piece::new(ticket.address(), ticket.len()));
-            if let Some((extent, _)) = &encoded.extent {
-                self.log.note_extent(ticket.lsn(), extent);
-            }
             let weight = node.weight() + folded_weight;
             let raw = Box::into_raw(node);
             if slot.swap(word, Word::resident(raw)) {
@@ -231,7 +230,7 @@ impl<M: Materializer> Pages<M> {
                 {
                     self.retire_chain(word, old, guard);
                 }
-                self.added(weight, guard);
+                self.wrote(weight, guard);
                 return Ok(version);
             }
             ticket.abort();
@@ -260,19 +259,17 @@ impl<M: Materializer> Pages<M> {
         let heap = self.materializer.heap_size(&merged);
         let encoded = self.encode(&merged)?;
         let mut node = Node::base(Version::NONE, merged, heap, Pieces::One(Piece::from_word(0)));
-        let frame = encoded.frame(&node.frag, Kind::Replace, id, Version::NONE);
-        let ticket = self.log.draw(&frame, encoded.payload(&node.frag), Urgency::Normal)?;
+        let payload = encoded.payload(&node.frag);
+        let frame = encoded.frame(payload, Kind::Replace, id, Version::NONE);
+        let ticket = self.log.draw(&frame, payload, Urgency::Normal)?;
         let version = Version::from(ticket.lsn());
         node.logged(version, Piece::new(ticket.address(), ticket.len()));
-        if let Some((extent, _)) = &encoded.extent {
-            self.log.note_extent(ticket.lsn(), extent);
-        }
         let weight = node.weight();
         let raw = Box::into_raw(node);
         if slot.swap(word, Word::resident(raw)) {
             ticket.complete();
             self.retire_chain(word, chain, guard);
-            self.added(weight, guard);
+            self.wrote(weight, guard);
             return Ok(Some(version));
         }
         ticket.abort();

@@ -54,6 +54,11 @@ impl Ids {
         PageId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Takes back the count of an id for which there is no slot. The id itself is not handed out again before a restart.
+    pub(crate) fn lose(&self) {
+        self.allocated.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Gives an id back, freed by the record at `at`. Never waits.
     pub(crate) fn give_back(&self, id: PageId, at: Lsn) {
         self.allocated.fetch_sub(1, Ordering::Relaxed);

@@ -16,7 +16,8 @@ pub trait Materializer: Sized + Send + Sync + 'static {
     /// Whether [`recover`](Materializer::recover) is to be asked at all. `false` saves decoding every replayed fragment.
     const RECOVERS: bool = true;
 
-    /// Made twice at start: for the replay with what was known before it, then with the final state to serve.
+    /// Made at start: once for the replay with what was known before it (not where [`RECOVERS`](Materializer::RECOVERS) is
+    /// `false`), then with the final state to serve.
     fn new(last_recovery: &Option<Self::Recovery>) -> Self;
 
     /// Merges fragments, oldest first, into one that stands for all of them.

@@ -86,6 +86,11 @@ impl Word {
         }
     }
 
+    /// Whether it is a page with data. Nothing behind the word is looked at, so no guard is needed.
+    pub(crate) fn holds_data(self) -> bool {
+        !self.0.is_null() && matches!(self.tag(), 0 | COLD | SCATTERED)
+    }
+
     fn tag(self) -> usize {
         self.0.addr() & TAG
     }

@@ -13,7 +13,7 @@ use crate::base::ids::{Lsn, Sequence};
 use crate::config::Create;
 use crate::format::BLOCK;
 use crate::format::mark::MarkKind;
-use crate::format::segment::Purpose;
+use crate::format::segment::{Named, Purpose, parse_name};
 use crate::log::core::{LogCore, Restart};
 use crate::log::extent::Extents;
 use crate::log::read::unknown_kind;
@@ -80,9 +80,9 @@ fn create(storage: Arc<dyn Storage>, options: Options) -> Result<LogCore> {
 /// Removes scratch files and the given leftovers, durably.
 fn sweep(storage: &dyn Storage, leftovers: &[String]) -> Result<()> {
     let names = storage.list().map_err(|error| Error::io("list", storage.describe(), error))?;
-    let scratch = names.into_iter().filter(|name| name.starts_with("tmp-"));
+    let scratch = names.into_iter().filter(|name| parse_name(name) == Named::Scratch);
     let mut any = false;
-    for name in scratch.chain(leftovers.iter().filter(|name| name.starts_with("seg-")).cloned()) {
+    for name in scratch.chain(leftovers.iter().filter(|name| parse_name(name) != Named::Scratch).cloned()) {
         match storage.remove(&name) {
             Ok(()) => any = true,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -213,13 +213,12 @@ fn cut_and_go_on(
     }
     let discarded = survey.chain.split_off(findings.index + 1);
     survey.leftovers.extend(discarded.iter().map(|segment| segment.name()));
-    sweep(storage.as_ref(), &survey.leftovers)?;
     let mut segments: VecDeque<_> = survey.chain.iter().map(Arc::clone).collect();
     segments.pop_back();
     let last = cut(torn, findings.at);
     segments.push_back(Arc::clone(&last));
     let size = torn.header.segment_size;
-    let pool = Pool::new(storage, identity, size, segments, survey.next);
+    let pool = Pool::new(Arc::clone(&storage), identity, size, segments, survey.next);
     let grown = Supply::first_step(size, 0);
     let birth = Birth {
         start: survey.above,
@@ -229,6 +228,9 @@ fn cut_and_go_on(
         allocate: grown,
     };
     let segment = pool.birth(birth)?;
+    // Only now: removals may survive a crash in any order, and what is left must not look like a chain with a gap, nor may a
+    // later opening give out the numbers of what is discarded again.
+    sweep(storage.as_ref(), &survey.leftovers)?;
     let tail = segment.data_start();
     start(pool, tail, findings.trimmed, Supply::new(segment, grown), options)
 }

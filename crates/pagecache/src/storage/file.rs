@@ -174,20 +174,18 @@ impl StorageFile for OsFile {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
         loop {
-            match fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len) {
-                Ok(()) => break,
+            match fallocate(&self.file, FallocateFlags::empty(), offset, len) {
+                Ok(()) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
-                // A file system that cannot: write the zeros that are missing at the end, as others do below.
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => break,
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => return fill(&self.file, offset, len),
                 Err(error) => return Err(error.into()),
             }
         }
-        extend(&self.file, offset, len)
     }
 
     #[cfg(not(target_os = "linux"))]
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        extend(&self.file, offset, len)
+        fill(&self.file, offset, len)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -204,11 +202,16 @@ impl StorageFile for OsFile {
     }
 }
 
-/// Lengthens a file that ends before the range does; never shortens.
-fn extend(file: &File, offset: u64, len: u64) -> io::Result<()> {
-    let end = offset.saturating_add(len);
-    if file.metadata()?.len() < end {
-        file.set_len(end)?;
+/// Where the system cannot set space aside: writes zeros where the file ends before the range does. Space within the file is
+/// taken to be there.
+fn fill(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let file = OsFile { file: file.try_clone()? };
+    let zeros = [0; 64 << 10];
+    let (mut at, end) = (file.len()?, offset.saturating_add(len));
+    while at < end {
+        let step = (end - at).min(zeros.len() as u64);
+        super::write_all(&file, zeros.get(..step as usize).unwrap_or_default(), at)?;
+        at += step;
     }
     Ok(())
 }
@@ -314,6 +317,11 @@ mod tests {
         file.allocate(0, 8192).unwrap();
         assert_eq!(file.len().unwrap(), 8192);
         let mut buf = [1u8; 5];
+        super::super::read_full(file.as_ref(), &mut buf, 0).unwrap();
+        assert_eq!(&buf, b"abc\0\0");
+        let plain = fs::File::options().read(true).write(true).open(storage.path().join("a")).unwrap();
+        fill(&plain, 0, 100_000).unwrap();
+        assert_eq!(file.len().unwrap(), 100_000, "the way without fallocate");
         super::super::read_full(file.as_ref(), &mut buf, 0).unwrap();
         assert_eq!(&buf, b"abc\0\0");
         storage.destroy().unwrap();

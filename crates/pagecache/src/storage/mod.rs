@@ -70,7 +70,7 @@ pub trait Storage: Send + Sync + Debug + 'static {
         random_u64()
     }
 
-    /// Removes the whole directory, for temporary stores. Called once, after the lock is released.
+    /// Removes the whole directory, for temporary stores. Called once, while the lock is still held.
     fn destroy(&self) -> io::Result<()> {
         for name in self.list()? {
             self.remove(&name)?;

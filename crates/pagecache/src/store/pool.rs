@@ -192,7 +192,11 @@ impl Pool {
     /// A file under a scratch name: a recycled one if there is one, else new.
     fn blank(&self, spares: &mut Vec<String>, scratch: &str) -> Result<Arc<dyn StorageFile>> {
         if let Some(spare) = spares.pop() {
-            self.storage.rename(&spare, scratch).map_err(|error| Error::io("rename", &spare, error))?;
+            if let Err(error) = self.storage.rename(&spare, scratch) {
+                let failed = Error::io("rename", &spare, error);
+                spares.push(spare);
+                return Err(failed);
+            }
             return self.storage.open(scratch, OpenMode::ReadWrite).map_err(|error| Error::io("open", scratch, error));
         }
         match self.storage.open(scratch, OpenMode::CreateNew) {
@@ -208,8 +212,8 @@ impl Pool {
 
     fn furnish(&self, file: &dyn StorageFile, header: &SegmentHeader, allocate: u64, scratch: &str) -> Result<()> {
         let block = header.encode();
-        file.set_len(self.segment_size).map_err(|error| Error::io("set_len", scratch, error))?;
         file.allocate(0, allocate).map_err(|error| Error::io("allocate", scratch, error))?;
+        file.set_len(self.segment_size).map_err(|error| Error::io("set_len", scratch, error))?;
         for offset in [0, self.segment_size - BLOCK] {
             write_all(file, &block, offset).map_err(|error| Error::io("write", scratch, error))?;
         }
