@@ -3,4 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod disk;
+pub mod driver;
+pub mod log_driver;
+pub mod log_model;
 pub mod rng;

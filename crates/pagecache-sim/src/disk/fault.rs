@@ -122,6 +122,8 @@ impl Fault {
 #[derive(Default)]
 pub(super) struct Faults {
     armed: Vec<Armed>,
+    /// What went wrong so far; disarming does not forget it.
+    pub(super) struck: Vec<(Call, Effect)>,
 }
 
 struct Armed {
@@ -144,7 +146,12 @@ impl Faults {
                 effect = effect.or(Some(armed.fault.effect));
             }
         }
+        self.struck.extend(effect.map(|effect| (call, effect)));
         effect
+    }
+
+    pub(super) fn disarm(&mut self) {
+        self.armed.clear();
     }
 }
 

@@ -79,6 +79,15 @@ impl SimDisk {
         SimDisk::from_state(image)
     }
 
+    /// The disk that the next process finds if this one dies now and the machine goes on: all it did is there, and what no
+    /// sync has covered is still pending. Unlocked, with no faults armed and syncs honest again; calls are counted and traced
+    /// from zero. This disk stays as it is.
+    #[must_use]
+    pub fn kill(&self) -> SimDisk {
+        let next = self.state().killed();
+        SimDisk::from_state(next)
+    }
+
     /// At most `limit` policies worth trying at this point, no two with the same image: `DropAll` and `KeepAll` (one of them
     /// where nothing is pending), all subsets where these fill no more than half of the limit, else as many as fit of
     /// single-missing, single-kept, prefixes, torn and random ones. The same state and seed give the same list.
@@ -121,6 +130,11 @@ impl SimDisk {
         self.state().faults.arm(fault);
     }
 
+    /// The calls that armed faults have struck so far, in order.
+    pub fn struck(&self) -> Vec<(Call, Effect)> {
+        self.state().faults.struck.clone()
+    }
+
     /// Disarms all faults, ends the lies of syncs and makes unreadable ranges readable. What a lying sync skipped is still
     /// pending; flipped bits, lost and misdirected writes stay.
     pub fn clear_faults(&self) {
@@ -131,6 +145,11 @@ impl SimDisk {
     /// do nothing. As on a real disk, a removed file's space is free once its last handle is dropped.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
+    }
+
+    /// The limit on the bytes that all files may occupy, if there is one.
+    pub fn capacity(&self) -> Option<u64> {
+        self.state().capacity
     }
 
     /// Bytes that all files occupy, in pages of 4 KiB.

@@ -133,6 +133,20 @@ impl State {
         }
     }
 
+    /// The same disk for the next process, with all that is pending still pending.
+    pub(super) fn killed(&self) -> State {
+        let mut next = State::new(self.rng.clone());
+        next.files = self.files.clone();
+        next.files.values_mut().for_each(|node| node.handles = 0);
+        next.dir = self.dir.clone();
+        next.pending = self.pending.clone();
+        next.next_file = self.next_file;
+        next.capacity = self.capacity;
+        next.clear_faults();
+        next.forget_lost_files();
+        next
+    }
+
     /// Fails where the process is already dead.
     pub(super) fn alive(&self) -> io::Result<()> {
         if self.crashed { Err(io::Error::other("crashed")) } else { Ok(()) }
@@ -304,7 +318,7 @@ impl State {
     }
 
     pub(super) fn clear_faults(&mut self) {
-        self.faults = Faults::default();
+        self.faults.disarm();
         self.dir.lies = false;
         for node in self.files.values_mut() {
             node.lies = false;

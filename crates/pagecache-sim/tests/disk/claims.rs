@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pagecache::storage::{LockMode, OpenMode, Storage, StorageFile};
-use pagecache_sim::disk::{Rest, SimDisk, Survival};
+use pagecache_sim::disk::{Call, Effect, Fault, Rest, SimDisk, Survival, When};
 
 fn create(disk: &SimDisk, name: &str) -> Arc<dyn StorageFile> {
     disk.open(name, OpenMode::CreateNew).unwrap()
@@ -299,4 +299,27 @@ fn content_equals_a_plain_vector() {
         assert!(disk.read_file("a") == model && file.len().unwrap() == model.len() as u64);
         assert!(disk.crash(Survival::KeepAll).read_file("a") == model, "pending events lead to what is read");
     }
+}
+
+#[test]
+fn a_killed_process_loses_nothing_and_leaves_its_unsynced_bytes_unsynced() {
+    let (disk, file) = with_ones();
+    file.write_at(&[2; 10], 5).unwrap();
+    create(&disk, "b").write_at(b"new", 0).unwrap();
+    disk.rename("b", "c").unwrap();
+    let lock = disk.lock(LockMode::Exclusive).unwrap();
+    disk.fault(Fault::new(Call::Read, When::From(0), Effect::Eio));
+    disk.crash_at(0);
+    assert!(disk.sync_dir().is_err());
+    let next = disk.kill();
+    assert_eq!((next.file_names(), next.io_count(), next.crashed()), (vec!["a".into(), "c".into()], 0, false));
+    assert_eq!(next.pending_count(), disk.pending_count());
+    assert_eq!((next.read_file("a"), next.read_file("c")), (disk.read_file("a"), b"new".to_vec()));
+    let _lock = next.lock(LockMode::Exclusive).unwrap();
+    assert_eq!(next.open("c", OpenMode::ReadWrite).unwrap().read_at(&mut [0; 3], 0).unwrap(), 3);
+    assert_eq!(next.crash(Survival::DropAll).file_names(), ["a"]);
+    assert_eq!(next.crash(Survival::DropAll).read_file("a"), [1; 2048]);
+    next.open("a", OpenMode::ReadWrite).unwrap().sync_data().unwrap();
+    assert_eq!(next.crash(Survival::DropAll).read_file("a"), disk.read_file("a"));
+    drop(lock);
 }

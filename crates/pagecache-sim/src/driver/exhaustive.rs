@@ -1,0 +1,67 @@
+//! All sequences of steps up to a length, each stopped before and after every counted call of its last step.
+//!
+//! The calls of the steps before the last are the last step's calls of shorter sequences, which are run too: so every
+//! call of every sequence is a point, once.
+
+use super::aftermath::{Explore, explore};
+use super::{Checked, Step, Tally, Violation, World, must_open, perform};
+use crate::disk::SimDisk;
+
+/// Runs all sequences of up to `length` steps of the alphabet, each after the steps of the prelude, whose calls are no points.
+/// Steps that crash or arm faults do not belong here.
+///
+/// # Errors
+/// The first broken promise, with the sequence and the call.
+pub fn run<W: World>(
+    prelude: &[Step<W::Op>],
+    alphabet: &[Step<W::Op>],
+    length: u32,
+    limits: &Explore,
+    tally: &mut Tally,
+) -> Result<(), Violation> {
+    for steps in 0..=length {
+        for number in 0..alphabet.len().pow(steps) {
+            let sequence: Vec<_> =
+                (0..steps).map(|at| &alphabet[number / alphabet.len().pow(at) % alphabet.len()]).collect();
+            tally.runs += 1;
+            all_points::<W>(prelude, &sequence, limits, tally)
+                .map_err(|broken| broken.within(format!("the sequence {sequence:?} after {prelude:?}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn all_points<W: World>(
+    prelude: &[Step<W::Op>],
+    sequence: &[&Step<W::Op>],
+    limits: &Explore,
+    tally: &mut Tally,
+) -> Checked {
+    let steps: Vec<_> = prelude.iter().chain(sequence.iter().copied()).collect();
+    // Before the first call of a step stands the last state of the sequence without it.
+    let first = if steps.is_empty() { 0 } else { 1 };
+    for call in first.. {
+        let mut world = W::new(SimDisk::new(7), 7);
+        let ended = stop_at(&mut world, &steps, call, tally).and_then(|()| {
+            explore(&world, limits, call, tally)?;
+            Ok(!world.disk().crashed())
+        });
+        if ended.map_err(|broken| broken.within(format!("call {call} of the last step")))? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn stop_at<W: World>(world: &mut W, steps: &[&Step<W::Op>], call: u64, tally: &mut Tally) -> Checked {
+    let Some((last, before)) = steps.split_last() else {
+        world.disk().crash_at(call);
+        tally.starts += 1;
+        return world.open();
+    };
+    must_open(world, tally)?;
+    for step in before {
+        perform(world, step, None, tally)?;
+    }
+    perform(world, last, Some(call), tally)
+}

@@ -1,0 +1,230 @@
+//! Drivers over any store that runs on a simulated disk: every short sequence of steps, or long random ones.
+//!
+//! A [`World`] is a store, the disk it runs on, and what is expected of it. The drivers know steps, crashes and images; the
+//! world knows its operations and its promises.
+//!
+//! - [`exhaustive`]: all sequences over a small alphabet, stopped before and after every counted call.
+//! - [`seeded`]: random steps, faults and crashes; a seed repeats a run, a failure comes with its shortest steps.
+//! - [`aftermath`]: what both do where a process stops: all images, crashes inside recovery, life after it.
+
+pub mod aftermath;
+pub mod exhaustive;
+pub mod seeded;
+pub mod shrink;
+
+use std::fmt;
+use std::ops::AddAssign;
+
+use crate::disk::{Fault, SimDisk};
+
+/// What a check says.
+pub type Checked = Result<(), Violation>;
+
+/// A promise that was broken, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    claim: String,
+    trail: Vec<String>,
+}
+
+impl Violation {
+    /// A broken promise.
+    pub fn new(claim: impl Into<String>) -> Violation {
+        Violation { claim: claim.into(), trail: Vec::new() }
+    }
+
+    /// What was promised and is not so.
+    pub fn claim(&self) -> &str {
+        &self.claim
+    }
+
+    /// The same, with where it happened; the innermost comes first.
+    #[must_use]
+    pub fn within(mut self, place: impl Into<String>) -> Violation {
+        self.trail.push(place.into());
+        self
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.claim)?;
+        self.trail.iter().try_for_each(|place| write!(f, "\n  in {place}"))
+    }
+}
+
+/// `Err` with the claim where it does not hold.
+///
+/// # Errors
+/// A [`Violation`].
+pub fn claim(holds: bool, claim: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(Violation::new(claim())) }
+}
+
+/// A store on a simulated disk, with what is expected of it.
+///
+/// Every method that touches the store may meet the disk's crash point: it then returns `Ok` with the world closed, and
+/// what is expected is what it was, plus whatever the interrupted call leaves open.
+pub trait World: Sized {
+    /// One call, or a few that belong together. It must mean something in every state, so that steps can be left out.
+    type Op: Clone + fmt::Debug;
+
+    /// A closed world over an empty disk. The seed decides contents.
+    fn new(disk: SimDisk, seed: u64) -> Self;
+
+    /// The same expectation of another disk; closed.
+    fn over(&self, disk: SimDisk) -> Self;
+
+    /// The disk.
+    fn disk(&self) -> &SimDisk;
+
+    /// Whether the store is open and its process alive.
+    fn is_open(&self) -> bool;
+
+    /// Opens the store, which recovers it. What is found must be allowed by what is expected; from then on exactly that is
+    /// expected, all of it durable. Armed faults strike the opening alone: they are cleared then, and where they make it fail
+    /// it is opened again.
+    ///
+    /// # Errors
+    /// A promise is broken: one of them is that opening succeeds.
+    fn open(&mut self) -> Checked;
+
+    /// Closes the store cleanly.
+    ///
+    /// # Errors
+    /// A promise is broken.
+    fn close(&mut self) -> Checked;
+
+    /// Does one operation and checks what it answers.
+    ///
+    /// # Errors
+    /// A promise is broken.
+    fn apply(&mut self, op: &Self::Op) -> Checked;
+
+    /// Shows that an open store takes, keeps and returns something new.
+    ///
+    /// # Errors
+    /// It does not.
+    fn prove(&mut self) -> Checked;
+}
+
+/// One step of a run: the world's own operation, or something that happens to it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step<Op> {
+    /// An operation.
+    Do(Op),
+    /// A clean close and an open.
+    Restart,
+    /// The process dies and the machine goes on; then an open.
+    Kill,
+    /// The machine stops, now or at the counted call with this number from now; then an open of one of the images.
+    Crash {
+        /// 0 is before the next counted call, if any comes; `None` is now.
+        after: Option<u64>,
+        /// Decides the image.
+        seed: u64,
+    },
+    /// Arms a fault.
+    Fault(Fault),
+    /// Leaves so many bytes of disk free.
+    Room(u64),
+    /// Clears faults and the limit on the disk.
+    Heal,
+}
+
+/// What a driver did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Sequences or seeds.
+    pub runs: u64,
+    /// Points at which a process was stopped.
+    pub points: u64,
+    /// Images of a crash that were recovered from.
+    pub images: u64,
+    /// Of them, those of a crash inside a recovery.
+    pub nested: u64,
+    /// Opens of the store.
+    pub starts: u64,
+    /// Operations of the world.
+    pub operations: u64,
+    /// Calls of the storage that a fault struck.
+    pub faults: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.runs += other.runs;
+        self.points += other.points;
+        self.images += other.images;
+        self.nested += other.nested;
+        self.starts += other.starts;
+        self.operations += other.operations;
+        self.faults += other.faults;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { runs, points, images, nested, starts, operations, faults } = self;
+        write!(f, "{runs} runs, {points} points, {images} images ({nested} inside a recovery), {starts} starts, ")?;
+        write!(f, "{operations} operations, {faults} faults")
+    }
+}
+
+/// Opens a world that must come up, its disk having no crash point.
+fn must_open<W: World>(world: &mut W, tally: &mut Tally) -> Checked {
+    tally.starts += 1;
+    world.open()?;
+    claim(world.is_open(), || "a store did not open".to_owned())
+}
+
+/// Does a step that is no crash; `stop_after` stops the process at the counted call with this number within it.
+fn perform<W: World>(world: &mut W, step: &Step<W::Op>, stop_after: Option<u64>, tally: &mut Tally) -> Checked {
+    let arm = |disk: &SimDisk| {
+        if let Some(calls) = stop_after {
+            disk.crash_at(disk.io_count() + calls);
+        }
+    };
+    match step {
+        Step::Kill => {
+            let disk = world.disk().kill();
+            arm(&disk);
+            *world = world.over(disk);
+        }
+        _ => arm(world.disk()),
+    }
+    match step {
+        Step::Do(op) => {
+            tally.operations += 1;
+            return world.apply(op);
+        }
+        Step::Restart => {
+            world.close()?;
+            if world.disk().crashed() {
+                return Ok(());
+            }
+        }
+        Step::Kill => {}
+        Step::Crash { after, .. } => {
+            let disk = world.disk();
+            disk.crash_at(after.map_or(0, |calls| disk.io_count() + calls));
+            return Ok(());
+        }
+        Step::Fault(fault) => {
+            world.disk().fault(fault.clone());
+            return Ok(());
+        }
+        Step::Room(bytes) => {
+            let disk = world.disk();
+            disk.set_capacity(Some(disk.used_bytes() + bytes));
+            return Ok(());
+        }
+        Step::Heal => {
+            world.disk().clear_faults();
+            world.disk().set_capacity(None);
+            return Ok(());
+        }
+    }
+    tally.starts += 1;
+    world.open()
+}
