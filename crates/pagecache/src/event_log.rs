@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
 use crate::format::segment::Purpose;
 use crate::log::core::Ticket;
-use crate::log::extent::Underway;
+use crate::log::extents::Underway;
 use crate::log::flush::Patience;
 use crate::log::iter::Walk;
 use crate::log::read::At;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64 as PlainU64;
 
 use crossbeam_utils::CachePadded;
 
-use super::extent::Extents;
+use super::extents::Extents;
 use super::geometry::{Geometry, Place};
 use super::lives::Lives;
 use super::open::{Open, OpenSlots};

@@ -17,6 +17,7 @@
 
 pub(crate) mod core;
 pub(crate) mod extent;
+pub(crate) mod extents;
 pub(crate) mod flush;
 pub(crate) mod geometry;
 pub(crate) mod iter;

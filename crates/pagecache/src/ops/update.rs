@@ -11,7 +11,7 @@ use crate::base::error::{Error, PageState, Result};
 use crate::base::ids::{PageId, Version};
 use crate::format::page::PageHead;
 use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
-use crate::log::extent::Underway;
+use crate::log::extents::Underway;
 use crate::log::tail::Urgency;
 use crate::page::chain::{Chain, Fresh, Node};
 use crate::page::fragment::Fragment;

@@ -15,7 +15,7 @@ use crate::format::BLOCK;
 use crate::format::mark::MarkKind;
 use crate::format::segment::{Named, Purpose, parse_name};
 use crate::log::core::{LogCore, Restart};
-use crate::log::extent::Extents;
+use crate::log::extents::Extents;
 use crate::log::read::unknown_kind;
 use crate::log::supply::Supply;
 use crate::storage::{Storage, read_full, write_all};
