@@ -180,6 +180,40 @@ fn foreign_and_unprotected_guards_are_refused() {
 }
 
 #[test]
+fn a_page_that_is_more_than_the_cache_holds_is_read_and_changed_all_the_same() {
+    let storage = MemoryStorage::new();
+    let config = || small(&storage).cache_capacity(64 << 10).build();
+    let big = "x".repeat(100_000);
+    let id = {
+        let pc = PageCache::<Concat>::start(config()).unwrap();
+        let guard = pc.pin();
+        let id = pc.allocate(&guard);
+        pc.replace(id, Shared::null(), big.clone(), &guard).unwrap();
+        id
+    };
+    let pc = PageCache::<Concat>::start(config()).unwrap();
+    let fits = || assert!(pc.stats().resident_bytes <= 64 << 10, "{}", pc.stats().resident_bytes);
+    let guard = pc.pin();
+    let token = {
+        let (page, token) = pc.get(id, &guard).unwrap();
+        assert_eq!(page, big);
+        token
+    };
+    fits();
+    let linked = pc.link(id, token, "+".into(), &guard).unwrap();
+    fits();
+    assert!(matches!(pc.link(id, token, "-".into(), &guard), Err(Rejected::Conflict { .. })));
+    fits();
+    let frags = pc.fragments(id, &guard).unwrap().0;
+    assert_eq!(frags.iter().map(String::len).sum::<usize>(), 100_001);
+    fits();
+    let replaced = pc.replace(id, linked, big.clone(), &guard).unwrap();
+    fits();
+    pc.free(id, replaced, &guard).unwrap();
+    assert_eq!(pc.stats().resident_bytes, 0);
+}
+
+#[test]
 fn the_cache_keeps_its_bytes_under_the_capacity_and_loses_no_page() {
     let storage = MemoryStorage::new();
     let config = small(&storage).cache_capacity(256 << 10).segment_size(1 << 20);

@@ -50,7 +50,7 @@ impl<M: Materializer> Pages<M> {
         loop {
             let word = slot.load();
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
-            match unsafe { word.see() } {
+            let came = match unsafe { word.see() } {
                 Seen::Resident(chain) => {
                     chain.head().touch();
                     return Ok((slot, word, chain));
@@ -60,6 +60,11 @@ impl<M: Materializer> Pages<M> {
                 Seen::Absent => return Err(no_page(id, PageState::Unallocated)),
                 Seen::Free(version) => return Err(no_page(id, PageState::Free(version))),
                 Seen::Empty => return Err(no_page(id, PageState::Empty)),
+            };
+            if let Some((word, chain)) = came {
+                // The guard keeps the chain, though it may be the first to go.
+                self.read(0, guard);
+                return Ok((slot, word, chain));
             }
         }
     }

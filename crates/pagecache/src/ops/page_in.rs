@@ -25,18 +25,19 @@ impl<P> Drop for Building<P> {
 }
 
 impl<M: Materializer> Pages<M> {
-    /// Reads the pieces and publishes the chain. Returns in any case in which looking at the slot again makes sense.
+    /// Reads the pieces and publishes the chain; `None` where the slot has moved on meanwhile. Its bytes are counted, and room
+    /// for them is left to the caller: to look for it at once may evict this very page, if it is more than the cache holds.
     ///
     /// # Errors
     /// `Corrupt` and `Decode` name the page; `Io`.
-    pub(super) fn page_in(
+    pub(super) fn page_in<'g>(
         &self,
         id: PageId,
         slot: &Slot<M::PageFrag>,
         word: Word,
         pieces: &[Piece],
-        guard: &Guard,
-    ) -> Result<()> {
+        guard: &'g Guard,
+    ) -> Result<Option<(Word, Chain<'g, M::PageFrag>)>> {
         let mut building = Building(std::ptr::null_mut());
         let mut version = Version::NONE;
         let mut weight = 0;
@@ -52,13 +53,17 @@ impl<M: Materializer> Pages<M> {
             version = at;
             building.0 = Box::into_raw(node);
         }
-        if !building.0.is_null() && slot.swap(word, Word::resident(building.0)) {
-            std::mem::forget(building);
-            // SAFETY: the swap took the word's list, if it had one, out of the slot.
-            unsafe { word.retire::<M::PageFrag>(guard) };
-            self.read(weight, guard);
+        let resident = Word::resident(building.0);
+        if building.0.is_null() || !slot.swap(word, resident) {
+            return Ok(None);
         }
-        Ok(())
+        let head = building.0;
+        std::mem::forget(building);
+        // SAFETY: the swap took the word's list, if it had one, out of the slot.
+        unsafe { word.retire::<M::PageFrag>(guard) };
+        self.budget.note(weight);
+        // SAFETY: published under `guard`, which keeps it even if it is evicted at once.
+        Ok(Some((resident, unsafe { Chain::from_raw(head) })))
     }
 
     /// One record of a page: its version and fragment.

@@ -113,6 +113,8 @@ impl<M: Materializer> Pages<M> {
         guard: &'g Guard,
     ) -> Result<Version, Rejected<'g, M::PageFrag, F>> {
         if matches!(error, Error::Conflict { .. }) {
+            // The page may have come in for nothing.
+            self.read(0, guard);
             return match self.get(id, guard) {
                 Ok((current, now)) => {
                     Err(Rejected::Conflict { current, token: token(now), rejected, error: conflict(id, now) })
@@ -151,21 +153,27 @@ impl<M: Materializer> Pages<M> {
         loop {
             let word = slot.load();
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
-            match unsafe { word.see() } {
-                Seen::Resident(chain) => {
-                    let current = chain.head().version;
-                    return match current == expected || planted(Canary::StaleTokenAccepted) {
-                        true => Ok((word, Ground::Chain(chain))),
-                        false => Err(conflict(id, current)),
-                    };
-                }
-                Seen::Cold(pieces) => self.page_in(id, slot, word, pieces, guard)?,
-                Seen::ColdOne(piece) => self.page_in(id, slot, word, &[piece], guard)?,
+            let (word, chain) = match unsafe { word.see() } {
+                Seen::Resident(chain) => (word, chain),
+                // Room is made once the update is through: before, it could be had of this page.
+                Seen::Cold(pieces) => match self.page_in(id, slot, word, pieces, guard)? {
+                    Some(came) => came,
+                    None => continue,
+                },
+                Seen::ColdOne(piece) => match self.page_in(id, slot, word, &[piece], guard)? {
+                    Some(came) => came,
+                    None => continue,
+                },
                 Seen::Empty if expected == Version::NONE => return Ok((word, Ground::Empty)),
                 Seen::Empty => return Err(no_page(id, PageState::Empty)),
                 Seen::Free(version) => return Err(no_page(id, PageState::Free(version))),
                 Seen::Absent => return Err(no_page(id, PageState::Unallocated)),
-            }
+            };
+            let current = chain.head().version;
+            return match current == expected || planted(Canary::StaleTokenAccepted) {
+                true => Ok((word, Ground::Chain(chain))),
+                false => Err(conflict(id, current)),
+            };
         }
     }
 

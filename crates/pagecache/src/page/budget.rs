@@ -57,6 +57,13 @@ impl Budget {
         self.fill()
     }
 
+    /// Counts bytes that became resident; the next [`add`](Self::add) of this thread, of nothing even, looks at the sum.
+    pub(crate) fn note(&self, bytes: usize) {
+        let own = self.own();
+        own.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        own.unseen.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Counts bytes that are not resident any more.
     pub(crate) fn remove(&self, bytes: usize) {
         self.own().bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
