@@ -1,7 +1,7 @@
 //! The heads of page records: which page, on top of which version, and where the fragment's bytes start.
 
 use super::bytes::Cursor;
-use super::record::{ExtentRef, Head, Kind, Shape};
+use super::record::{ExtentRef, Head, Kind, PAD_MAX, Shape};
 use crate::base::ids::{PageId, Version};
 
 /// The head of a page record. Only a link names the version it goes on top of; [`Version::NONE`] where there was none.
@@ -42,11 +42,12 @@ impl PageHead {
         };
         let mut at = body.len() - cursor.rest().len();
         if shape.aligned {
-            let aligned = (body_at + at).next_multiple_of(8) - body_at;
-            if body.get(at..aligned)?.iter().any(|byte| *byte != 0) {
+            let pad = usize::from(*body.get(at)?);
+            let zeros = body.get(at + 1..at + pad)?;
+            if pad > PAD_MAX || !(body_at + at + pad).is_multiple_of(8) || zeros.iter().any(|byte| *byte != 0) {
                 return None;
             }
-            at = aligned;
+            at += pad;
         }
         let payload = match shape.extent {
             true => Payload::Extent(ExtentRef::decode(body.get(at..)?)?),
@@ -63,6 +64,7 @@ impl PageHead {
 mod tests {
     use super::*;
     use crate::base::ids::Lsn;
+    use crate::format::record::{Frame, Parsed, parse};
 
     #[test]
     fn heads_come_back_in_every_shape() {
@@ -77,6 +79,34 @@ mod tests {
                 let (found, payload) = PageHead::decode(Shape::plain(kind), body, 6).unwrap();
                 assert_eq!((found, payload), (given, Payload::Inline(body.len())));
                 assert!(PageHead::decode(Shape::plain(kind), &body[..body.len() - 1], 6).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn an_aligned_payload_of_any_length_is_told_from_its_pad() {
+        for (page, len) in [0, 127, 128, 1 << 36]
+            .into_iter()
+            .flat_map(|page| (0..300).chain(16_300..16_400).map(move |len| (page, len)))
+        {
+            // The worst payload: it looks like more of the pad.
+            let payload = vec![0; len];
+            let given = PageHead { page: PageId(page), base: Version(8) };
+            let shape = Shape { aligned: true, ..Shape::plain(Kind::Link) };
+            let frame = Frame::new(shape, given.encode(Kind::Link), &payload);
+            let mut bytes = frame.header(Lsn(8), 1, false).as_slice().to_vec();
+            assert!(bytes.len().is_multiple_of(8));
+            bytes.extend(&payload);
+            bytes.resize(frame.len() as usize, 0);
+            let Parsed::Record { body, body_at, .. } = parse(&bytes, Lsn(8), 1, 1 << 20) else { panic!("{len}") };
+            let found = PageHead::decode(shape, body, body_at);
+            assert_eq!(found, Some((given, Payload::Inline(body.len() - len))), "{page} {len}");
+            let at = body_at + given.encode(Kind::Link).len();
+            for wrong in [0, bytes[at] ^ 8, 0xff] {
+                let mut body = body.to_vec();
+                body[at - body_at] = wrong;
+                let found = PageHead::decode(shape, &body, body_at);
+                assert!(found.is_none() || wrong == bytes[at] ^ 8 && wrong <= 15, "{page} {len} {wrong}: {found:?}");
             }
         }
     }

@@ -49,6 +49,9 @@ const KIND: u8 = 0x3f;
 /// The shortest pad that can end in a mark.
 pub(crate) const PAD_MIN: u64 = GRANULE + MARK;
 
+/// The longest pad before an aligned payload; its first byte is its length, the others are 0.
+pub(crate) const PAD_MAX: usize = 15;
+
 /// The longest head: kind bytes before the payload (page id, base version, alignment, extent).
 pub(crate) const HEAD: usize = 56;
 
@@ -59,7 +62,7 @@ pub(crate) type Head = Small<HEAD>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) kind: Kind,
-    /// The payload starts at a multiple of 8 bytes from the record's start, zeros before it.
+    /// The payload starts at a multiple of 8 bytes from the record's start, a pad before it.
     pub(crate) aligned: bool,
     /// In place of the payload stands a reference to the last piece of an extent.
     pub(crate) extent: bool,
@@ -106,15 +109,17 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Lays out a record. With `aligned`, zeros are put behind the head until the payload is aligned.
+    /// Lays out a record. With `aligned`, a pad is put behind the head until the payload is aligned.
     pub(crate) fn new(shape: Shape, mut head: Head, payload: &[u8]) -> Frame {
         if shape.aligned {
-            let mut zeros = 0;
-            while !(5 + varint_len((head.len() + zeros + payload.len()) as u64) + head.len() + zeros).is_multiple_of(8)
-            {
-                zeros += 1;
+            // The pad says how long it is: one that makes the body's length a byte longer needs up to 15 bytes, and a reader
+            // could not tell 8 of them from the payload's own zeros.
+            let mut pad = 1;
+            while !(5 + varint_len((head.len() + pad + payload.len()) as u64) + head.len() + pad).is_multiple_of(8) {
+                pad += 1;
             }
-            head.extend([0u8; 16].get(..zeros).unwrap_or_default());
+            head.extend(&[pad as u8]);
+            head.extend([0u8; PAD_MAX].get(1..pad).unwrap_or_default());
         }
         // The empty head of a raw record is not worth a call.
         let head_crc = if head.len() == 0 { 0 } else { crc32c::crc32c(head.as_slice()) };
