@@ -204,7 +204,9 @@ fn a_temporary_store_at_a_path_is_gone_after_close_and_after_drop() {
 fn cache_capacity_bounds_what_is_resident() {
     let resident = |capacity: u64| {
         let pc = Pages::start(memory().cache_capacity(capacity).segment_size(1 << 20).build()).unwrap();
-        (0..400).for_each(|_| drop(put(&pc, 4096)));
+        for _ in 0..400 {
+            put(&pc, 4096);
+        }
         assert_eq!(pc.stats().cache_capacity, capacity);
         assert!(pc.stats().resident_bytes <= capacity, "{} of {capacity}", pc.stats().resident_bytes);
         pc.stats().resident_bytes
@@ -227,7 +229,9 @@ fn flush_every_ms_makes_updates_stable_by_itself_and_none_does_not() {
     let pc = Pages::start(memory().flush_every_ms(None).build()).unwrap();
     let at = put(&pc, 100);
     // More than a chunk: it is written by itself, and not synced.
-    (0..40).for_each(|_| drop(put(&pc, 64 << 10)));
+    for _ in 0..40 {
+        put(&pc, 64 << 10);
+    }
     std::thread::sleep(Duration::from_millis(600));
     assert!(pc.stable_lsn() <= Lsn(at.0));
     assert_eq!(pc.stats().rounds, 1, "only the start's own");

@@ -1,0 +1,205 @@
+//! Decay under a store that is open: the page that is hit says so, all others are as they were.
+
+use pagecache::{Corruption, Error, Log, LogRead, Lsn, PageId, PageState};
+use pagecache_sim::disk::SimDisk;
+
+use crate::harness::{Page, Texts, check, config, failed, fill, log, pages};
+
+/// A store whose pages are all cold, page 7 long enough to be in pieces elsewhere.
+fn cold() -> (SimDisk, Vec<Page>) {
+    let disk = SimDisk::new(51);
+    let pc = pages(&disk);
+    let mut all = fill(&pc, "page", 7, 3000);
+    all.extend(fill(&pc, "long", 1, 100_000));
+    all.extend(fill(&pc, "after", 20, 3000));
+    pc.close().unwrap();
+    (disk, all)
+}
+
+/// Where a text stands: file and byte.
+fn find(disk: &SimDisk, text: &str) -> (String, usize) {
+    let places = disk.file_names().into_iter().filter_map(|name| {
+        let file = disk.read_file(&name);
+        let at = file.windows(text.len()).position(|window| window == text.as_bytes())?;
+        Some((name, at))
+    });
+    let found: Vec<_> = places.collect();
+    assert_eq!(found.len(), 1, "{text}");
+    found[0].clone()
+}
+
+fn corruption(error: Error) -> Corruption {
+    match error {
+        Error::Corrupt(at) => *at,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn segment_of(name: &str) -> u64 {
+    u64::from_str_radix(name.strip_prefix("seg-").unwrap(), 16).unwrap()
+}
+
+#[test]
+fn a_flipped_bit_in_a_cold_page_is_that_pages_damage_alone_and_ends_when_it_is_mended() {
+    let (disk, mut all) = cold();
+    // In the base, in the delta, and in the delta of one that is in pieces.
+    for (victim, text) in [(3, "page3;page3;"), (4, "+page4"), (7, "+long0"), (9, "after1;after1;")] {
+        let pc = pages(&disk);
+        let guard = pc.pin();
+        let (file, at) = find_first(&disk, text);
+        assert!(disk.flip_bit(&file, at as u64 * 8 + 3));
+        let page = &all[victim];
+        for _ in 0..2 {
+            let found = corruption(pc.get(page.id, &guard).map(drop).unwrap_err());
+            assert_eq!((found.page, found.segment), (Some(page.id), segment_of(&file)), "{found:?}");
+            assert!(found.offset <= at as u64 && at as u64 - found.offset < 4096, "{found:?} for {at}");
+            assert!(found.lsns.start < found.lsns.end && found.lsns.start <= Lsn(page.at.0), "{found:?}");
+            assert_eq!(corruption(pc.fragments(page.id, &guard).map(drop).unwrap_err()), found);
+            let (error, rejected) = failed(pc.link_at(page.id, page.at, "mine".into(), &guard));
+            assert_eq!((corruption(error), &*rejected), (found, "mine"));
+        }
+        // What it is can be told without reading it.
+        assert_eq!(pc.state(page.id, &guard).unwrap(), PageState::Live(page.at));
+        check(&pc, &all[..victim]);
+        check(&pc, &all[victim + 1..]);
+        assert!(disk.flip_bit(&file, at as u64 * 8 + 3));
+        check(&pc, &all[victim..=victim]);
+        // The store never noticed.
+        all[0].at = pc.link_at(all[0].id, all[0].at, "!".into(), &guard).unwrap();
+        all[0].text.push('!');
+        drop(guard);
+        pc.close().unwrap();
+    }
+    check(&pages(&disk), &all);
+}
+
+/// The first place of a text that is there more than once.
+fn find_first(disk: &SimDisk, text: &str) -> (String, usize) {
+    disk.file_names()
+        .into_iter()
+        .find_map(|name| {
+            let file = disk.read_file(&name);
+            let at = file.windows(text.len()).position(|window| window == text.as_bytes())?;
+            Some((name, at))
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_flipped_bit_in_a_piece_of_a_long_page_is_that_pages_damage() {
+    let (disk, all) = cold();
+    let pc = pages(&disk);
+    let guard = pc.pin();
+    let page = &all[7];
+    let mut hit = 0;
+    for name in disk.file_names() {
+        let file = disk.read_file(&name);
+        let places: Vec<_> = file.windows(6).enumerate().filter(|(_, window)| *window == b"long0;").collect();
+        for (at, _) in places.iter().step_by(997) {
+            disk.flip_bit(&name, *at as u64 * 8);
+            let found = corruption(pc.get(page.id, &guard).map(drop).unwrap_err());
+            assert_eq!((found.page, found.segment), (Some(page.id), segment_of(&name)), "{found:?}");
+            disk.flip_bit(&name, *at as u64 * 8);
+            hit += 1;
+        }
+    }
+    assert!(hit > 10, "{hit}");
+    check(&pc, &all);
+}
+
+/// Class: silently skipped undecodable records; misdirected writes: well-formed data where it should not be.
+#[test]
+fn a_record_of_another_page_or_of_the_past_in_a_pages_place_is_damage() {
+    let (disk, all) = cold();
+    let pc = pages(&disk);
+    let guard = pc.pin();
+    let (from, at) = find_first(&disk, "page1;page1;");
+    let (to, there) = find_first(&disk, "page2;page2;");
+    assert_eq!(from, to);
+    let mut file = disk.read_file(&from);
+    let before = file.clone();
+    let (start, len) = (at - 16, 2200);
+    file.copy_within(start..start + len, there - 16);
+    disk.write_file(&from, &file);
+    let found = corruption(pc.get(all[2].id, &guard).map(drop).unwrap_err());
+    assert_eq!(found.page, Some(all[2].id));
+    check(&pc, &all[3..]);
+    disk.write_file(&from, &before);
+    check(&pc, &all);
+}
+
+#[test]
+fn an_unreadable_range_fails_the_pages_in_it_alone() {
+    let (disk, all) = cold();
+    let pc = pages(&disk);
+    let guard = pc.pin();
+    let (file, at) = find(&disk, "+page4");
+    disk.unreadable(&file, at as u64..at as u64 + 1);
+    match pc.get(all[4].id, &guard) {
+        Err(Error::Io { op: "read", path, .. }) => assert_eq!(path, file),
+        other => panic!("{:?}", other.map(drop)),
+    }
+    check(&pc, &all[..3]);
+    check(&pc, &all[6..]);
+    disk.clear_faults();
+    check(&pc, &all);
+}
+
+#[test]
+fn a_flipped_bit_in_a_record_of_a_log_is_that_records_damage_alone() {
+    let disk = SimDisk::new(52);
+    let log = log(&disk);
+    let written: Vec<_> =
+        (0..20).map(|at| log.write(format!("record {at:04}").repeat(100).as_bytes()).unwrap()).collect();
+    log.flush().unwrap();
+    let (file, at) = find_first(&disk, "record 0011record 0011");
+    disk.flip_bit(&file, at as u64 * 8);
+    let found = corruption(log.read(written[11]).unwrap_err());
+    assert_eq!((found.page, found.segment), (None, segment_of(&file)));
+    assert!(found.lsns.contains(&written[11]));
+    for (at, lsn) in written.iter().enumerate().filter(|(at, _)| *at != 11) {
+        assert!(log.read(*lsn).unwrap() == LogRead::Record(format!("record {at:04}").repeat(100).into_bytes()));
+    }
+    let seen: Vec<_> = log.iter_from(Lsn(0)).collect();
+    assert_eq!(seen.len(), 12, "it ends at the damage: nothing is skipped silently");
+    assert_eq!(corruption(seen[11].clone().unwrap_err()).segment, segment_of(&file));
+    assert!(seen[..11].iter().all(Result::is_ok));
+    // Behind it one can go on, knowingly.
+    assert_eq!(log.iter_from(written[12]).filter(Result::is_ok).count(), 8);
+    log.close().unwrap();
+    // And a start does not take it for the end.
+    let found = corruption(Log::start(config(&disk).build()).unwrap_err());
+    assert_eq!((found.page, found.segment), (None, segment_of(&file)));
+    assert!(found.lsns.contains(&written[11]), "{found:?}");
+    disk.flip_bit(&file, at as u64 * 8);
+    assert_eq!(log_len(&disk), 20);
+}
+
+fn log_len(disk: &SimDisk) -> usize {
+    Log::start(config(disk).build()).unwrap().iter_from(Lsn(0)).filter(Result::is_ok).count()
+}
+
+/// Class: reads that log or fsync.
+#[test]
+fn reads_write_nothing_and_sync_nothing_even_where_they_evict() {
+    // Unstable ones that fill most of the cache and cannot be let go: few large ones, many small ones, nearly all.
+    for (count, len) in [(60, 1000), (400, 100), (75, 1000)] {
+        let disk = SimDisk::new(53);
+        let pc = pages(&disk);
+        let all = fill(&pc, "page", 400, 1000);
+        pc.close().unwrap();
+        let pc = Texts::start(config(&disk).cache_capacity(256 << 10).build()).unwrap();
+        let unstable = fill(&pc, "unstable", count, len);
+        assert!(pc.stable_lsn() < Lsn(unstable[0].at.0), "they are stable");
+        let before = disk.io_count();
+        for _ in 0..3 {
+            check(&pc, &all);
+            check(&pc, &unstable);
+            let guard = pc.pin();
+            assert!(all.iter().all(|page| pc.state(page.id, &guard).is_ok()));
+            assert!(pc.page_ids().count() == all.len() + unstable.len());
+            assert!(matches!(pc.get(PageId(u64::MAX), &guard), Err(Error::NoPage { .. })));
+        }
+        assert_eq!(disk.io_count(), before, "a read wrote or synced");
+    }
+}
