@@ -1,0 +1,120 @@
+//! `pagecache stats STORE`: where the bytes are, and what they are. Needs no user type and writes nothing.
+
+use std::path::PathBuf;
+
+use pagecache::ConfigBuilder;
+use pagecache::inspect::{self, Purpose, Report};
+use serde::Serialize;
+
+use crate::show::{self, Table};
+use crate::{Failure, SOUND, verify};
+
+/// Segments shown in full; of more, the first and the last half of these.
+const SHOWN: usize = 16;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The directory of the store.
+    store: PathBuf,
+    /// Print everything as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// Bytes of disk that the segments occupy.
+    disk_bytes: u64,
+    /// Bytes that the files are long.
+    file_bytes: u64,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
+    let report = inspect::verify(ConfigBuilder::new().path(&args.store).build())?;
+    let (disk_bytes, file_bytes) = (report.allocated_bytes(), report.bytes.total());
+    if args.json {
+        show::line(serde_json::to_string_pretty(&Answer { disk_bytes, file_bytes, report: &report })?);
+        return Ok(SOUND);
+    }
+    show::line(format!("{}: {}", args.store.display(), verify::summary(&report)));
+    let evidence = report.evidence;
+    show::line(format!("  log from {} to {}, proven stable to {}", evidence.first, evidence.end, evidence.stable));
+    if report.purpose == Some(Purpose::Pages) {
+        let pages = report.pages;
+        let (live, free, unused) = (show::count(pages.live), show::count(pages.free), show::count(pages.unused));
+        show::line(format!(
+            "  page ids: {live} live, {free} free, {unused} never written, below {}",
+            show::count(pages.high_water)
+        ));
+    }
+    show::line(format!("  disk: {} occupied, files {} long\n", show::bytes(disk_bytes), show::bytes(file_bytes)));
+    show::line(bytes(&report).render());
+    show::line(records(&report).render());
+    show::line(segments(&report).render().trim_end());
+    Ok(SOUND)
+}
+
+fn bytes(report: &Report) -> Table {
+    let (bytes, whole) = (report.bytes, report.bytes.total());
+    let mut table = Table::new(["where the bytes are", "bytes", "share"]);
+    let mut row = |what: &str, part: u64| table.row([what.to_owned(), show::count(part), show::share(part, whole)]);
+    row("payload", bytes.payload);
+    if let Some(live) = report.live_bytes {
+        row("  of live pages", live);
+        row("  of their past", bytes.payload.saturating_sub(live));
+    }
+    row("heads of records", bytes.headers);
+    row("pads and marks", bytes.padding);
+    row("given up", bytes.aborted);
+    row("heads of segments", bytes.segment_headers);
+    row("damaged", bytes.damaged);
+    row("not used", bytes.unused);
+    row("all segments", whole);
+    table
+}
+
+fn records(report: &Report) -> Table {
+    let records = report.records;
+    let mut table = Table::new(["records", "count"]);
+    for (what, number) in [
+        ("replace", records.replace),
+        ("link", records.link),
+        ("free", records.free),
+        ("raw", records.raw),
+        ("piece of an extent", records.extent),
+        ("trim", records.trim),
+        ("given up", records.aborted),
+        ("mark", records.marks),
+    ] {
+        if number > 0 {
+            table.row([what.to_owned(), show::count(number)]);
+        }
+    }
+    table
+}
+
+fn segments(report: &Report) -> Table {
+    let mut table = Table::new(["segment", "from", "to", "records", "payload", "not used", "on disk"]);
+    let count = report.segments.len();
+    for (nth, segment) in report.segments.iter().enumerate() {
+        if count > SHOWN && (SHOWN / 2..count - SHOWN / 2).contains(&nth) {
+            if nth == SHOWN / 2 {
+                let left_out = show::many((count - SHOWN) as u64, "more segment");
+                table.row([format!("... {left_out}")]);
+            }
+            continue;
+        }
+        table.row([
+            format!("{:016x}", segment.sequence),
+            segment.start.0.to_string(),
+            segment.end.0.to_string(),
+            show::count(segment.records),
+            show::bytes(segment.bytes.payload),
+            show::bytes(segment.bytes.unused),
+            show::bytes(segment.allocated),
+        ]);
+    }
+    table
+}

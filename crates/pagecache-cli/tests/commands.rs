@@ -1,0 +1,195 @@
+//! What the commands answer to the shell, on stores that are sound, damaged, in use, or none at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use pagecache::{ConfigBuilder, Materializer, PageCache, Version};
+use serde_json::Value;
+
+/// A directory of a test's own.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let dir = std::env::temp_dir().join(format!("pagecache-cli-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        Place(dir)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Concat;
+
+impl Materializer for Concat {
+    type PageFrag = String;
+    type Recovery = ();
+    fn new(_: &Option<()>) -> Self {
+        Concat
+    }
+    fn merge(&self, frags: &[&String]) -> String {
+        frags.iter().map(|frag| frag.as_str()).collect()
+    }
+    fn recover(&self, _: &String) -> Option<()> {
+        None
+    }
+}
+
+/// A closed store, and the offset of a record in its only segment.
+fn store(path: &Path) -> u64 {
+    let config = ConfigBuilder::new().path(path).segment_size(1 << 20).build();
+    let pc = PageCache::<Concat>::start(config).unwrap();
+    let guard = pc.pin();
+    let mut places = Vec::new();
+    for _ in 0..50 {
+        let id = pc.allocate(&guard);
+        let at = pc.replace_at(id, Version::NONE, "base ".repeat(20), &guard).unwrap();
+        places.push(pc.link_at(id, at, "delta".to_owned(), &guard).unwrap());
+    }
+    drop(guard);
+    pc.close().unwrap();
+    places[25].0
+}
+
+fn run(args: &[&str], path: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pagecache")).args(args).arg(path).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_sound_store_is_0_and_a_damaged_one_2_named_by_segment_and_offset() {
+    let place = Place::new("verify");
+    let path = place.at("store");
+    let record = store(&path);
+    let sound = run(&["verify"], &path);
+    assert_eq!(sound.status.code(), Some(0), "{sound:?}");
+    assert!(text(&sound.stdout).contains("sound (50 pages in 100 records"), "{sound:?}");
+    let answer = json(&run(&["verify", "--json"], &path));
+    assert_eq!((&answer["sound"], &answer["pages"]["live"]), (&Value::Bool(true), &Value::from(50)));
+
+    let segment = path.join("seg-0000000000000000");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[record as usize + 9] ^= 0x10;
+    fs::write(&segment, bytes).unwrap();
+    let damaged = run(&["verify"], &path);
+    assert_eq!(damaged.status.code(), Some(2), "{damaged:?}");
+    let said = text(&damaged.stdout);
+    assert!(said.contains(&format!("segment 0000000000000000, offset {record} ")), "{said}");
+    let damaged = run(&["verify", "--json"], &path);
+    assert_eq!(damaged.status.code(), Some(2));
+    let problems = &json(&damaged)["problems"];
+    assert_eq!(problems.as_array().unwrap().len(), 1, "{problems}");
+    assert_eq!((&problems[0]["segment"], &problems[0]["offset"]), (&Value::from(0), &Value::from(record)));
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_1_and_says_why() {
+    let place = Place::new("errors");
+    let file = place.at("file");
+    fs::write(&file, b"hello").unwrap();
+    let foreign = place.at("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("readme"), b"hello").unwrap();
+    let held = place.at("held");
+    store(&held);
+    let _holder = PageCache::<Concat>::start(ConfigBuilder::new().path(&held).build()).unwrap();
+    for (path, why) in [
+        (place.at("nothing"), "there is no store"),
+        (file, "not a directory"),
+        (foreign.clone(), "readme"),
+        (held, "open elsewhere"),
+    ] {
+        for command in ["verify", "stats"] {
+            let output = run(&[command], &path);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{command} {}: {said}", path.display());
+            assert!(said.contains(why), "{command} {}: {said}", path.display());
+        }
+    }
+    assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1, "something was written into somebody else's directory");
+    // Clap's own answer would be 2, which means damage here.
+    let wrong = Command::new(env!("CARGO_BIN_EXE_pagecache")).arg("--nonsense").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(1));
+    let help = Command::new(env!("CARGO_BIN_EXE_pagecache")).arg("--help").output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    assert!(!text(&help.stdout).contains("tour-writer"));
+}
+
+#[test]
+fn stats_say_where_every_byte_is() {
+    let place = Place::new("stats");
+    let path = place.at("store");
+    store(&path);
+    let answer = json(&run(&["stats", "--json"], &path));
+    let of = |part: &str| answer["bytes"][part].as_u64().unwrap();
+    let parts = ["payload", "headers", "segment_headers", "padding", "aborted", "damaged", "unused"];
+    assert_eq!(parts.map(of).iter().sum::<u64>(), answer["file_bytes"].as_u64().unwrap());
+    assert_eq!(answer["file_bytes"].as_u64().unwrap(), 1 << 20);
+    assert!(answer["disk_bytes"].as_u64().unwrap() > 0);
+    assert_eq!(answer["live_bytes"].as_u64().unwrap(), of("payload"));
+    let shown = run(&["stats"], &path);
+    assert_eq!(shown.status.code(), Some(0));
+    assert!(text(&shown.stdout).contains("of live pages"), "{shown:?}");
+}
+
+#[test]
+fn the_tour_loses_nothing_catches_a_liar_and_cleans_up() {
+    let place = Place::new("tour");
+    let (dir, temporary) = (place.at("dir"), place.at("temporary"));
+    fs::create_dir_all(dir.join("below")).unwrap();
+    fs::create_dir(&temporary).unwrap();
+    let words = "materializer of torn pages\nand a checkpoint that follows the torn one\n";
+    fs::write(dir.join("words.txt"), words.repeat(20)).unwrap();
+    fs::write(dir.join("below/more.txt"), words.repeat(300)).unwrap();
+    fs::write(dir.join("binary"), [0, 1, 2, 255]).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pagecache"));
+    let output =
+        command.args(["tour", "--seconds", "0.3", "--json"]).arg(&dir).env("TMPDIR", &temporary).output().unwrap();
+    let story = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{story}");
+    let found = json(&output);
+    let reopened = found["crashes"]["reopened"].as_array().unwrap();
+    assert_eq!(reopened.len(), 3);
+    for reopened in reopened {
+        assert!(reopened["acknowledged"].as_u64().unwrap() >= 100, "{reopened}");
+        assert_eq!(reopened["acknowledged"], reopened["found"], "{reopened}");
+        assert_eq!(reopened["lost"], 0);
+    }
+    assert_eq!(found["proof"]["honest"]["lost"], 0);
+    if cfg!(feature = "canary") {
+        assert!(found["proof"]["lying"]["lost"].as_u64().unwrap() > 0, "{story}");
+    }
+    assert_eq!(found["problems"], 0);
+    assert!(
+        story.contains("1 x binary file") && story.contains("search \"materializer\": 320 lines of 2 files"),
+        "{story}"
+    );
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the tour left something behind");
+}
+
+#[test]
+fn a_tour_of_nothing_is_1() {
+    let place = Place::new("nothing");
+    for dir in [place.0.clone(), place.at("missing")] {
+        let output = run(&["tour", "--seconds", "0.1"], &dir);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).contains("error: "), "{output:?}");
+    }
+}
