@@ -6,9 +6,11 @@
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
+    sync::atomic::Ordering,
     sync::{Condvar as RawCondvar, Mutex as RawMutex, MutexGuard},
 };
+#[cfg(loom)]
+pub(crate) use seen::{AtomicBool, AtomicPtr, AtomicU64};
 #[cfg(not(loom))]
 pub(crate) use std::{
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
@@ -18,18 +20,70 @@ pub(crate) use std::{
 use std::sync::PoisonError;
 use std::time::Duration;
 
+/// Atomics whose loads loom does not forget.
+///
+/// Loom remembers one last access of an atomic. A thread that loads and then swaps (every CAS loop does) hides by its own load
+/// the loads of others before, and loom never tries the swap ahead of them. So each load here first touches a word of its own,
+/// with no ordering: loom tries the orders of the touches, and learns nothing from them.
+#[cfg(loom)]
+mod seen {
+    use loom::sync::atomic::{self, Ordering};
+
+    #[derive(Debug)]
+    pub(crate) struct Seen<A> {
+        inner: A,
+        touched: atomic::AtomicBool,
+    }
+
+    pub(crate) type AtomicBool = Seen<atomic::AtomicBool>;
+    pub(crate) type AtomicU64 = Seen<atomic::AtomicU64>;
+    pub(crate) type AtomicPtr<T> = Seen<atomic::AtomicPtr<T>>;
+
+    impl<A> Seen<A> {
+        fn touch(&self) -> &A {
+            self.touched.swap(true, Ordering::Relaxed);
+            &self.inner
+        }
+    }
+
+    impl<A> std::ops::Deref for Seen<A> {
+        type Target = A;
+
+        fn deref(&self) -> &A {
+            &self.inner
+        }
+    }
+
+    macro_rules! seen {
+        ([$($generic:ident)?] $atomic:ty, $value:ty) => {
+            impl$(<$generic>)? Seen<$atomic> {
+                pub(crate) fn new(value: $value) -> Self {
+                    Seen { inner: <$atomic>::new(value), touched: atomic::AtomicBool::new(false) }
+                }
+
+                pub(crate) fn load(&self, order: Ordering) -> $value {
+                    self.touch().load(order)
+                }
+            }
+        };
+    }
+
+    seen!([] atomic::AtomicBool, bool);
+    seen!([] atomic::AtomicU64, u64);
+    seen!([T] atomic::AtomicPtr<T>, *mut T);
+
+    impl Default for AtomicU64 {
+        fn default() -> Self {
+            AtomicU64::new(0)
+        }
+    }
+}
+
 /// A cell whose accesses loom can see; in production a plain `UnsafeCell`.
 #[cfg(not(loom))]
 #[repr(transparent)]
 #[derive(Debug, Default)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
-
-#[cfg(not(loom))]
-impl<T> UnsafeCell<T> {
-    pub(crate) const fn new(value: T) -> Self {
-        UnsafeCell(std::cell::UnsafeCell::new(value))
-    }
-}
 
 /// A mutex without poisoning.
 #[derive(Debug, Default)]
@@ -102,12 +156,4 @@ pub(crate) fn thread_ordinal() -> u64 {
     let mut hasher = std::collections::hash_map::DefaultHasher::new();
     loom::thread::current().id().hash(&mut hasher);
     hasher.finish() | 1
-}
-
-/// Tells the processor (or loom's scheduler) that this thread waits for another.
-pub(crate) fn spin() {
-    #[cfg(not(loom))]
-    std::hint::spin_loop();
-    #[cfg(loom)]
-    loom::thread::yield_now();
 }

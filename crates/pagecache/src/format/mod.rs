@@ -6,8 +6,9 @@ pub(crate) mod page;
 pub(crate) mod record;
 pub(crate) mod segment;
 
-/// The unit of flushing, in bytes: a block that holds acknowledged bytes is never written again with other bytes.
-pub(crate) const BLOCK: u64 = 4096;
+/// The unit of flushing, in bytes: a block that holds acknowledged bytes is never written again with other bytes. Small
+/// under loom, which follows every granule.
+pub(crate) const BLOCK: u64 = if cfg!(loom) { 128 } else { 4096 };
 
 /// Everything in the log starts at a multiple of this many bytes.
 pub(crate) const GRANULE: u64 = 8;

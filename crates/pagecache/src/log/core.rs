@@ -22,8 +22,9 @@ use crate::format::BLOCK;
 use crate::format::record::{Frame, pad_segment};
 use crate::store::pool::Pool;
 
-/// The largest ring, in bytes; a store with smaller segments has a ring of one segment.
-const RING_MAX: u64 = 8 << 20;
+/// The largest ring, in bytes; a store with smaller segments has a ring of one segment. Under loom four blocks, the least
+/// that a place across a segment's end fits in.
+const RING_MAX: u64 = if cfg!(loom) { 512 } else { 8 << 20 };
 
 /// A log that is open. Everything is shared; nothing here starts a thread.
 #[derive(Debug)]

@@ -259,6 +259,8 @@ impl LogCore {
                 }
             };
         }
+        // Whoever made the room may not have raised the limits yet; without this the draw would spin until it does.
+        self.refresh_limits(&rounds);
         Ok(())
     }
 

@@ -22,6 +22,8 @@ pub(crate) mod flush;
 pub(crate) mod geometry;
 pub(crate) mod iter;
 pub(crate) mod lives;
+#[cfg(all(test, loom))]
+mod models;
 pub(crate) mod open;
 pub(crate) mod read;
 pub(crate) mod ring;

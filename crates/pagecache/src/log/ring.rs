@@ -82,11 +82,16 @@ impl Ring {
     }
 
     #[cfg(loom)]
+    #[allow(clippy::indexing_slicing)]
     fn put(&self, start: usize, bytes: &[u8]) {
-        for (place, byte) in bytes.iter().enumerate() {
-            let at = start + place;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (at, within) = (start + bytes.len() - rest.len(), (start + bytes.len() - rest.len()) % 8);
+            let (now, later) = rest.split_at(rest.len().min(8 - within));
             // SAFETY: loom checks the claim of L2 at every granule.
-            self.cells[at / 8].with_mut(|cell| unsafe { (*cell)[at % 8] = *byte });
+            self.cells[at / 8]
+                .with_mut(|cell| unsafe { (&mut *cell)[within..within + now.len()].copy_from_slice(now) });
+            rest = later;
         }
     }
 
@@ -116,6 +121,7 @@ impl Ring {
 
     /// As above; loom sees every granule that is read.
     #[cfg(loom)]
+    #[allow(clippy::indexing_slicing)]
     pub(crate) unsafe fn read<E>(
         &self,
         at: Lsn,
@@ -124,12 +130,11 @@ impl Ring {
     ) -> Result<(), E> {
         let (start, first) = self.split(at, len as usize);
         for (start, len) in [(start, first), (0, len as usize - first)] {
-            let bytes: Vec<u8> = (start..start + len)
-                // SAFETY: loom checks the caller's promise.
-                .map(|at| self.cells[at / 8].with(|cell| unsafe { (*cell)[at % 8] }))
-                .collect();
             if len > 0 {
-                show(&bytes)?;
+                let cells = &self.cells[start / 8..(start + len).div_ceil(8)];
+                // SAFETY: loom checks the caller's promise at every granule.
+                let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.with(|cell| unsafe { *cell })).collect();
+                show(&bytes[start % 8..start % 8 + len])?;
             }
         }
         Ok(())

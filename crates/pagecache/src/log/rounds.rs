@@ -9,8 +9,8 @@ use crate::base::error::Error;
 use crate::base::ids::Lsn;
 use crate::store::pool::Segment;
 
-/// The most that one write takes, in bytes.
-pub(crate) const CHUNK: u64 = 1 << 20;
+/// The most that one write takes, in bytes. Small under loom, so that several are in flight there.
+pub(crate) const CHUNK: u64 = if cfg!(loom) { 128 } else { 1 << 20 };
 
 /// A stretch that one thread writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

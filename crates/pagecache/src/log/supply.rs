@@ -61,6 +61,7 @@ impl LogCore {
     /// Waits or works until a ticket that ends at `needed` may be drawn.
     pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency) -> Result<()> {
         let set_aside = if urgency == Urgency::Normal { self.set_aside() } else { 0 };
+        // Relaxed: a look; `refresh_limits` reads it again.
         if self.ready.load(Ordering::Relaxed) < needed.0 + set_aside {
             self.extend_to(Lsn(needed.0 + set_aside))?;
         }
@@ -79,6 +80,7 @@ impl LogCore {
                 return Err(error);
             }
             let ready = supply.ready(&self.geometry);
+            // Release pairs with the acquire in `refresh_limits`: the new segment's life comes before.
             self.ready.store(ready.0, Ordering::Release);
             self.refresh_limits(&self.rounds.lock());
         }
@@ -111,6 +113,7 @@ impl LogCore {
     /// Makes the next stretch ready in the background, when less than half of what is ready in this segment is left. An idle
     /// log takes no more disk than it has.
     pub(crate) fn extend_ahead(&self) -> Result<()> {
+        // Relaxed: a look, to decide whether to take the lock.
         let (ready, tail) = (self.ready.load(Ordering::Relaxed), self.tail().0);
         let low = (ready & (self.geometry.segment - 1)) / 2;
         match ready.saturating_sub(tail) < low {

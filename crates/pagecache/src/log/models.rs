@@ -1,0 +1,751 @@
+//! Models of the log under loom: the shipped types on a ring of four blocks, every schedule up to a bound on preemptions.
+//!
+//! A model is a plain function, so that the hunts at the end run the very same one with a bug planted.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p pagecache --lib --features canary models -- --nocapture`
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io;
+use std::panic;
+use std::sync::atomic::AtomicU64 as PlainU64;
+use std::sync::{Arc, Mutex as PlainMutex, Once, PoisonError};
+use std::time::Instant;
+
+use loom::thread::{JoinHandle, spawn};
+
+use super::core::{LogCore, Restart, Ticket};
+use super::extents::Extents;
+use super::flush::Patience;
+use super::open::OpenSlots;
+use super::supply::Supply;
+use super::tail::Urgency;
+use crate::base::error::{Error, Result};
+use crate::base::ids::{Lsn, Sequence};
+use crate::base::sync::{AtomicBool, AtomicU64, Ordering, UnsafeCell};
+use crate::format::BLOCK;
+use crate::format::mark::MarkKind;
+use crate::format::record::{Frame, Head, Kind, Parsed, Shape, parse};
+use crate::format::segment::Purpose;
+use crate::storage::{LockGuard, LockMode, OpenMode, Storage, StorageFile};
+use crate::store::pool::{Birth, Identity, Pool};
+
+/// Bytes of a segment: a header block at each end, and the last quarter is set aside.
+const SEGMENT: u64 = 2048;
+/// Where the log of a model begins, unless it says otherwise.
+const START: Lsn = Lsn(BLOCK);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The disk
+
+/// A disk that knows what was synced, and shows loom who wrote which block and who reads it.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    files: PlainMutex<Vec<Arc<DiskFile>>>,
+    /// Syncs that fail, counted down.
+    bad_syncs: Arc<PlainU64>,
+    /// Writes that find the disk full, counted down.
+    full: Arc<PlainU64>,
+}
+
+#[derive(Debug)]
+struct DiskFile {
+    /// Touched without an ordering by every call, so that loom tries their orders and learns no order from them.
+    order: AtomicU64,
+    blocks: Vec<UnsafeCell<()>>,
+    images: PlainMutex<Images>,
+    bad_syncs: Arc<PlainU64>,
+    full: Arc<PlainU64>,
+}
+
+// SAFETY: the cells hold nothing; their accesses are there for loom to judge.
+unsafe impl Sync for DiskFile {}
+
+#[derive(Debug)]
+struct Images {
+    written: Vec<u8>,
+    synced: Vec<u8>,
+}
+
+fn join<const N: usize, T>(threads: [JoinHandle<T>; N]) {
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+fn locked<T>(mutex: &PlainMutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn count_down(counter: &PlainU64) -> bool {
+    counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+impl Disk {
+    fn file(&self, lsn: Lsn) -> Arc<DiskFile> {
+        Arc::clone(&locked(&self.shared.files)[(lsn.0 / SEGMENT) as usize])
+    }
+}
+
+impl DiskFile {
+    fn touch(&self) {
+        self.order.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn span(&self, offset: u64, len: usize) -> &[UnsafeCell<()>] {
+        &self.blocks[(offset / BLOCK) as usize..(offset + len as u64).div_ceil(BLOCK) as usize]
+    }
+
+    /// What a crash now would leave. The reader must be in order with whoever wrote it.
+    fn synced(&self, offset: u64, len: usize) -> Vec<u8> {
+        self.touch();
+        self.span(offset, len).iter().for_each(|block| block.with(|_| ()));
+        locked(&self.images).synced[offset as usize..offset as usize + len].to_vec()
+    }
+}
+
+impl Storage for Disk {
+    fn open(&self, _name: &str, _mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        let file = Arc::new(DiskFile {
+            order: AtomicU64::new(0),
+            blocks: (0..SEGMENT / BLOCK).map(|_| UnsafeCell::new(())).collect(),
+            images: PlainMutex::new(Images { written: vec![0; SEGMENT as usize], synced: vec![0; SEGMENT as usize] }),
+            bad_syncs: Arc::clone(&self.shared.bad_syncs),
+            full: Arc::clone(&self.shared.full),
+        });
+        locked(&self.shared.files).push(Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, _mode: LockMode) -> io::Result<Box<dyn LockGuard>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn describe(&self) -> String {
+        "a disk in a model".to_owned()
+    }
+
+    fn entropy(&self) -> u64 {
+        0x5eed + locked(&self.shared.files).len() as u64
+    }
+}
+
+impl StorageFile for DiskFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.touch();
+        self.span(offset, buf.len()).iter().for_each(|block| block.with(|_| ()));
+        buf.copy_from_slice(&locked(&self.images).written[offset as usize..offset as usize + buf.len()]);
+        Ok(buf.len())
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.touch();
+        if count_down(&self.full) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.span(offset, buf.len()).iter().for_each(|block| block.with_mut(|_| ()));
+        locked(&self.images).written[offset as usize..offset as usize + buf.len()].copy_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.touch();
+        if count_down(&self.bad_syncs) {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        let mut images = locked(&self.images);
+        images.synced = images.written.clone();
+        Ok(())
+    }
+
+    fn allocate(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_len(&self, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(SEGMENT)
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The rig
+
+/// A whole log on a disk of its own.
+#[derive(Debug)]
+struct Rig {
+    log: LogCore,
+    disk: Disk,
+    start: Lsn,
+}
+
+impl Rig {
+    fn at(start: Lsn) -> Arc<Rig> {
+        let disk = Disk::default();
+        let identity = Identity { purpose: Purpose::Log, store: 1 };
+        let pool = Pool::new(Arc::new(disk.clone()), identity, SEGMENT, VecDeque::new(), Sequence(0));
+        let birth = Birth { start: Lsn(0), previous: None, stable: Lsn(0), first: Lsn(0), allocate: SEGMENT };
+        let segment = pool.birth(birth).unwrap();
+        let restart = Restart {
+            tail: start,
+            first: start,
+            supply: Some(Supply::new(segment, SEGMENT)),
+            max_record: 64,
+            read_only: false,
+            extents: Extents::default(),
+        };
+        Arc::new(Rig { log: LogCore::new(pool, restart), disk, start })
+    }
+
+    fn new() -> Arc<Rig> {
+        Rig::at(START)
+    }
+
+    fn spawn<T: 'static>(self: &Arc<Rig>, run: impl FnOnce(&Rig) -> T + 'static) -> JoinHandle<T> {
+        let rig = Arc::clone(self);
+        spawn(move || run(&rig))
+    }
+
+    /// Draws a record of `len` bytes in all, filled with `id`.
+    fn draw(&self, id: u8, len: u64, urgency: Urgency) -> Result<Ticket<'_>> {
+        let payload = vec![id; len as usize - 6];
+        let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), &payload);
+        assert_eq!(frame.len(), len);
+        self.log.draw(&frame, &payload, urgency)
+    }
+
+    fn append(&self, id: u8, len: u64) -> Lsn {
+        self.draw(id, len, Urgency::Normal).unwrap().complete()
+    }
+
+    /// The ids of the records in `[from, to)`, which must begin and end at records' ends, all of them whole.
+    fn walk(&self, from: Lsn, to: Lsn, read: impl Fn(Lsn, u64) -> Vec<u8>) -> Vec<u8> {
+        let geometry = self.log.geometry;
+        let (mut at, mut ids) = (from, Vec::new());
+        while at < to {
+            let end = geometry.data_end(at);
+            if at == end {
+                at = geometry.next_data_start(at);
+                continue;
+            }
+            let bytes = read(at, to.min(end).0 - at.0);
+            let salt = self.log.pool.at_lsn(at).unwrap().header.salt;
+            match parse(&bytes, at, salt, bytes.len() as u64) {
+                Parsed::Record { body, len, .. } => {
+                    ids.push(body[0]);
+                    at = Lsn(at.0 + len);
+                }
+                Parsed::PadBlock { len, .. } => at = Lsn(at.0 + len),
+                Parsed::PadSegment => at = end,
+                other => panic!("no whole record at {at} of {from}..{to}: {other:?}"),
+            }
+        }
+        assert_eq!(at, to, "not a record's end");
+        ids
+    }
+
+    /// Everything below the prefix is in the ring, whole; `from` may be no more than a ring below.
+    fn check_ring(&self, from: Lsn) -> (Lsn, Vec<u8>) {
+        let prefix = self.log.prefix();
+        let ids = self.walk(from, prefix, |at, len| {
+            let mut bytes = Vec::new();
+            // SAFETY: below the prefix, and the models that call this never let the ring go round; loom checks both.
+            let shown = unsafe {
+                self.log.ring.read::<()>(at, len, |piece| {
+                    bytes.extend_from_slice(piece);
+                    Ok(())
+                })
+            };
+            shown.unwrap();
+            bytes
+        });
+        (prefix, ids)
+    }
+
+    /// Everything below `stable` would survive a crash, whole.
+    fn check_disk(&self, stable: Lsn) -> Vec<u8> {
+        assert!(stable.0.is_multiple_of(BLOCK), "{stable} is not a block's end");
+        self.walk(self.start, stable, |at, len| self.disk.file(at).synced(at.0 % SEGMENT, len as usize))
+    }
+
+    fn commit(&self, id: u8, len: u64) {
+        self.settle(id, self.append(id, len));
+    }
+
+    /// Makes the record `id` at `lsn` stable and looks whether it is.
+    fn settle(&self, id: u8, lsn: Lsn) {
+        let stable = self.log.make_stable(lsn).unwrap();
+        assert!(stable > lsn, "acknowledged {lsn} at {stable}");
+        assert!(self.check_disk(stable).contains(&id), "{id} at {lsn} is not on disk");
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Reservation, copy, completion, prefix (L1, L2, L3)
+
+fn two_writers_and_a_reader() {
+    let rig = Rig::new();
+    let writers = [(1, 16), (2, 24)].map(|(id, len)| rig.spawn(move |rig| rig.append(id, len)));
+    rig.check_ring(START);
+    join(writers);
+    let (prefix, mut ids) = rig.check_ring(START);
+    ids.sort_unstable();
+    assert_eq!((prefix, ids), (rig.log.tail(), vec![1, 2]));
+}
+
+/// One slot is freed and claimed again under the reader's eyes.
+fn a_slot_is_used_again() {
+    let rig = Rig::new();
+    let writer = rig.spawn(|rig| {
+        rig.append(1, 16);
+        rig.append(2, 16);
+    });
+    let other = rig.spawn(|rig| drop(rig.draw(3, 16, Urgency::Normal).unwrap()));
+    rig.check_ring(START);
+    writer.join().unwrap();
+    other.join().unwrap();
+    assert_eq!(rig.check_ring(START).1.len(), 3);
+}
+
+/// Two slots a chunk, three writers: a chunk is added while a reader walks the chunks.
+fn three_writers_and_a_reader() {
+    let rig = Rig::new();
+    let writers = [1, 2, 3].map(|id| rig.spawn(move |rig| rig.append(id, 16)));
+    rig.check_ring(START);
+    join(writers);
+    assert_eq!(rig.check_ring(START).1.len(), 3);
+}
+
+/// A ticket that is held, raised and given up; another is made meanwhile.
+fn a_held_ticket_is_raised_and_given_up() {
+    let rig = Rig::new();
+    let holder = rig.spawn(|rig| {
+        let ticket = rig.draw(1, 16, Urgency::Normal).unwrap();
+        ticket.hold(7);
+        let lsn = ticket.lsn();
+        assert!(rig.log.prefix() <= lsn);
+        ticket.abort();
+    });
+    let writer = rig.spawn(|rig| rig.append(2, 24));
+    rig.check_ring(START);
+    holder.join().unwrap();
+    writer.join().unwrap();
+    assert_eq!(rig.check_ring(START).1.len(), 2);
+}
+
+/// Both writers find no room before the segment's end; one makes the next segment, both may draw in it (L1, P2).
+fn the_log_goes_on_in_a_new_segment() {
+    let start = Lsn(SEGMENT - 2 * BLOCK);
+    let rig = Rig::at(start);
+    let writer = rig.spawn(|rig| rig.append(1, 72));
+    rig.append(2, 72);
+    rig.check_ring(start);
+    writer.join().unwrap();
+    assert_eq!(rig.check_ring(start).1.len(), 2);
+    assert!(rig.log.tail().0 > SEGMENT && rig.log.pool.all().len() == 2);
+}
+
+/// A flight lands while a segment is born: whoever draws in it after either of the two has raised the limits knows its life.
+fn a_flight_lands_while_a_segment_is_born() {
+    let start = Lsn(SEGMENT - 3 * BLOCK);
+    let rig = Rig::at(start);
+    for (id, len) in [(1, 128), (2, 72)] {
+        rig.draw(id, len, Urgency::Urgent).unwrap().complete();
+    }
+    let maker = rig.spawn(|rig| rig.log.extend_to(Lsn(SEGMENT)).unwrap());
+    rig.log.write_out().unwrap();
+    rig.append(3, 72);
+    maker.join().unwrap();
+    assert_eq!(rig.check_ring(Lsn(start.0 + BLOCK)).1, [2, 3]);
+    assert!(rig.log.tail().0 > SEGMENT);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The ring goes round (L2)
+
+/// The ring is full but for a bit; one writes it out, one or two write over what was written.
+fn the_ring_goes_round_over_written_bytes_only() {
+    let rig = Rig::new();
+    for id in 1..=4 {
+        rig.append(id, 120);
+    }
+    let writer = rig.spawn(|rig| rig.append(5, 120));
+    rig.log.write_out().unwrap();
+    writer.join().unwrap();
+    rig.log.flush(Patience::Wait).unwrap();
+    assert_eq!(rig.check_disk(rig.log.stable()), [1, 2, 3, 4, 5]);
+}
+
+/// Nobody else writes: those who want room do.
+fn writers_make_their_own_room() {
+    let rig = Rig::new();
+    for id in 1..=4 {
+        rig.append(id, 120);
+    }
+    let writer = rig.spawn(|rig| rig.append(5, 64));
+    rig.append(6, 64);
+    writer.join().unwrap();
+    rig.log.flush(Patience::Wait).unwrap();
+    assert_eq!(rig.check_disk(rig.log.stable()).len(), 6);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Sleeping on an open slot (L6, O3)
+
+fn drain(slots: &OpenSlots) {
+    while let Some(oldest) = slots.oldest() {
+        slots.wait(oldest, || false);
+    }
+}
+
+fn a_leader_sleeps_on_a_slot() {
+    let slots = Arc::new(OpenSlots::new());
+    let open = slots.claim(Lsn(64));
+    let leader = {
+        let slots = Arc::clone(&slots);
+        spawn(move || drain(&slots))
+    };
+    drop(open);
+    leader.join().unwrap();
+}
+
+/// The slot is raised, freed and claimed again with the same bound; two sleep on it.
+fn two_sleep_on_a_slot_that_is_raised_and_used_again() {
+    let slots = Arc::new(OpenSlots::new());
+    let open = slots.claim(Lsn(64));
+    let sleepers = [(); 2].map(|()| {
+        let slots = Arc::clone(&slots);
+        spawn(move || drain(&slots))
+    });
+    open.raise(Lsn(80), 7);
+    drop(open);
+    drop(slots.claim(Lsn(80)));
+    join(sleepers);
+}
+
+/// The slot is never freed; the sleeper goes when it is told to.
+fn a_sleeper_is_told_to_stop() {
+    let slots = Arc::new(OpenSlots::new());
+    let over = Arc::new(AtomicBool::new(false));
+    let open = slots.claim(Lsn(64));
+    let sleeper = {
+        let (slots, over) = (Arc::clone(&slots), Arc::clone(&over));
+        spawn(move || {
+            let oldest = slots.oldest().unwrap();
+            slots.wait(oldest, || over.load(Ordering::Acquire));
+            assert!(over.load(Ordering::Acquire));
+        })
+    };
+    over.store(true, Ordering::Release);
+    slots.wake_all();
+    sleeper.join().unwrap();
+    drop(open);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The stable LSN, its leaders and followers (L4, L5)
+
+/// The record before them fills most of a block, so that one of theirs lies across the block's end.
+fn two_commit() {
+    let rig = Rig::new();
+    rig.append(1, 112);
+    let other = rig.spawn(|rig| rig.commit(2, 32));
+    rig.commit(3, 32);
+    other.join().unwrap();
+    assert_eq!(rig.check_disk(rig.log.stable()).len(), 3);
+}
+
+/// One wants what is there, another what it adds.
+fn one_commits_and_one_waits() {
+    let rig = Rig::new();
+    let lsn = rig.append(1, 112);
+    let other = rig.spawn(|rig| rig.commit(2, 32));
+    rig.settle(1, lsn);
+    other.join().unwrap();
+    assert_eq!(rig.check_disk(rig.log.stable()), [1, 2]);
+}
+
+fn three_want_one_round() {
+    let rig = Rig::new();
+    let lsn = rig.append(1, 16);
+    let others = [(); 2].map(|()| rig.spawn(move |rig| rig.settle(1, lsn)));
+    rig.settle(1, lsn);
+    join(others);
+}
+
+/// An idle tick writes a mark while another commits.
+fn a_mark_meets_a_commit() {
+    let rig = Rig::new();
+    let marker = rig.spawn(|rig| rig.log.mark(MarkKind::Round).unwrap());
+    rig.commit(1, 16);
+    marker.join().unwrap();
+    assert_eq!(rig.check_disk(rig.log.stable()), [1]);
+}
+
+/// Whoever sees the stable LSN move finds everything below it on disk. The second record lies across a block's end, and the
+/// prefix may be seen at its own.
+fn a_watcher_believes_the_stable_lsn() {
+    let rig = Rig::new();
+    rig.append(1, 112);
+    rig.append(2, 32);
+    let writer = rig.spawn(|rig| _ = rig.append(3, 16));
+    let leader = rig.spawn(|rig| _ = rig.log.flush(Patience::None).unwrap());
+    rig.check_disk(rig.log.stable());
+    join([writer, leader]);
+    rig.log.flush(Patience::Wait).unwrap();
+    assert_eq!(rig.check_disk(rig.log.stable()), [1, 2, 3]);
+}
+
+/// The leader sleeps on a ticket that another holds; its end lets the round go on.
+fn a_leader_waits_for_a_held_ticket() {
+    let rig = Rig::new();
+    let holder = rig.spawn(|rig| {
+        let ticket = rig.draw(1, 16, Urgency::Normal).unwrap();
+        ticket.hold(7);
+        let own = ticket.lsn();
+        // Its own ticket is all that it would wait for.
+        let refused = rig.log.make_stable(own);
+        assert!(matches!(refused, Err(Error::WouldDeadlock { lsn }) if lsn == own), "{refused:?}");
+        ticket.complete();
+    });
+    rig.commit(2, 16);
+    holder.join().unwrap();
+}
+
+fn a_failed_sync_is_told_to_all() {
+    let rig = Rig::new();
+    let lsn = rig.append(1, 16);
+    // One only: what syncs after it must not be believed either.
+    rig.disk.shared.bad_syncs.store(1, Ordering::Relaxed);
+    let other = rig.spawn(|rig| {
+        let ticket = rig.draw(2, 16, Urgency::Normal)?;
+        rig.log.make_stable(ticket.complete())
+    });
+    for told in [rig.log.make_stable(lsn), other.join().unwrap()] {
+        assert!(matches!(told, Err(Error::Poisoned { .. })), "{told:?}");
+    }
+    assert_eq!(rig.log.stable(), START);
+}
+
+/// The write that finds the disk full is told so; the same bytes are written by whoever comes next.
+fn a_full_disk_is_told_to_one() {
+    let rig = Rig::new();
+    rig.disk.shared.full.store(1, Ordering::Relaxed);
+    let commit = |rig: &Rig, id| {
+        let lsn = rig.append(id, 16);
+        match rig.log.make_stable(lsn) {
+            Ok(stable) => usize::from(rig.check_disk(stable).contains(&id)),
+            Err(Error::NoSpace { .. }) => 0,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let other = rig.spawn(move |rig| commit(rig, 1));
+    let done = commit(&rig, 2) + other.join().unwrap();
+    assert_eq!(done, 1);
+    rig.log.flush(Patience::Wait).unwrap();
+    assert_eq!(rig.check_disk(rig.log.stable()).len(), 2);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Close (L6)
+
+/// A forgotten ticket would be waited for until the end of time.
+fn a_close_lets_all_waiters_go() {
+    let rig = Rig::new();
+    rig.spawn(|rig| std::mem::forget(rig.draw(1, 16, Urgency::Normal).unwrap())).join().unwrap();
+    let lsn = rig.append(2, 16);
+    let waiter = rig.spawn(move |rig| rig.log.make_stable(lsn).map(drop));
+    let closer = rig.spawn(|rig| rig.log.close());
+    let told = rig.log.make_stable(lsn).map(drop);
+    for told in [told, waiter.join().unwrap()] {
+        assert!(matches!(told, Err(Error::Closed)), "{told:?}");
+    }
+    closer.join().unwrap();
+    assert_eq!(rig.log.stable(), START);
+}
+
+/// Commit against close: acknowledged and on disk, or refused; never neither.
+fn a_commit_meets_a_close() {
+    let rig = Rig::new();
+    let closer = rig.spawn(|rig| rig.log.close());
+    match rig.draw(1, 16, Urgency::Normal) {
+        Ok(ticket) => {
+            let lsn = ticket.complete();
+            match rig.log.make_stable(lsn) {
+                Ok(stable) => assert_eq!(rig.check_disk(stable), [1]),
+                Err(error) => assert!(matches!(error, Error::Closed), "{error}"),
+            }
+        }
+        Err(error) => assert!(matches!(error, Error::Closed), "{error}"),
+    }
+    closer.join().unwrap();
+    assert!(matches!(rig.draw(2, 16, Urgency::Normal).map(drop), Err(Error::Closed)));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The run
+
+thread_local! {
+    /// The model that runs on this thread, and its schedules so far.
+    static RUNNING: Cell<(&'static str, u64)> = const { Cell::new(("", 0)) };
+}
+
+/// A failure inside a model often ends the process (loom's objects cannot be dropped outside it), so what is known is said
+/// before anything is unwound.
+fn announce_failures() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let (name, schedule) = RUNNING.replace(("", 0));
+            if !name.is_empty() {
+                let (text, literal) = (info.payload().downcast_ref::<String>(), info.payload().downcast_ref::<&str>());
+                let text = text.map(String::as_str).or(literal.copied()).unwrap_or_default();
+                println!("{name}: fails in schedule {schedule}: {text}");
+            }
+            before(info);
+        }));
+    });
+}
+
+/// Runs every schedule with at most `preemptions` preemptions (`LOOM_MAX_PREEMPTIONS` overrides).
+fn explore(name: &'static str, preemptions: usize, model: fn()) {
+    announce_failures();
+    #[cfg(feature = "canary")]
+    planted_bugs::plant_what_was_asked();
+    RUNNING.set((name, 0));
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 20_000;
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    let started = Instant::now();
+    builder.check(move || {
+        let (name, schedules) = RUNNING.get();
+        RUNNING.set((name, schedules + 1));
+        model();
+    });
+    let (_, schedules) = RUNNING.replace(("", 0));
+    println!("{name}: {schedules} schedules, {:.1} s", started.elapsed().as_secs_f64());
+}
+
+macro_rules! models {
+    ($($name:ident <= $bound:literal,)*) => {
+        mod every_schedule {
+            $(#[test]
+            fn $name() {
+                super::explore(stringify!($name), $bound, super::$name);
+            })*
+        }
+    };
+}
+
+models! {
+    two_writers_and_a_reader <= 3,
+    a_slot_is_used_again <= 2,
+    three_writers_and_a_reader <= 1,
+    a_held_ticket_is_raised_and_given_up <= 2,
+    the_log_goes_on_in_a_new_segment <= 2,
+    a_flight_lands_while_a_segment_is_born <= 3,
+    the_ring_goes_round_over_written_bytes_only <= 2,
+    writers_make_their_own_room <= 2,
+    a_leader_sleeps_on_a_slot <= 3,
+    two_sleep_on_a_slot_that_is_raised_and_used_again <= 2,
+    a_sleeper_is_told_to_stop <= 3,
+    two_commit <= 1,
+    one_commits_and_one_waits <= 2,
+    a_mark_meets_a_commit <= 2,
+    three_want_one_round <= 2,
+    a_watcher_believes_the_stable_lsn <= 3,
+    a_leader_waits_for_a_held_ticket <= 1,
+    a_failed_sync_is_told_to_all <= 2,
+    a_full_disk_is_told_to_one <= 1,
+    a_close_lets_all_waiters_go <= 2,
+    a_commit_meets_a_close <= 3,
+}
+
+/// Each bug is planted in a process of its own, which runs one model and must fail.
+#[cfg(feature = "canary")]
+mod planted_bugs {
+    use std::process::Command;
+
+    use crate::base::canary::{Canary, plant};
+
+    const PLANT: &str = "PAGECACHE_MODELS_PLANT";
+    const KNOWN: [Canary; 5] = [
+        Canary::LostWakeup,
+        Canary::SlotClearedBeforeCopy,
+        Canary::StableInsideRecord,
+        Canary::EarlyAcknowledgement,
+        Canary::SkippedSync,
+    ];
+
+    pub(super) fn plant_what_was_asked() {
+        if let Ok(asked) = std::env::var(PLANT) {
+            plant(KNOWN.into_iter().find(|canary| format!("{canary:?}") == asked));
+        }
+    }
+
+    fn found(canary: Canary, model: &str, signs: &[&str]) {
+        let test = format!("{}::every_schedule::{model}", module_path!().rsplit_once("::").unwrap().0);
+        let test = test.split_once("::").unwrap().1;
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", test, "--nocapture"]).env(PLANT, format!("{canary:?}")).env("RUST_BACKTRACE", "0");
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let line = said.lines().find(|line| line.contains(": fails in schedule")).unwrap_or("nothing");
+        println!("{canary:?}: {line}");
+        assert!(!output.status.success() && signs.iter().any(|sign| line.contains(sign)), "{canary:?}: {said}");
+    }
+
+    #[test]
+    fn a_lost_wake_up_is_found() {
+        found(Canary::LostWakeup, "a_leader_sleeps_on_a_slot", &["deadlock"]);
+    }
+
+    #[test]
+    fn a_slot_cleared_before_the_copy_is_found() {
+        found(Canary::SlotClearedBeforeCopy, "two_writers_and_a_reader", &["no whole record", "Causality violation"]);
+    }
+
+    #[test]
+    fn a_stable_lsn_inside_a_record_is_found() {
+        found(
+            Canary::StableInsideRecord,
+            "a_watcher_believes_the_stable_lsn",
+            &["no whole record", "not a record's end"],
+        );
+    }
+
+    #[test]
+    fn an_early_acknowledgement_is_found() {
+        found(Canary::EarlyAcknowledgement, "a_watcher_believes_the_stable_lsn", &["no whole record", "Causality"]);
+    }
+
+    #[test]
+    fn a_skipped_sync_is_found() {
+        found(Canary::SkippedSync, "two_commit", &["no whole record"]);
+    }
+}
