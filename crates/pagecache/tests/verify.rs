@@ -361,3 +361,45 @@ fn what_is_no_store_is_an_error_and_a_writer_keeps_the_door_shut() {
         assert_eq!(found.purpose, None);
     }
 }
+
+#[test]
+fn what_many_threads_wrote_at_once_is_sound_chains_frees_and_reuse_included() {
+    let storage = MemoryStorage::new();
+    for life in 0..3u64 {
+        let config = ConfigBuilder::new().storage(storage.clone()).segment_size(1 << 20).flush_every_ms(1);
+        let pc = PageCache::<Concat>::start(config.build()).unwrap();
+        let shared: Vec<PageId> = {
+            let guard = pc.pin();
+            (0..8).map(|_| pc.allocate(&guard)).collect()
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (pc, shared) = (&pc, &shared);
+                scope.spawn(move || {
+                    let mut seed = life * 100 + thread;
+                    for _ in 0..4000 {
+                        let guard = pc.pin();
+                        let id = match noise(&mut seed) % 4 {
+                            0 => pc.allocate(&guard),
+                            _ => shared[noise(&mut seed) as usize % shared.len()],
+                        };
+                        let at = match pc.state(id, &guard).unwrap() {
+                            PageState::Live(at) => at,
+                            _ => Version::NONE,
+                        };
+                        // Others may come first, or free the page: that is what is wanted here.
+                        let _ = match noise(&mut seed) % 8 {
+                            0 => pc.free_at(id, at, &guard).map_err(Error::from),
+                            1 => pc.replace_at(id, at, "whole".into(), &guard).map_err(Error::from),
+                            _ => pc.link_at(id, at, "part".into(), &guard).map_err(Error::from),
+                        };
+                    }
+                });
+            }
+        });
+        pc.close().unwrap();
+        let report = verify(ConfigBuilder::new().storage(storage.clone()).build()).unwrap();
+        assert_sound(&report);
+        assert!(report.evidence.clean && report.records.free > 0 && report.records.total() > 1000 * (life + 1));
+    }
+}
