@@ -97,7 +97,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// is free again after a restart. The guard is not relied on.
     ///
     /// # Panics
-    /// As any allocation does, where the memory (or the space of 2^40 ids) is at its end: see
+    /// As any allocation does, where the memory (or the space of 2^36 ids) is at its end: see
     /// [`try_allocate`](Self::try_allocate).
     pub fn allocate(&self, _guard: &Guard) -> PageId {
         match self.pages.allocate() {

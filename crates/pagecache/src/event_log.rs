@@ -172,7 +172,7 @@ impl Log {
         match (loaded.shape.kind, loaded.shape.extent) {
             (Kind::Raw, false) => Ok(LogRead::Record(loaded.body().to_vec())),
             (Kind::Raw, true) => match ExtentRef::decode(loaded.body()) {
-                Some(extent) => match log.read_extent(&extent) {
+                Some(extent) => match log.read_extent(lsn, &extent) {
                     Ok(whole) => Ok(LogRead::Record(whole.as_slice().to_vec())),
                     // Trimmed while it was read.
                     Err(_) if lsn < log.first() => Ok(LogRead::Trimmed { first: log.first() }),
@@ -230,7 +230,7 @@ impl Log {
         self.engine.log.first()
     }
 
-    /// Forgets the records below `lsn`, as far as they are stable, durably, and gives back the disk of segments that hold
+    /// Forgets the records that start below `lsn`, as far as they are stable, durably, and gives back the disk of segments that hold
     /// nothing else. Returns the first LSN that is kept.
     ///
     /// # Errors

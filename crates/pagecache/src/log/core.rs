@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64 as PlainU64;
 use crossbeam_utils::CachePadded;
 
 use super::extents::Extents;
+use super::flush::Patience;
 use super::geometry::{Geometry, Place};
 use super::lives::Lives;
 use super::open::{Open, OpenSlots};
@@ -194,7 +195,7 @@ impl LogCore {
                 }
                 Err(Refused::Room { needed }) => {
                     drop(open);
-                    self.make_room(needed, urgency)?;
+                    self.make_room(needed, urgency, Patience::Wait)?;
                 }
                 Err(refused) => {
                     drop(open);

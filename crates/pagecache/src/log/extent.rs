@@ -45,10 +45,12 @@ impl LogCore {
     ///
     /// # Errors
     /// `Corrupt` where a piece, the chain or the whole does not fit.
-    pub(crate) fn read_extent(&self, extent: &ExtentRef) -> Result<crate::base::aligned::AlignedBuf> {
+    pub(crate) fn read_extent(&self, named_by: Lsn, extent: &ExtentRef) -> Result<crate::base::aligned::AlignedBuf> {
         let damaged = |at: Lsn, what| self.corrupt_at(at, Lsn(at.0 + 8), what);
         // No length is believed that the log between the first piece and the reference cannot hold.
-        if extent.len > (extent.last.0 - extent.first.0) + self.geometry.inline_max() {
+        let span =
+            extent.last.0.checked_sub(extent.first.0).and_then(|span| span.checked_add(self.geometry.inline_max()));
+        if extent.last >= named_by || span.is_none_or(|span| extent.len > span) {
             return Err(damaged(extent.last, "an extent is longer than its pieces"));
         }
         let mut whole = crate::base::aligned::AlignedBuf::zeroed(extent.len as usize);

@@ -139,8 +139,8 @@ impl LogCore {
     /// One round. `leading` is set, so nobody else is here.
     fn lead(&self, patience: Patience, kind: Option<MarkKind>) -> Result<()> {
         let sealed = self.rounds.lock().sealed;
-        if kind.is_some() || self.tail() > sealed {
-            self.seal(kind.unwrap_or(MarkKind::Round))?;
+        if (kind.is_some() || self.tail() > sealed) && !self.seal(kind.unwrap_or(MarkKind::Round), patience)? {
+            return Ok(());
         }
         let Some(end) = self.whole_seal(patience)? else { return Ok(()) };
         if planted(Canary::EarlyAcknowledgement) {
@@ -155,15 +155,17 @@ impl LogCore {
         Ok(())
     }
 
-    /// Draws the pad that ends this round in a mark.
-    fn seal(&self, kind: MarkKind) -> Result<()> {
+    /// Draws the pad that ends this round in a mark. `false` where there is no room for it, and nobody waits.
+    fn seal(&self, kind: MarkKind, patience: Patience) -> Result<bool> {
         let place = loop {
             let open = self.open.claim(self.tail.bound());
             match self.tail.draw(Urgency::Urgent, |tail| self.geometry.place_seal(tail)) {
                 Ok(place) => break (place, open),
                 Err(Refused::Room { needed }) => {
                     drop(open);
-                    self.make_room(needed, Urgency::Urgent)?;
+                    if !self.make_room(needed, Urgency::Urgent, patience)? {
+                        return Ok(false);
+                    }
                 }
                 Err(refused) => {
                     drop(open);
@@ -186,7 +188,7 @@ impl LogCore {
         rounds.at_rest = rounds.sealed == place.from && mark.stable == place.from;
         rounds.sealed = place.end;
         rounds.seals.push_back(place.end);
-        Ok(())
+        Ok(true)
     }
 
     /// The newest seal with nothing open below it, waiting for the oldest ticket where there is none.
@@ -240,8 +242,9 @@ impl LogCore {
         Ok(())
     }
 
-    /// Waits until a ticket that ends at `needed` has room in the ring, writing blocks meanwhile.
-    pub(super) fn make_ring_room(&self, needed: Lsn) -> Result<()> {
+    /// Waits until a ticket that ends at `needed` has room in the ring, writing blocks meanwhile. `false` where it would have
+    /// to wait for a ticket, without the patience to.
+    pub(super) fn make_ring_room(&self, needed: Lsn, patience: Patience) -> Result<bool> {
         let mut rounds = self.rounds.lock();
         while rounds.written.0 + self.geometry.ring < needed.0 {
             self.check(&rounds)?;
@@ -252,6 +255,7 @@ impl LogCore {
                     self.rounds.lock()
                 }
                 None if rounds.in_flight() => self.landed.wait(rounds),
+                None if patience == Patience::None => return Ok(false),
                 None => {
                     drop(rounds);
                     self.await_oldest()?;
@@ -261,7 +265,7 @@ impl LogCore {
         }
         // Whoever made the room may not have raised the limits yet; without this the draw would spin until it does.
         self.refresh_limits(&rounds);
-        Ok(())
+        Ok(true)
     }
 
     /// Writes one stretch from the ring.

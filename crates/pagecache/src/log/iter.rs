@@ -69,7 +69,7 @@ impl Walk {
                     };
                     let next = scanner.position();
                     let bytes = match extent {
-                        Some(Some(extent)) => match self.log.read_extent(&extent) {
+                        Some(Some(extent)) => match self.log.read_extent(lsn, &extent) {
                             Ok(whole) => Some(whole.as_slice().to_vec()),
                             // Trimmed while it was read.
                             Err(_) if lsn < self.log.first() => None,

@@ -52,14 +52,15 @@ impl LogCore {
         }
         let found = self.find(lsn, guess);
         match (lsn < self.first(), found) {
-            (true, Err(Error::Corrupt(_))) => Ok(At::Trimmed { first: self.first() }),
+            (true, Err(Error::Corrupt(_)) | Ok(At::Padding)) => Ok(At::Trimmed { first: self.first() }),
             (_, found) => found,
         }
     }
 
     /// As [`at`](Self::at), below the first kept LSN too, where a kept record may have its pieces.
     fn find(&self, lsn: Lsn, guess: u64) -> Result<At> {
-        let prefix = self.prefix();
+        // A slot's bound may be older than what was made stable since it was looked up: stable records are whole all the same.
+        let prefix = self.prefix().max(self.stable());
         if lsn >= prefix {
             return Ok(At::Beyond { tail: prefix });
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::core::LogCore;
+use super::flush::Patience;
 use super::geometry::Geometry;
 use super::rounds::Rounds;
 use super::tail::Urgency;
@@ -59,13 +60,13 @@ impl LogCore {
     }
 
     /// Waits or works until a ticket that ends at `needed` may be drawn.
-    pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency) -> Result<()> {
+    pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency, patience: Patience) -> Result<bool> {
         let set_aside = if urgency == Urgency::Normal { self.set_aside() } else { 0 };
         // Relaxed: a look; `refresh_limits` reads it again.
         if self.ready.load(Ordering::Relaxed) < needed.0 + set_aside {
             self.extend_to(Lsn(needed.0 + set_aside))?;
         }
-        self.make_ring_room(needed)
+        self.make_ring_room(needed, patience)
     }
 
     /// Makes segments ready until `needed` is below the ready LSN.

@@ -1,6 +1,7 @@
 //! Forgetting the beginning of the log: durable first, then the files.
 
 use super::core::LogCore;
+use super::scan::{Scanner, Step};
 use super::tail::Urgency;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
@@ -9,13 +10,13 @@ use crate::base::sync::Ordering;
 use crate::format::record::{Frame, Head, Kind, Shape};
 
 impl LogCore {
-    /// Forgets every record below `lsn`, as far as the log is stable, and gives back the segments that hold nothing else.
+    /// Forgets every record that starts below `lsn`, as far as the log is stable, and gives back the segments that hold nothing else.
     /// Returns the first LSN that is kept.
     ///
     /// # Errors
     /// As for any record; the trim then has or has not happened.
     pub(crate) fn trim(&self, lsn: Lsn) -> Result<Lsn> {
-        let to = Lsn(lsn.0.next_multiple_of(8)).min(self.stable());
+        let to = self.boundary(lsn.min(self.stable()))?;
         if to <= self.first() {
             return Ok(self.first());
         }
@@ -33,5 +34,24 @@ impl LogCore {
             Err(error @ Error::Io { op: "sync_dir", .. }) => Err(self.poison(error)),
             Err(error) => Err(error),
         }
+    }
+
+    /// The first place at or above a stable LSN where a record or a pad starts, or where no segment has any.
+    fn boundary(&self, lsn: Lsn) -> Result<Lsn> {
+        let at = Lsn(lsn.0.next_multiple_of(8));
+        let Some(segment) = self.pool.at_lsn(at) else { return Ok(at) };
+        let end = segment.records_end().min(self.stable());
+        if at <= segment.data_start() || at >= end || self.at(at, 0).is_ok() {
+            return Ok(at);
+        }
+        let mut scanner = Scanner::new(segment, end);
+        while scanner.position() < at {
+            match scanner.step()? {
+                Step::Record { .. } | Step::Mark { .. } => {}
+                Step::End => return Ok(end),
+                Step::Hole | Step::Unknown { .. } => return Err(self.corrupt_at(at, end, "records cannot be walked")),
+            }
+        }
+        Ok(scanner.position())
     }
 }

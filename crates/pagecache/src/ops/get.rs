@@ -8,6 +8,7 @@ use crate::base::ids::{PageId, Version};
 use crate::page::chain::{Chain, Node};
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
+use crate::page::piece::Piece;
 use crate::page::slot::{Seen, Slot, Word};
 
 impl<M: Materializer> Pages<M> {
@@ -108,19 +109,21 @@ impl<M: Materializer> Pages<M> {
     pub(crate) fn state(&self, id: PageId, guard: &Guard) -> Result<PageState> {
         self.check(guard)?;
         let Some(slot) = self.table.get(id) else { return Ok(PageState::Unallocated) };
-        let of_piece = |piece: Option<&crate::page::piece::Piece>| {
-            let found = piece.and_then(|piece| self.log.pool.at_address(piece.address()));
-            PageState::Live(found.map_or(Version::NONE, |(_, lsn)| lsn.into()))
-        };
         // SAFETY: loaded just now under `guard`, which is of this store's collector.
         Ok(match unsafe { slot.load().see::<M::PageFrag>() } {
             Seen::Resident(chain) => PageState::Live(chain.head().version),
-            Seen::Cold(pieces) => of_piece(pieces.last()),
-            Seen::ColdOne(piece) => of_piece(Some(&piece)),
+            Seen::Cold(pieces) => PageState::Live(self.cold_version(pieces)),
+            Seen::ColdOne(piece) => PageState::Live(self.cold_version(&[piece])),
             Seen::Free(version) => PageState::Free(version),
             Seen::Empty => PageState::Empty,
             Seen::Absent => PageState::Unallocated,
         })
+    }
+
+    /// The version of a cold page: where its newest record is says when it was written. Nothing is read.
+    pub(super) fn cold_version(&self, pieces: &[Piece]) -> Version {
+        let newest = pieces.last().and_then(|piece| self.log.pool.at_address(piece.address()));
+        newest.map_or(Version::NONE, |(_, lsn)| lsn.into())
     }
 
     /// Whether a page holds data now.

@@ -112,7 +112,7 @@ impl<M: Materializer> Pages<M> {
                 PageBytes::new(loaded.buf, start, end)
             }
             Payload::Extent(extent) => {
-                let whole = self.log.read_extent(&extent).map_err(mine)?;
+                let whole = self.log.read_extent(lsn, &extent).map_err(mine)?;
                 let end = whole.as_slice().len();
                 PageBytes::new(whole, 0, end)
             }

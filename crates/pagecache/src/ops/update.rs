@@ -77,8 +77,19 @@ impl Encoded<'_> {
 enum Ground<'g, P> {
     /// The page holds no data, and none was expected.
     Empty,
-    /// The page is at the expected version.
+    /// The page is at the expected version, in memory.
     Chain(Chain<'g, P>),
+    /// It is at the expected version, on disk, and nobody needs to read it.
+    Cold,
+}
+
+/// What an update needs of the page it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Its version alone: so a page whose bytes are damaged can be replaced or freed.
+    Version,
+    /// Its fragments.
+    Content,
 }
 
 impl<M: Materializer> Pages<M> {
@@ -148,13 +159,20 @@ impl<M: Materializer> Pages<M> {
         id: PageId,
         slot: &Slot<M::PageFrag>,
         expected: Version,
+        need: Need,
         guard: &'g Guard,
     ) -> Result<(Word, Ground<'g, M::PageFrag>)> {
+        let cold = |current: Version| match current == expected {
+            true => Ok(Ground::Cold),
+            false => Err(conflict(id, current)),
+        };
         loop {
             let word = slot.load();
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
             let (word, chain) = match unsafe { word.see() } {
                 Seen::Resident(chain) => (word, chain),
+                Seen::Cold(pieces) if need == Need::Version => return Ok((word, cold(self.cold_version(pieces))?)),
+                Seen::ColdOne(piece) if need == Need::Version => return Ok((word, cold(self.cold_version(&[piece]))?)),
                 // Room is made once the update is through: before, it could be had of this page.
                 Seen::Cold(pieces) => match self.page_in(id, slot, word, pieces, guard)? {
                     Some(came) => came,
@@ -189,7 +207,8 @@ impl<M: Materializer> Pages<M> {
     ) -> Result<Version, (Error, Fresh<M::PageFrag>)> {
         let Some(slot) = self.table.get(id) else { return Err((no_page(id, PageState::Unallocated), node)) };
         loop {
-            let (word, ground) = match self.ground(id, slot, expected, guard) {
+            let need = if write == Write::Link { Need::Content } else { Need::Version };
+            let (word, ground) = match self.ground(id, slot, expected, need, guard) {
                 Ok(found) => found,
                 Err(error) => return Err((error, node)),
             };
@@ -233,10 +252,13 @@ impl<M: Materializer> Pages<M> {
             let raw = Box::into_raw(node);
             if slot.swap(word, Word::resident(raw)) {
                 ticket.complete();
-                if let Ground::Chain(old) = ground
-                    && (write == Write::Replace || !folded.is_null())
-                {
-                    self.retire_chain(word, old, guard);
+                match ground {
+                    Ground::Chain(old) if write == Write::Replace || !folded.is_null() => {
+                        self.retire_chain(word, old, guard);
+                    }
+                    // SAFETY: the swap took the word's list, if it had one, out of the slot.
+                    Ground::Cold => unsafe { word.retire::<M::PageFrag>(guard) },
+                    Ground::Chain(_) | Ground::Empty => {}
                 }
                 self.wrote(weight, guard);
                 return Ok(version);
@@ -301,15 +323,18 @@ impl<M: Materializer> Pages<M> {
     fn unpublish(&self, id: PageId, expected: Version, guard: &Guard) -> Result<Version> {
         let Some(slot) = self.table.get(id) else { return Err(no_page(id, PageState::Unallocated)) };
         loop {
-            let (word, ground) = self.ground(id, slot, expected, guard)?;
+            let (word, ground) = self.ground(id, slot, expected, Need::Version, guard)?;
             let head = PageHead { page: id, base: Version::NONE }.encode(Kind::Free);
             let frame = Frame::new(Shape::plain(Kind::Free), head, &[]);
             let ticket = self.log.draw(&frame, &[], Urgency::Urgent)?;
             let version = Version::from(ticket.lsn());
             if slot.swap(word, Word::free(version)) {
                 let lsn = ticket.complete();
-                if let Ground::Chain(old) = ground {
-                    self.retire_chain(word, old, guard);
+                match ground {
+                    Ground::Chain(old) => self.retire_chain(word, old, guard),
+                    // SAFETY: the swap took the word's list, if it had one, out of the slot.
+                    Ground::Cold => unsafe { word.retire::<M::PageFrag>(guard) },
+                    Ground::Empty => {}
                 }
                 self.ids.give_back(id, lsn);
                 return Ok(version);

@@ -10,7 +10,7 @@ use crate::base::sync::{AtomicPtr, Ordering};
 /// Slots of the first bucket, as a power of two.
 const FIRST: u32 = 12;
 /// Ids are below 2 to this power.
-const ID_BITS: u32 = 40;
+const ID_BITS: u32 = 36;
 const BUCKETS: usize = (ID_BITS - FIRST + 1) as usize;
 
 /// The highest number of pages, free ones included.

@@ -184,6 +184,8 @@ fn go_on(
     survey: &Survey,
     findings: Findings,
 ) -> Result<LogCore> {
+    // The close mark itself may be only in the cache of the operating system: its round may never have been synced (V2).
+    rewrite(survey, findings)?;
     sweep(storage.as_ref(), &survey.leftovers)?;
     let mut segments: VecDeque<_> = survey.chain.iter().map(Arc::clone).collect();
     let Some(newest) = segments.pop_back() else { return Err(Error::NotFound { path: storage.describe() }) };
@@ -191,7 +193,7 @@ fn go_on(
     let tail = Lsn(findings.at.0.next_multiple_of(BLOCK));
     let size = newest.header.segment_size;
     let offset = if survey.chain.len() == findings.index + 1 { newest.offset(tail) } else { 0 };
-    let grown = if newest.header.start.0 == 0 { Supply::first_step(size, offset) } else { size };
+    let grown = Supply::first_step(size, offset);
     newest.file.allocate(0, grown).map_err(|error| Error::io("allocate", newest.name(), error))?;
     segments.push_back(Arc::clone(&newest));
     let pool = Pool::new(storage, identity, size, segments, survey.next);

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use super::replay::{Collect, Record};
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Corruption, Error, Result};
-use crate::base::ids::{Lsn, PageId, Version};
+use crate::base::ids::{Lsn, PageId, Sequence, Version};
 use crate::format::page::PageHead;
 use crate::format::record::Kind;
 use crate::page::ids::Ids;
-use crate::page::piece::{Piece, Pieces};
+use crate::page::piece::{PIECES_MAX, Piece, Pieces};
 use crate::page::slot::{Seen, Slot, Word};
 use crate::page::table::Table;
 
@@ -28,6 +28,8 @@ struct Entry {
 /// The page records of a segment, in LSN order.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
+    segment: Sequence,
+    start: Lsn,
     entries: Vec<Entry>,
 }
 
@@ -47,6 +49,7 @@ impl Collect for Entries {
             })));
         };
         let piece = Piece::new(record.segment.address(record.lsn), record.len);
+        (self.segment, self.start) = (record.segment.header.sequence, record.segment.header.start);
         self.entries.push(Entry { id: head.page, lsn: record.lsn, kind, piece });
         Ok(())
     }
@@ -70,32 +73,34 @@ impl<P: Send + Sync> Replayed<P> {
     /// # Errors
     /// `NoSpace` for an id beyond the limit or the memory.
     pub(crate) fn apply(&mut self, collected: Entries) -> Result<()> {
-        let entries = collected.entries;
-        for entry in &entries {
+        for entry in &collected.entries {
             self.table.ensure(entry.id)?;
             self.high_water = self.high_water.max(entry.id.0 + 1);
         }
         let table = &self.table;
-        if self.threads < 2 || entries.len() < WORTH_A_THREAD {
-            apply_part(table, &entries, 0, 1);
-            return Ok(());
+        if self.threads < 2 || collected.entries.len() < WORTH_A_THREAD {
+            return apply_part(table, &collected, 0, 1);
         }
         let parts = self.threads as u64;
         std::thread::scope(|scope| {
-            let mut left = Vec::new();
-            for part in 1..parts {
-                let thread = std::thread::Builder::new().name("pagecache-replay".to_owned());
-                let entries = &entries;
-                if thread.spawn_scoped(scope, move || apply_part(table, entries, part, parts)).is_err() {
-                    left.push(part);
-                }
+            let collected = &collected;
+            let spawned: Vec<_> = (1..parts)
+                .map(|part| {
+                    let thread = std::thread::Builder::new().name("pagecache-replay".to_owned());
+                    (part, thread.spawn_scoped(scope, move || apply_part(table, collected, part, parts)))
+                })
+                .collect();
+            let mut applied = apply_part(table, collected, 0, parts);
+            for (part, thread) in spawned {
+                let result = match thread {
+                    Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    // No thread to be had: here.
+                    Err(_) => apply_part(table, collected, part, parts),
+                };
+                applied = applied.and(result);
             }
-            apply_part(table, &entries, 0, parts);
-            for part in left {
-                apply_part(table, &entries, part, parts);
-            }
-        });
-        Ok(())
+            applied
+        })
     }
 
     /// The table, and the ids: those below the highest that are free or were never written are free.
@@ -113,8 +118,11 @@ impl<P: Send + Sync> Replayed<P> {
 }
 
 /// Applies the entries whose id falls to this part. No two parts touch the same slot.
-fn apply_part<P>(table: &Table<P>, entries: &[Entry], part: u64, parts: u64) {
-    for entry in entries.iter().filter(|entry| entry.id.0 % parts == part) {
+///
+/// # Errors
+/// `Corrupt` for a page with more links than anyone would have written.
+fn apply_part<P>(table: &Table<P>, collected: &Entries, part: u64, parts: u64) -> Result<()> {
+    for entry in collected.entries.iter().filter(|entry| entry.id.0 % parts == part) {
         let Some(slot) = table.get(entry.id) else { continue };
         let old = slot.load();
         // SAFETY: this thread is the only one at this slot, and `old` is owned by it until `set`.
@@ -122,6 +130,15 @@ fn apply_part<P>(table: &Table<P>, entries: &[Entry], part: u64, parts: u64) {
             (Kind::Free, _) if planted(Canary::FreeForgottenAtReplay) => continue,
             (Kind::Free, _) => Word::free(Version::from(entry.lsn)),
             (Kind::Link, Seen::ColdOne(piece)) => Word::cold(Pieces::from_vec(vec![piece, entry.piece])),
+            (Kind::Link, Seen::Cold(pieces)) if pieces.len() >= PIECES_MAX => {
+                return Err(Error::Corrupt(Box::new(Corruption {
+                    page: Some(entry.id),
+                    segment: collected.segment.0,
+                    offset: entry.lsn.0 - collected.start.0,
+                    lsns: entry.lsn..Lsn(entry.lsn.0 + entry.piece.len_max()),
+                    what: "a page has more links than it may have",
+                })));
+            }
             (Kind::Link, Seen::Cold(pieces)) => {
                 let mut pieces = pieces.to_vec();
                 pieces.push(entry.piece);
@@ -133,4 +150,5 @@ fn apply_part<P>(table: &Table<P>, entries: &[Entry], part: u64, parts: u64) {
         // SAFETY: it was just taken out of the slot.
         unsafe { old.discard::<P>() };
     }
+    Ok(())
 }

@@ -40,7 +40,7 @@ pub(crate) fn recover<M: Materializer>(log: &LogCore, state: Option<M::Recovery>
                     buf.as_mut_slice().copy_from_slice(bytes);
                     buf
                 }
-                Payload::Extent(extent) => log.read_extent(&extent)?,
+                Payload::Extent(extent) => log.read_extent(lsn, &extent)?,
             };
             let end = buf.as_slice().len();
             let decoded = M::PageFrag::decode(PageBytes::new(buf, 0, end));

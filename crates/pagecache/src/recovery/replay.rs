@@ -35,8 +35,10 @@ pub(crate) trait Collect: Send {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
     pub(crate) at: Lsn,
-    /// The last thing accepted, if it is a mark.
-    pub(crate) last: Option<Mark>,
+    /// The last thing accepted, if it is a mark, and the content's end before it.
+    pub(crate) last: Option<(Mark, Option<Lsn>)>,
+    /// Where the last record or mark ends, if there is any: a pad up to the segment's end is no content.
+    pub(crate) content: Option<Lsn>,
     /// The highest stable LSN that a mark in this segment carries, as far as it was walked.
     pub(crate) proven: Lsn,
     /// What ended it before the end of its records.
@@ -48,8 +50,14 @@ pub(crate) struct Ended {
 fn walk<C: Collect>(segment: &Arc<Segment>, mut collect: C) -> Result<(C, Ended)> {
     let mut scanner = Scanner::new(Arc::clone(segment), segment.records_end());
     let header = segment.header;
-    let mut ended =
-        Ended { at: scanner.position(), last: None, proven: header.stable, stop: None, trimmed: header.first };
+    let mut ended = Ended {
+        at: scanner.position(),
+        last: None,
+        content: None,
+        proven: header.stable,
+        stop: None,
+        trimmed: header.first,
+    };
     loop {
         match scanner.step()? {
             Step::Record { lsn, shape, body, body_at, len } => {
@@ -60,10 +68,12 @@ fn walk<C: Collect>(segment: &Arc<Segment>, mut collect: C) -> Result<(C, Ended)
                     ended.trimmed = ended.trimmed.max(Lsn(u64::from_le_bytes(to)));
                 }
                 collect.record(Record { segment, lsn, shape, body, body_at, len })?;
+                ended.content = Some(Lsn(lsn.0 + len));
             }
             Step::Mark { mark } => {
-                ended.last = Some(mark);
+                ended.last = Some((mark, ended.content));
                 ended.proven = ended.proven.max(mark.stable);
+                ended.content = Some(scanner.position());
             }
             Step::End => break,
             Step::Hole => {
@@ -105,7 +115,7 @@ pub(crate) fn replay<C: Collect>(
     make: impl Fn() -> C + Sync,
     mut join: impl FnMut(C) -> Result<()>,
 ) -> Result<Findings> {
-    let (mut proven, mut trimmed, mut last) = (Lsn(0), Lsn(0), None);
+    let (mut proven, mut trimmed, mut content, mut last) = (Lsn(0), Lsn(0), Lsn(0), Last::Other);
     let mut end = Findings {
         index: 0,
         at: Lsn(0),
@@ -125,9 +135,16 @@ pub(crate) fn replay<C: Collect>(
             proven = proven.max(ended.proven);
             trimmed = trimmed.max(ended.trimmed);
             // An empty segment ahead of the tail says nothing about the last thing accepted.
-            let untouched = survey.chain.get(first + step).is_some_and(|segment| segment.data_start() == ended.at);
-            if !untouched || ended.last.is_some() {
-                last = ended.last;
+            if let Some(reached) = ended.content {
+                last = Last::Other;
+                if let Some((mark, before)) = ended.last {
+                    // Clean where nothing but padding lies between what the mark calls stable and the mark itself.
+                    let nothing_unproven = mark.stable == before.unwrap_or(content);
+                    if mark.kind == MarkKind::Close && nothing_unproven {
+                        last = Last::Close;
+                    }
+                }
+                content = reached;
             }
             end = Findings { index: first + step, at: ended.at, ..end };
             if let Some((stop, kind)) = ended.stop {
@@ -144,8 +161,6 @@ pub(crate) fn replay<C: Collect>(
         seen = seen.max(if index == end.index { Lsn(0) } else { segment.header.stable });
     }
     let above = if seen > end.at { Evidence::Above } else { Evidence::NotAbove };
-    let closed = last.is_some_and(|mark| mark.kind == MarkKind::Close && mark.stable == mark.own);
-    let last = if closed { Last::Close } else { Last::Other };
     Ok(Findings { evidence: above, proven: seen, last, trimmed, ..end })
 }
 

@@ -1,0 +1,153 @@
+//! Bugs that were found by thinking rather than by a driver, each with its story.
+#![forbid(unsafe_code)]
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use pagecache::{Background, ConfigBuilder, Error, Log, LogRead, Lsn, Materializer, PageCache, PagePtr, PageState};
+use pagecache_sim::disk::{AfterSync, Call, Effect, Fault, SimDisk, Survival, When};
+
+fn config(disk: &SimDisk) -> ConfigBuilder {
+    let config = ConfigBuilder::new().storage(disk.clone()).segment_size(64 << 10);
+    config.background(Background::Caller).flush_every_ms(None)
+}
+
+struct Bytes;
+
+impl Materializer for Bytes {
+    type PageFrag = Vec<u8>;
+    type Recovery = ();
+    fn new(_: &Option<()>) -> Bytes {
+        Bytes
+    }
+    fn merge(&self, frags: &[&Vec<u8>]) -> Vec<u8> {
+        frags.iter().flat_map(|frag| frag.iter().copied()).collect()
+    }
+    fn recover(&self, _: &Vec<u8>) -> Option<()> {
+        None
+    }
+}
+
+/// A log with one stable record whose close could not sync its mark.
+fn closed_without_a_sync(disk: &SimDisk, effect: Effect) {
+    let log = Log::start(config(disk).build()).unwrap();
+    let lsn = log.write(b"first").unwrap();
+    log.make_stable(lsn).unwrap();
+    disk.fault(Fault::new(Call::SyncData, When::Once(0), effect));
+    assert!(matches!(log.close(), Err(Error::Poisoned { .. })));
+    disk.clear_faults();
+}
+
+/// A close mark was believed though its own round was never synced: it was in the cache of the operating system only, and a
+/// later mark called it stable. The next power failure made the store unopenable.
+#[test]
+fn a_close_mark_that_was_never_synced_is_written_again() {
+    let disk = SimDisk::new(1);
+    closed_without_a_sync(&disk, Effect::SyncFails(AfterSync::KeptClean));
+    let log = Log::start(config(&disk).build()).unwrap();
+    let second = log.write(b"second").unwrap();
+    log.make_stable(second).unwrap();
+    drop(log);
+    let log = Log::start(config(&disk.crash(Survival::DropAll)).build()).unwrap();
+    assert_eq!(log.read(second).unwrap(), LogRead::Record(b"second".to_vec()));
+    let mut images = 0;
+    for call in 0..8 {
+        let disk = SimDisk::new(1);
+        closed_without_a_sync(&disk, Effect::Eio);
+        disk.crash_at(disk.io_count() + call);
+        drop(Log::start(config(&disk).build()));
+        for survival in disk.images(64, 3) {
+            images += 1;
+            let opened = Log::start(config(&disk.crash(survival)).build());
+            opened.unwrap_or_else(|error| panic!("call {call}, {survival:?}: {error}"));
+        }
+    }
+    println!("{images} images");
+    assert!(images > 8);
+}
+
+/// The flusher slept on a slot that nobody would ever free, and the close waited for the flusher.
+#[test]
+fn a_close_over_a_forgotten_reservation_and_a_full_ring_returns() {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let disk = SimDisk::new(1);
+        let config = ConfigBuilder::new().storage(disk).segment_size(64 << 10).flush_every_ms(5);
+        let log = Log::start(config.build()).unwrap();
+        std::mem::forget(log.reserve(b"forgotten").unwrap());
+        let full = loop {
+            if let Err(error) = log.write(&[7; 8]) {
+                break error;
+            }
+        };
+        // Ticks meet the full ring meanwhile.
+        std::thread::sleep(Duration::from_millis(100));
+        tell.send((full, log.close())).unwrap();
+    });
+    let (full, closed) = told.recv_timeout(Duration::from_secs(60)).expect("the close hangs");
+    assert!(matches!(full, Error::WouldDeadlock { .. }), "{full}");
+    assert!(matches!(closed, Err(Error::Held { .. })), "{closed:?}");
+}
+
+/// A trim in the middle of a record left a first LSN where no record starts, and every iteration began with an error. One
+/// beyond everything overflowed.
+#[test]
+fn a_trim_to_any_number_keeps_whole_records() {
+    let disk = SimDisk::new(1);
+    let log = Log::start(config(&disk).build()).unwrap();
+    let one = log.write(b"a record of more than eight bytes").unwrap();
+    let two = log.write(b"b").unwrap();
+    log.flush().unwrap();
+    assert_eq!(log.trim(Lsn(one.0 + 1)).unwrap(), two);
+    let seen: Vec<_> = log.iter_from(Lsn(0)).map(|found| found.unwrap().0).collect();
+    assert_eq!(seen, [two]);
+    let stable = log.stable_lsn();
+    assert_eq!(log.trim(Lsn(u64::MAX)).unwrap(), stable);
+    assert_eq!(log.iter_from(Lsn(0)).count(), 0);
+}
+
+/// Where the close mark was the first thing in a new segment, the pad between it and what it called stable made it look unproven,
+/// and a clean close was taken for a torn tail.
+#[test]
+fn a_clean_close_is_clean_wherever_its_mark_falls() {
+    let disk = SimDisk::new(1);
+    for reopened in 0..40 {
+        let pc: PageCache<Bytes> = PageCache::start(config(&disk).build()).unwrap();
+        assert!(reopened == 0 || pc.stats().clean_start, "start {reopened}");
+        let guard = pc.pin();
+        let id = pc.allocate(&guard);
+        pc.replace(id, PagePtr::null(), vec![1; 10], &guard).unwrap();
+        pc.flush().unwrap();
+        drop(guard);
+        pc.close().unwrap();
+    }
+}
+
+/// A damaged page could be neither replaced nor freed, since both read it first: restoring it from a copy was impossible.
+#[test]
+fn a_damaged_page_can_be_replaced_or_freed() {
+    let disk = SimDisk::new(1);
+    let pc: PageCache<Bytes> = PageCache::start(config(&disk).build()).unwrap();
+    let guard = pc.pin();
+    let ids = [pc.allocate(&guard), pc.allocate(&guard)];
+    for id in ids {
+        pc.replace(id, PagePtr::null(), vec![1; 10], &guard).unwrap();
+    }
+    drop(guard);
+    pc.close().unwrap();
+    let pc: PageCache<Bytes> = PageCache::start(config(&disk).build()).unwrap();
+    let guard = pc.pin();
+    let versions = ids.map(|id| match pc.state(id, &guard).unwrap() {
+        PageState::Live(version) => version,
+        other => panic!("{other:?}"),
+    });
+    for version in versions {
+        assert!(disk.flip_bit("seg-0000000000000000", (version.0 + 12) * 8));
+    }
+    for id in ids {
+        assert!(matches!(pc.get(id, &guard), Err(Error::Corrupt(at)) if at.page == Some(id)));
+    }
+    pc.replace_at(ids[0], versions[0], vec![2; 10], &guard).unwrap();
+    assert_eq!(*pc.get(ids[0], &guard).unwrap().0, vec![2; 10]);
+    pc.free_at(ids[1], versions[1], &guard).unwrap();
+}
