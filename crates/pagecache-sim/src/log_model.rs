@@ -34,6 +34,9 @@ pub struct LogModel {
 }
 
 /// Records as a log shows them.
+pub type Records = Vec<(Lsn, Vec<u8>)>;
+
+/// A view of them.
 pub type Found = [(Lsn, Vec<u8>)];
 
 impl Default for LogModel {

@@ -19,7 +19,7 @@ fn steps(seed: u64) -> usize {
 fn no_seed_breaks_a_promise() {
     let begun = Instant::now();
     let mut tally = Tally::default();
-    for seed in 0..seeds(1500) {
+    for seed in 0..seeds(2000) {
         let report = run_seed::<LogWorld>(seed, steps(seed));
         tally += report.tally;
         if let Some(failure) = report.failure {

@@ -14,6 +14,7 @@ pub mod shrink;
 
 use std::fmt;
 use std::ops::AddAssign;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::disk::{Fault, SimDisk};
 
@@ -59,6 +60,18 @@ impl fmt::Display for Violation {
 /// A [`Violation`].
 pub fn claim(holds: bool, claim: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation::new(claim())) }
+}
+
+/// Runs it; a panic is a broken promise like any other.
+///
+/// # Errors
+/// Its own, and the panic's message.
+pub fn without_panic<T>(run: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Violation::new(format!("a panic: {}", text.unwrap_or_default())))
+    })
 }
 
 /// A store on a simulated disk, with what is expected of it.

@@ -1,11 +1,10 @@
 //! Long random runs: a seed decides the steps, what they hold, the faults and the images, and nothing else does.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::aftermath::{crash_inside, recover};
 use super::shrink::shrink;
-use super::{Checked, Step, Tally, Violation, World, must_open, perform};
+use super::{Checked, Step, Tally, Violation, World, must_open, perform, without_panic};
 use crate::disk::SimDisk;
 use crate::rng::Rng;
 
@@ -73,14 +72,9 @@ pub fn run_seed<W: Swarm>(seed: u64, steps: usize) -> Report<W::Op> {
 /// # Errors
 /// The first broken promise; a panic is one too.
 pub fn run_steps<W: World>(seed: u64, steps: &[Step<W::Op>], tally: &mut Tally) -> Result<u64, Violation> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    without_panic(|| {
         let mut run = Run::<W> { world: W::new(SimDisk::new(seed), seed), trace: 0, image_seed: seed, tally };
         run.all(steps).map(|()| run.trace)
-    }));
-    outcome.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(Violation::new(format!("a panic: {}", text.unwrap_or_default())))
     })
 }
 

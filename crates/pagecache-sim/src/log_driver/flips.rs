@@ -45,7 +45,7 @@ impl fmt::Display for Flips {
 }
 
 /// Turns over each of these bits of a file, one at a time, opens the log read only and reads all of it. `expected` is what it
-/// holds undamaged, of which the first `proven` records must never be missing without an error.
+/// holds undamaged, of which the first `proven` records must never be missing without an error. `flips` is counted up.
 ///
 /// # Errors
 /// Other records, a silent loss of proven ones, or another error.
@@ -55,15 +55,15 @@ pub fn flip_bits(
     bits: impl IntoIterator<Item = u64>,
     expected: &Found,
     proven: usize,
-) -> Result<Flips, Violation> {
-    let mut flips = Flips::default();
+    flips: &mut Flips,
+) -> Checked {
     for bit in bits {
         if !disk.flip_bit(name, bit) {
             break;
         }
+        flips.tried += 1;
         let outcome = read_all(disk, expected, proven);
         disk.flip_bit(name, bit);
-        flips.tried += 1;
         match outcome.map_err(|broken| broken.within(format!("bit {} of byte {} of {name}", bit % 8, bit / 8)))? {
             Outcome::Right => flips.right += 1,
             Outcome::Shorter => flips.shorter += 1,
@@ -71,7 +71,7 @@ pub fn flip_bits(
             Outcome::Incompatible => flips.incompatible += 1,
         }
     }
-    Ok(flips)
+    Ok(())
 }
 
 fn read_all(disk: &SimDisk, expected: &Found, proven: usize) -> Result<Outcome, Violation> {

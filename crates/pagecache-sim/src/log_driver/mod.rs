@@ -8,7 +8,7 @@ mod swarm;
 
 pub use flips::{Flips, Outcome, flip_bits};
 pub use op::{BLOCK, End, INLINE_MAX, LogOp, SEGMENT, Which};
-pub use scenario::{alphabet, preludes};
+pub use scenario::{Left, alphabet, log_in_one_segment, preludes};
 
 use std::sync::mpsc::channel;
 
@@ -83,7 +83,7 @@ impl World for LogWorld {
             // No recovery can do anything about a disk that goes on lying.
             self.disk.clear_faults();
         }
-        let calls = self.disk.io_count();
+        let (calls, struck) = (self.disk.io_count(), self.disk.struck().len());
         let mut started = Log::start(config(&self.disk));
         if let Err(error) = &started
             && !self.disk.crashed()
@@ -98,10 +98,14 @@ impl World for LogWorld {
         if self.disk.crashed() {
             return Ok(());
         }
+        let undisturbed = self.struck_before == struck;
         let log = started.map_err(|error| Violation::new(format!("the start failed: {error}")))?;
         // What is found is judged on a disk that reads.
         self.disk.clear_faults();
-        self.check_opened(&log, calls)?;
+        self.check_opened(&log)?;
+        if undisturbed {
+            self.check_calls_of_open(&log, calls)?;
+        }
         self.log = Some(log);
         Ok(())
     }

@@ -1,7 +1,12 @@
 //! What the exhaustive driver is given: an alphabet, and the states in which its sequences begin.
 
-use super::{End, INLINE_MAX, LogOp, Which};
+use pagecache::{Error, Log, Lsn};
+
+use super::{End, INLINE_MAX, LogOp, SEGMENT, Which, builder, config};
+use crate::disk::SimDisk;
 use crate::driver::Step;
+use crate::log_model::Records;
+use crate::rng::Rng;
 
 /// What short sequences are made of.
 pub fn alphabet() -> Vec<Step<LogOp>> {
@@ -41,4 +46,50 @@ pub fn preludes() -> Vec<(&'static str, Vec<Step<LogOp>>)> {
             ],
         ),
     ]
+}
+
+/// How a log was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Closed cleanly.
+    Closed,
+    /// Its process died after a flush.
+    Killed,
+}
+
+/// A log in one segment with records of many lengths, an extent, aborted ones and several flushes, the last of which is of
+/// one record; and what it holds.
+///
+/// # Errors
+/// What the log says: it does not fail on a disk without faults.
+pub fn log_in_one_segment(left: Left) -> Result<(SimDisk, Records), Error> {
+    let mut disk = SimDisk::new(11);
+    let log = Log::start(config(&disk))?;
+    let mut rng = Rng::new(11);
+    for len in [0, 1, 3, 4, 20, 127, 128, 300, 16_500, 2500] {
+        let mut body = vec![0; len];
+        rng.fill(&mut body);
+        let lsn = log.write(&body)?;
+        match len {
+            1 | 300 => drop(log.flush()?),
+            20 => log.reserve(&body)?.abort(),
+            4 => drop(log.trim(lsn)?),
+            _ => {}
+        }
+    }
+    log.flush()?;
+    log.write(b"the last one")?;
+    let end = log.flush()?;
+    debug_assert!(end.0 < SEGMENT);
+    match left {
+        Left::Closed => log.close()?,
+        Left::Killed => {
+            let next = disk.kill();
+            drop(log);
+            disk = next;
+        }
+    }
+    let log = Log::start(builder(&disk).read_only(true).build())?;
+    let found: Result<Records, Error> = log.iter_from(Lsn(0)).collect();
+    Ok((disk, found?))
 }
