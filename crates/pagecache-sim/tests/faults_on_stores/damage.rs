@@ -73,6 +73,31 @@ fn a_flipped_bit_in_a_cold_page_is_that_pages_damage_alone_and_ends_when_it_is_m
     check(&pages(&disk), &all);
 }
 
+/// "Restore the page from a copy" must be possible: at the version that `state` names, nothing is read.
+#[test]
+fn a_damaged_page_can_be_replaced_or_freed_at_the_version_that_its_state_names() {
+    let (disk, mut all) = cold();
+    let pc = pages(&disk);
+    let guard = pc.pin();
+    for (victim, text) in [(3, "page3;page3;"), (4, "+page4")] {
+        let (file, at) = find_first(&disk, text);
+        disk.flip_bit(&file, at as u64 * 8 + 3);
+        assert_eq!(corruption(pc.get(all[victim].id, &guard).map(drop).unwrap_err()).page, Some(all[victim].id));
+    }
+    let PageState::Live(at) = pc.state(all[3].id, &guard).unwrap() else { panic!("not live") };
+    // At any other version it is as damaged as before, and nothing happens.
+    let stale = pagecache::Version(at.0 - 8);
+    assert!(failed(pc.replace_at(all[3].id, stale, "x".into(), &guard)).0.is_corrupt());
+    assert!(failed(pc.free_at(all[3].id, stale, &guard)).0.is_corrupt());
+    all[3].at = pc.replace_at(all[3].id, at, all[3].text.clone(), &guard).unwrap();
+    let freed = pc.free_at(all[4].id, all[4].at, &guard).unwrap();
+    assert_eq!(pc.state(all[4].id, &guard).unwrap(), PageState::Free(freed));
+    check(&pc, &all[..4]);
+    check(&pc, &all[5..]);
+    drop(guard);
+    pc.flush().unwrap();
+}
+
 /// The first place of a text that is there more than once.
 fn find_first(disk: &SimDisk, text: &str) -> (String, usize) {
     disk.file_names()
