@@ -19,13 +19,8 @@ use crate::base::error::{Error, Result};
 use crate::base::event::Event;
 use crate::base::ids::{Address, Lsn};
 use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
-use crate::format::BLOCK;
 use crate::format::record::{Frame, pad_segment};
 use crate::store::pool::Pool;
-
-/// The largest ring, in bytes; a store with smaller segments has a ring of one segment. Under loom four blocks, the least
-/// that a place across a segment's end fits in.
-const RING_MAX: u64 = if cfg!(loom) { 512 } else { 8 << 20 };
 
 /// A log that is open. Everything is shared; nothing here starts a thread.
 #[derive(Debug)]
@@ -82,7 +77,7 @@ impl LogCore {
     /// A log whose records end at `restart.tail`, all of them stable.
     pub(crate) fn new(pool: Pool, restart: Restart) -> LogCore {
         let segment = pool.segment_size();
-        let geometry = Geometry { segment, ring: segment.min(RING_MAX), block: BLOCK };
+        let geometry = Geometry::new(segment);
         let lives = Lives::new(segment);
         let newest = pool.all();
         for found in newest.iter().rev().take(8).rev() {

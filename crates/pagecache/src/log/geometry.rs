@@ -2,7 +2,12 @@
 
 use crate::base::canary::{Canary, planted};
 use crate::base::ids::Lsn;
+use crate::format::BLOCK;
 use crate::format::record::PAD_MIN;
+
+/// The largest ring, in bytes; a store with smaller segments has a ring of one segment. Under loom four blocks, the least
+/// that a place across a segment's end fits in.
+const RING_MAX: u64 = if cfg!(loom) { 512 } else { 8 << 20 };
 
 /// The sizes that decide places, in bytes, each a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +27,11 @@ pub(crate) struct Place {
 }
 
 impl Geometry {
+    /// The sizes of a log with segments of this many bytes.
+    pub(crate) fn new(segment: u64) -> Geometry {
+        Geometry { segment, ring: segment.min(RING_MAX), block: BLOCK }
+    }
+
     pub(crate) fn segment_start(&self, lsn: Lsn) -> u64 {
         lsn.0 & !(self.segment - 1)
     }

@@ -7,6 +7,7 @@ use super::scan::{Scanner, Step};
 use crate::base::aligned::AlignedBuf;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::Lsn;
+use crate::format::BLOCK;
 use crate::format::record::{Parsed, Shape, parse, wanted};
 use crate::storage::read_full;
 use crate::store::pool::Segment;
@@ -78,7 +79,9 @@ impl LogCore {
             let rest = buf.as_mut_slice().get_mut(from as usize..).unwrap_or_default();
             self.bytes(&segment, Lsn(lsn.0 + from), rest)?;
             let more = wanted(buf.as_slice(), lsn);
-            if more > want && more <= end.0 - lsn.0 {
+            // A length that no record may have is not believed, nor read.
+            let longest = self.geometry.inline_max().max(2 * BLOCK);
+            if more > want && more <= (end.0 - lsn.0).min(longest) {
                 want = more;
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::geometry::Geometry;
 use crate::base::aligned::AlignedBuf;
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
@@ -84,11 +85,13 @@ impl Scanner {
             return Ok(Step::End);
         }
         let room = self.end.0 - self.at.0;
+        // A length that no record may have is not believed, nor read.
+        let longest = Geometry::new(self.segment.header.segment_size).inline_max().max(2 * BLOCK);
         let mut need = 16.min(room);
         loop {
             self.fill(need)?;
             let more = wanted(self.view(), self.at);
-            if more <= need || more > room {
+            if more <= need || more > room.min(longest) {
                 break;
             }
             need = more;
