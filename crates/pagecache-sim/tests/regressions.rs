@@ -1,9 +1,13 @@
 //! Bugs that were found by thinking rather than by a driver, each with its story.
 #![forbid(unsafe_code)]
 
-use std::sync::mpsc;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use pagecache::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile};
 use pagecache::{Background, ConfigBuilder, Error, Log, LogRead, Lsn, Materializer, PageCache, PagePtr, PageState};
 use pagecache_sim::disk::{AfterSync, Call, Effect, Fault, SimDisk, Survival, When};
 
@@ -150,4 +154,86 @@ fn a_damaged_page_can_be_replaced_or_freed() {
     pc.replace_at(ids[0], versions[0], vec![2; 10], &guard).unwrap();
     assert_eq!(*pc.get(ids[0], &guard).unwrap().0, vec![2; 10]);
     pc.free_at(ids[1], versions[1], &guard).unwrap();
+}
+
+/// A storage that panics in a sync when it is told to.
+#[derive(Clone, Debug)]
+struct Panicky(MemoryStorage, Arc<AtomicBool>);
+
+#[derive(Debug)]
+struct PanickyFile(Arc<dyn StorageFile>, Arc<AtomicBool>);
+
+impl Storage for Panicky {
+    fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(Arc::new(PanickyFile(self.0.open(name, mode)?, Arc::clone(&self.1))))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        self.0.sync_dir()
+    }
+    fn lock(&self, mode: LockMode) -> io::Result<Box<dyn LockGuard>> {
+        self.0.lock(mode)
+    }
+    fn describe(&self) -> String {
+        "a storage that panics".to_owned()
+    }
+}
+
+impl StorageFile for PanickyFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(buf, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        assert!(!self.1.load(Ordering::SeqCst), "planted");
+        self.0.sync_data()
+    }
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.0.allocate(offset, len)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+}
+
+/// A user's storage that panicked while its thread led a round left the lead taken, and everyone else waited for ever.
+#[test]
+fn a_storage_that_panics_ends_the_log_not_those_who_wait() {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let panics = Arc::new(AtomicBool::new(false));
+        let storage = Panicky(MemoryStorage::new(), Arc::clone(&panics));
+        let config = || {
+            let config = ConfigBuilder::new().storage(storage.clone()).segment_size(64 << 10);
+            config.background(Background::Caller).build()
+        };
+        let log = Log::start(config()).unwrap();
+        let kept = log.write(b"kept").unwrap();
+        log.flush().unwrap();
+        log.write(b"in doubt").unwrap();
+        panics.store(true, Ordering::SeqCst);
+        assert!(catch_unwind(AssertUnwindSafe(|| log.flush())).is_err());
+        panics.store(false, Ordering::SeqCst);
+        let flushed = log.flush();
+        let closed = log.close();
+        let read = Log::start(config()).unwrap().read(kept).unwrap();
+        tell.send((flushed, closed, read)).unwrap();
+    });
+    let (flushed, closed, read) = told.recv_timeout(Duration::from_secs(60)).expect("somebody waits for ever");
+    assert!(matches!(flushed, Err(Error::Poisoned { .. })), "{flushed:?}");
+    assert!(matches!(closed, Err(Error::Poisoned { .. })), "{closed:?}");
+    assert_eq!(read, LogRead::Record(b"kept".to_vec()));
 }

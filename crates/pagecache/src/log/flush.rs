@@ -26,6 +26,22 @@ pub(crate) enum Patience {
     None,
 }
 
+/// The lead of a round, given up when dropped. A storage that panics ends the log rather than everyone who waits.
+struct Leading<'a> {
+    log: &'a LogCore,
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let source = Arc::new(std::io::Error::other("the storage panicked"));
+            let _ = self.log.poison(Error::Io { op: "flush", path: self.log.pool.describe(), source });
+        }
+        self.log.rounds.lock().leading = false;
+        self.log.moved.notify_all();
+    }
+}
+
 impl LogCore {
     /// Returns once the record at `lsn` is durable; where nothing was written there yet, once everything that is written
     /// now is. Never waits for what nobody wrote.
@@ -66,11 +82,9 @@ impl LogCore {
             }
             rounds.leading = true;
             drop(rounds);
+            let leading = Leading { log: self };
             let led = self.lead(patience, None);
-            let mut rounds = self.rounds.lock();
-            rounds.leading = false;
-            drop(rounds);
-            self.moved.notify_all();
+            drop(leading);
             led?;
             if patience == Patience::None {
                 return Ok(self.stable());
@@ -90,10 +104,8 @@ impl LogCore {
         self.check(&rounds)?;
         rounds.leading = true;
         drop(rounds);
-        let led = self.lead(Patience::None, Some(kind));
-        self.rounds.lock().leading = false;
-        self.moved.notify_all();
-        led
+        let _leading = Leading { log: self };
+        self.lead(Patience::None, Some(kind))
     }
 
     /// What a background tick does: flush what is new; at rest, prove the last round once.

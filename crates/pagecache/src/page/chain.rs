@@ -60,7 +60,8 @@ unsafe impl<P: Send + Sync> Sync for Node<P> {}
 impl<P> Node<P> {
     /// A base: the whole page in one fragment.
     pub(crate) fn base(version: Version, frag: P, heap: usize, pieces: Pieces) -> Fresh<P> {
-        let weight = size_of::<Node<P>>() + heap + pieces.heap();
+        // A user's size is believed, but for numbers that no memory holds.
+        let weight = size_of::<Node<P>>() + heap.min(1 << 40) + pieces.heap();
         let count = pieces.as_slice().len() as u16;
         Box::new(Node {
             version,

@@ -220,6 +220,11 @@ impl Pool {
         file.sync_data().map_err(|error| Error::io("sync", scratch, error))
     }
 
+    /// Where the segments are, for messages.
+    pub(crate) fn describe(&self) -> String {
+        self.storage.describe()
+    }
+
     pub(crate) fn sync_dir(&self) -> Result<()> {
         self.storage.sync_dir().map_err(|error| Error::io("sync_dir", self.storage.describe(), error))
     }
