@@ -35,6 +35,16 @@ pub fn preludes() -> Vec<(&'static str, Vec<Step<LogOp>>)> {
         ("a segment full after a flush", vec![records_up_to(-100), flush()]),
         ("room for one more mark", vec![records_up_to(-612), flush()]),
         (
+            "room for the mark of a close, and no segment behind",
+            // The marks of two restarts fill the blocks that records leave free.
+            [LogOp::Write(8000); 4]
+                .into_iter()
+                .chain([LogOp::Flush])
+                .map(Step::Do)
+                .chain([Step::Restart, Step::Restart])
+                .collect(),
+        ),
+        (
             "files to be reused, full of old records",
             vec![
                 Step::Do(LogOp::Write(5000)),
