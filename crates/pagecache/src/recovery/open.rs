@@ -127,8 +127,19 @@ fn resume<C: Collect>(
             allowed: format!("{} (what the store was made with), or left out", newest.segment_size),
         });
     }
-    let findings = replay(&survey, options.threads, make, join)?;
+    let mut findings = replay(&survey, options.threads, make, join)?;
     let verdict = decide(findings.stop, findings.evidence, findings.last);
+    if verdict == Verdict::Cut {
+        // A segment without a record may have a name only in the cache, after a failed sync of the directory: nothing
+        // that lasts may name it.
+        while let Some(segment) = survey.chain.get(findings.index)
+            && segment.data_start() == findings.at
+            && let Some(before) = findings.index.checked_sub(1).and_then(|index| survey.chain.get(index))
+        {
+            findings.index -= 1;
+            findings.at = before.records_end();
+        }
+    }
     let torn = survey.chain.get(findings.index).map(Arc::clone);
     let Some(torn) = torn else { return Err(Error::NotFound { path: storage.describe() }) };
     match verdict {
@@ -186,6 +197,8 @@ fn go_on(
 ) -> Result<LogCore> {
     // The close mark itself may be only in the cache of the operating system: its round may never have been synced (V2).
     rewrite(survey, findings)?;
+    // So may the name of the newest segment, where the process that made it died before it synced the directory.
+    storage.sync_dir().map_err(|error| Error::io("sync_dir", storage.describe(), error))?;
     sweep(storage.as_ref(), &survey.leftovers)?;
     let mut segments: VecDeque<_> = survey.chain.iter().map(Arc::clone).collect();
     let Some(newest) = segments.pop_back() else { return Err(Error::NotFound { path: storage.describe() }) };
