@@ -6,4 +6,6 @@ pub mod disk;
 pub mod driver;
 pub mod log_driver;
 pub mod log_model;
+pub mod page_driver;
+pub mod page_model;
 pub mod rng;

@@ -1,4 +1,4 @@
-//! Long runs of the drivers: `campaign log --seeds N --ops M --start S`; every failure is printed with its shortest steps.
+//! Long runs of the drivers: `campaign log|pages --seeds N --ops M --start S`; every failure is printed with its shortest steps.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -7,8 +7,9 @@ use std::time::Instant;
 use pagecache_sim::driver::Tally;
 use pagecache_sim::driver::seeded::{Swarm, run_seed};
 use pagecache_sim::log_driver::LogWorld;
+use pagecache_sim::page_driver::PageWorld;
 
-const USAGE: &str = "campaign log [--seeds N] [--ops M] [--start S]";
+const USAGE: &str = "campaign log|pages [--seeds N] [--ops M] [--start S]";
 
 struct Options {
     seeds: u64,
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let whole = match arguments.split_first() {
         Some((world, rest)) if world == "log" => options(rest).map(|options| campaign::<LogWorld>(&options)),
+        Some((world, rest)) if world == "pages" => options(rest).map(|options| campaign::<PageWorld>(&options)),
         _ => None,
     };
     match whole {

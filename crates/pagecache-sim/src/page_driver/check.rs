@@ -1,0 +1,316 @@
+//! What is checked after each operation and each recovery, and which failures are excused.
+
+use pagecache::{Error, Lsn, PageCache, PageId, PageState, version};
+
+use super::op::{Bytes, outline};
+use super::{Answer, CAPACITY, Concat, PageOp, PageWorld, SEGMENT};
+use crate::disk::{Call, Effect};
+use crate::driver::{Checked, Violation, claim};
+use crate::page_model::{Body, Page};
+
+/// Counted calls of an open beyond those for files that it removes and blocks that it writes again.
+const OPEN_CALLS: u64 = 40;
+
+/// Counted calls of an operation beyond those for each segment that it fills and each update that it makes.
+const OP_CALLS: u64 = 24;
+
+/// Files beyond those that hold the log: the one in use, one ahead, one of a birth.
+const FILES: u64 = 6;
+
+/// Bytes of pages that are read where a store was opened: all of a small one, another part of a large one each time.
+const READ_MAX: usize = 128 << 10;
+
+/// Which failures a call may keep to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blind {
+    /// None: it answers for what it did.
+    Nothing,
+    /// Those of a flush that it led to make room, which nobody had asked for.
+    Room,
+}
+
+/// What was so before an operation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    struck: usize,
+    calls: u64,
+    tail: Lsn,
+    made: u64,
+}
+
+/// Whether a fault makes its call fail.
+fn fails((call, effect): (Call, Effect)) -> bool {
+    match effect {
+        Effect::Short => false,
+        Effect::Eintr => !matches!(call, Call::Read | Call::Write),
+        _ => true,
+    }
+}
+
+fn is_failed_sync((call, effect): (Call, Effect)) -> bool {
+    matches!(call, Call::SyncData | Call::SyncDir) && fails((call, effect))
+}
+
+impl PageWorld {
+    /// Whether a fault has made a call fail since so many had struck.
+    pub(super) fn has_struck(&self, since: usize) -> bool {
+        self.disk.struck().into_iter().skip(since).any(fails)
+    }
+
+    /// The answer, or `None` where the call failed and may have. `since` is what had struck before it.
+    pub(super) fn excused<T>(&mut self, answer: Answer<T>, since: usize, to: Blind) -> Result<Option<T>, Violation> {
+        let struck: Vec<_> = self.disk.struck().into_iter().skip(since).filter(|struck| fails(*struck)).collect();
+        let sync_failed = struck.iter().any(|struck| is_failed_sync(*struck));
+        let error = match answer {
+            Ok(_) if sync_failed && to == Blind::Nothing => {
+                return Err(Violation::new(format!("a call answered Ok although {struck:?}")));
+            }
+            Ok(answer) => {
+                self.poisoned |= sync_failed;
+                return Ok(Some(answer));
+            }
+            Err(error) => error,
+        };
+        if self.disk.crashed() {
+            return Ok(None);
+        }
+        let full = self.disk.capacity().is_some() || struck.iter().any(|(_, effect)| *effect == Effect::Enospc);
+        let excused = match &error {
+            Error::NoSpace { .. } => full,
+            Error::Io { .. } => !struck.is_empty(),
+            Error::Poisoned { .. } => self.poisoned || self.has_struck(self.struck_before),
+            _ => false,
+        };
+        claim(excused, || format!("a call failed ({struck:?} struck): {error}"))?;
+        self.poisoned |= sync_failed || matches!(error, Error::Poisoned { .. });
+        Ok(None)
+    }
+
+    pub(super) fn before(&self, pages: &PageCache<Concat>) -> Before {
+        let (struck, calls) = (self.disk.struck().len(), self.disk.io_count());
+        Before { struck, calls, tail: pages.stats().tail, made: self.made }
+    }
+
+    /// What holds after every operation, and what the store now says is durable.
+    pub(super) fn check_after(&mut self, pages: &PageCache<Concat>, op: PageOp, before: Before) -> Checked {
+        let stats = pages.stats();
+        let (stable, tail) = (stats.stable, stats.tail);
+        claim(stable >= self.model.stable(), || format!("stable at {stable} after {}", self.model.stable()))?;
+        claim(stable <= tail, || format!("stable {stable}, tail {tail}"))?;
+        self.model.acknowledged(stable);
+        self.check_counts(pages)?;
+        if self.disk.crashed() {
+            return Ok(());
+        }
+        let struck = self.disk.struck().len() > before.struck;
+        let calls = self.disk.io_count() - before.calls;
+        let segments = (tail.0 - before.tail.0) / SEGMENT + 1;
+        let bound = OP_CALLS + 12 * segments + 8 * (self.made - before.made);
+        claim(struck || calls <= bound, || format!("{op:?} made {calls} calls of the disk, over {bound}"))?;
+        let may_be_full = self.poisoned || self.disk.capacity().is_some() || self.has_struck(self.struck_before);
+        claim(may_be_full || stats.resident_bytes <= CAPACITY, || {
+            format!("{} bytes are resident", stats.resident_bytes)
+        })?;
+        self.check_files(tail)
+    }
+
+    /// How many pages and ids there are.
+    fn check_counts(&self, pages: &PageCache<Concat>) -> Checked {
+        let (count, expected) = (pages.page_count(), self.model.allocated().count() as u64);
+        claim(count == expected, || format!("{count} pages are allocated and not {expected}"))?;
+        let (next, expected) = (pages.stats().ids_high_water, self.model.high_water());
+        claim(next == expected, || format!("the next new id is {next} and not {expected}"))
+    }
+
+    /// The files are no longer than the log, and a few.
+    fn check_files(&self, tail: Lsn) -> Checked {
+        let segments = tail.0 / SEGMENT + 1 + FILES;
+        let (len, files) = (self.disk.total_len(), self.disk.file_names().len() as u64);
+        claim(len <= segments * SEGMENT && files <= segments, || format!("{files} files of {len} bytes up to {tail}"))
+    }
+
+    /// Compares everything that a recovery found.
+    pub(super) fn check_opened(&mut self, pages: &PageCache<Concat>) -> Checked {
+        let stats = pages.stats();
+        let (stable, tail) = (stats.stable, stats.tail);
+        claim(stable == tail, || format!("a store opens stable up to {stable} with its tail at {tail}"))?;
+        claim(tail >= self.model.stable(), || format!("a store opens at {tail}, {} was stable", self.model.stable()))?;
+        let guard = self.handle.pin();
+        let ids = stats.ids_high_water.max(self.model.high_water()) + 2;
+        let states: Answer<Vec<_>> = (0..ids).map(|id| pages.state(PageId(id), &guard)).collect();
+        let states = states.map_err(|error| Violation::new(format!("a state cannot be told: {error}")))?;
+        self.model.recovered(&states, stats.ids_high_water, tail)?;
+        self.check_ids(pages)?;
+        let number = self.model.last_body().and_then(|body| super::op::last_number(body));
+        let recovered = pages.recovered_state();
+        claim(recovered == number.as_ref(), || format!("{recovered:?} is recovered and not {number:?}"))?;
+        self.check_some(pages, stats.tail.0 / 8, READ_MAX)
+    }
+
+    /// An open that no fault disturbs makes a bounded number of calls.
+    pub(super) fn check_calls_of_open(&self, pages: &PageCache<Concat>, calls: u64) -> Checked {
+        // What is read again and written again goes in pieces of 256 KiB, and a removal is a call.
+        let bound = OPEN_CALLS + 4 * (self.disk.file_names().len() as u64 + pages.stats().tail.0 / SEGMENT);
+        let calls = self.disk.io_count() - calls;
+        claim(calls <= bound, || format!("an open made {calls} calls of the disk"))
+    }
+
+    /// Which pages hold data, and how many there are.
+    fn check_ids(&self, pages: &PageCache<Concat>) -> Checked {
+        claim(pages.page_ids().eq(self.model.live()), || {
+            let (found, expected): (Vec<_>, Vec<_>) = (pages.page_ids().collect(), self.model.live().collect());
+            format!("{found:?} hold data and not {expected:?}")
+        })?;
+        self.check_counts(pages)
+    }
+
+    /// Reads pages that hold data, from the one with this number around, until so many bytes were compared.
+    fn check_some(&mut self, pages: &PageCache<Concat>, first: u64, limit: usize) -> Checked {
+        let live: Vec<_> = self.model.live().collect();
+        let first = (first % live.len().max(1) as u64) as usize;
+        let mut bytes = 0;
+        for id in live[first..].iter().chain(&live[..first]) {
+            if bytes >= limit {
+                break;
+            }
+            // One in four unmerged: from then on it is merged only once.
+            if id.0 & 3 == first as u64 & 3 {
+                bytes += self.check_fragments(pages, *id)?;
+            }
+            bytes += self.check_page(pages, *id)?;
+        }
+        Ok(())
+    }
+
+    /// Reads everything, and asks about everything else.
+    pub(super) fn check_all(&mut self, pages: &PageCache<Concat>) -> Checked {
+        if self.disk.crashed() {
+            return Ok(());
+        }
+        self.check_ids(pages)?;
+        for id in (0..self.model.high_water() + 2).map(PageId) {
+            self.check_state(pages, id)?;
+            self.check_fragments(pages, id)?;
+            self.check_page(pages, id)?;
+        }
+        Ok(())
+    }
+
+    /// What a page is said to be, without a read.
+    pub(super) fn check_state(&self, pages: &PageCache<Concat>, id: PageId) -> Checked {
+        let guard = self.handle.pin();
+        let expected = self.model.state(id);
+        let state = pages.state(id, &guard);
+        claim(matches!(&state, Ok(state) if *state == expected), || format!("{id} is {state:?} and not {expected:?}"))
+    }
+
+    /// Reads a page, merged. Bytes that were compared.
+    pub(super) fn check_page(&mut self, pages: &PageCache<Concat>, id: PageId) -> Result<usize, Violation> {
+        let since = self.disk.struck().len();
+        let guard = self.handle.pin();
+        let found = match pages.get(id, &guard) {
+            Ok((page, at)) => Ok((page, version(at))),
+            Err(error) => Err(error),
+        };
+        let Some(found) = self.data(id, found, since)? else { return Ok(0) };
+        let (page, at) = found;
+        self.check_live(id, PageState::Live(at), |bodies| same(bodies, [&*page].into_iter()))
+    }
+
+    /// Reads a page, unmerged. Bytes that were compared.
+    pub(super) fn check_fragments(&mut self, pages: &PageCache<Concat>, id: PageId) -> Result<usize, Violation> {
+        let since = self.disk.struck().len();
+        let guard = self.handle.pin();
+        let found = match pages.fragments(id, &guard) {
+            Ok((fragments, at)) => Ok((fragments, version(at))),
+            Err(error) => Err(error),
+        };
+        let Some((fragments, at)) = self.data(id, found, since)? else { return Ok(0) };
+        let mut oldest_first: Vec<_> = fragments.iter().collect();
+        claim(oldest_first.len() == fragments.count(), || format!("{id} counts {} fragments", fragments.count()))?;
+        oldest_first.reverse();
+        self.check_live(id, PageState::Live(at), |bodies| same(bodies, oldest_first.into_iter()))
+    }
+
+    /// What was read, or `None` where the page holds no data and the answer says so, or a failure is excused.
+    fn data<T>(&mut self, id: PageId, found: Answer<T>, since: usize) -> Result<Option<T>, Violation> {
+        match (self.model.page(id), found) {
+            (Some(Page::Live { .. }), found) => self.excused(found, since, Blind::Room),
+            (_, Err(Error::NoPage { page, state })) => {
+                let expected = self.model.state(id);
+                let right = page == id && state == expected;
+                claim(right, || format!("{id} is {expected:?}, and a read says that {page} is {state:?}"))
+                    .map(|()| None)
+            }
+            (_, Err(error)) => Err(Violation::new(format!("{id} holds no data, and a read says {error}"))),
+            (_, Ok(_)) => Err(Violation::new(format!("{id} is {:?} and can be read", self.model.state(id)))),
+        }
+    }
+
+    /// Compares the state and the content of a page that holds data.
+    pub(super) fn check_live(
+        &self,
+        id: PageId,
+        state: PageState,
+        content: impl FnOnce(&[Body]) -> Result<usize, String>,
+    ) -> Result<usize, Violation> {
+        let expected = self.model.state(id);
+        claim(state == expected, || format!("{id} is read as {state:?} and is {expected:?}"))?;
+        match self.model.page(id) {
+            Some(Page::Live { bodies, .. }) => {
+                content(bodies).map_err(|differs| Violation::new(format!("{id} at {state:?}: {differs}")))
+            }
+            _ => Err(Violation::new(format!("{id} is {expected:?} and has content"))),
+        }
+    }
+
+    /// Compares what a conflict shows.
+    pub(super) fn check_current(&self, id: PageId, current: &Bytes, state: PageState) -> Checked {
+        self.check_live(id, state, |bodies| same(bodies, [current].into_iter())).map(drop)
+    }
+}
+
+/// How many bytes there are, where the fragments, oldest first, are these bodies in this order.
+pub(super) fn same<'a>(bodies: &[Body], fragments: impl Iterator<Item = &'a Bytes>) -> Result<usize, String> {
+    let mut bodies = bodies.iter();
+    let mut expected: &[u8] = &[];
+    let mut count = 0;
+    for fragment in fragments {
+        let mut bytes = fragment.0.as_slice();
+        count += bytes.len();
+        while !bytes.is_empty() {
+            if expected.is_empty() {
+                expected = bodies.next().map(|body| &**body).unwrap_or_default();
+            }
+            let step = bytes.len().min(expected.len());
+            if step == 0 || bytes[..step] != expected[..step] {
+                return Err(format!("fragments {:?} where {:?} comes next", outline(bytes), outline(expected)));
+            }
+            (bytes, expected) = (&bytes[step..], &expected[step..]);
+        }
+    }
+    match expected.is_empty() && bodies.next().is_none() {
+        true => Ok(count),
+        false => Err("the newest fragments are missing".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_are_compared_across_their_borders() {
+        let bodies: Vec<Body> = vec![Body::from([1, 2]), Body::from([3]), Body::from([4, 5])];
+        let check = |fragments: &[&[u8]]| {
+            let fragments: Vec<_> = fragments.iter().map(|bytes| Bytes(bytes.to_vec())).collect();
+            same(&bodies, fragments.iter())
+        };
+        assert_eq!(check(&[&[1, 2, 3, 4, 5]]), Ok(5));
+        assert_eq!(check(&[&[1, 2], &[3, 4, 5]]), Ok(5));
+        assert_eq!(check(&[&[1, 2, 3], &[4, 5]]), Ok(5));
+        let wrong: [&[&[u8]]; 5] =
+            [&[], &[&[1, 2], &[3]], &[&[1, 2, 3, 4]], &[&[1, 2, 4, 5], &[3]], &[&[1, 2, 3, 4, 5, 6]]];
+        assert!(wrong.into_iter().all(|fragments| check(fragments).is_err()));
+    }
+}

@@ -1,0 +1,34 @@
+//! What the exhaustive driver is given: an alphabet, and the states in which its sequences begin.
+
+use super::{PageOp, Update, Wrong};
+use crate::driver::Step;
+
+/// What short sequences are made of.
+pub fn alphabet() -> Vec<Step<PageOp>> {
+    vec![
+        Step::Do(PageOp::New(40)),
+        Step::Do(PageOp::Link(0, 40)),
+        Step::Do(PageOp::Link(1, 20_000)),
+        Step::Do(PageOp::Replace(0, 5000)),
+        Step::Do(PageOp::Free(0)),
+        Step::Do(PageOp::Stale(0, Update::Link, Wrong::Old(0))),
+        Step::Do(PageOp::Flush),
+        Step::Do(PageOp::Tick),
+        Step::Restart,
+        Step::Kill,
+    ]
+}
+
+/// Where sequences begin: each is a state that the first operations of a store do not reach.
+pub fn preludes() -> Vec<(&'static str, Vec<Step<PageOp>>)> {
+    let each = |ops: &[PageOp]| ops.iter().map(|op| Step::Do(*op)).collect::<Vec<_>>();
+    vec![
+        ("an empty store", Vec::new()),
+        ("a page in as many pieces as it may have", each(&[PageOp::New(40), PageOp::LinkMany(0, 63)])),
+        ("more pages than the cache holds", each(&[PageOp::Flood(9000)])),
+        (
+            "ids that were freed, durably and not",
+            each(&[PageOp::New(40), PageOp::New(40), PageOp::Free(0), PageOp::Flush, PageOp::New(24), PageOp::Free(0)]),
+        ),
+    ]
+}
