@@ -9,7 +9,7 @@ use super::extents::Extents;
 use super::flush::Patience;
 use super::geometry::{Geometry, Place};
 use super::lives::Lives;
-use super::open::{Open, OpenSlots};
+use super::open::{Open, OpenSlots, Seen};
 use super::ring::Ring;
 use super::rounds::{CHUNK, Rounds};
 use super::supply::Supply;
@@ -121,9 +121,18 @@ impl LogCore {
 
     /// Everything below is whole: drawn, copied and completed (L3).
     pub(crate) fn prefix(&self) -> Lsn {
+        self.prefix_and_limit().0
+    }
+
+    /// The prefix, and the open ticket that keeps it from being higher. Who sleeps for a higher prefix sleeps on that very
+    /// ticket: one looked up later may hold up nothing, and its owner may be waiting for the sleeper.
+    pub(super) fn prefix_and_limit(&self) -> (Lsn, Option<Seen<'_>>) {
         // The order is L3: the tail first, the slots after.
         let tail = self.tail.now();
-        self.open.oldest().map_or(tail, |oldest| oldest.bound().min(tail))
+        match self.open.oldest() {
+            Some(oldest) if oldest.bound() <= tail => (oldest.bound(), Some(oldest)),
+            _ => (tail, None),
+        }
     }
 
     /// Everything below is durable.

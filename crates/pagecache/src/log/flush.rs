@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::core::LogCore;
+use super::open::Seen;
 use super::rounds::{Flight, Rounds};
 use super::tail::{Refused, Urgency};
 use crate::base::canary::{Canary, planted};
@@ -151,8 +152,13 @@ impl LogCore {
     /// One round. `leading` is set, so nobody else is here.
     fn lead(&self, patience: Patience, kind: Option<MarkKind>) -> Result<()> {
         let sealed = self.rounds.lock().sealed;
-        if (kind.is_some() || self.tail() > sealed) && !self.seal(kind.unwrap_or(MarkKind::Round), patience)? {
-            return Ok(());
+        if kind.is_some() || self.tail() > sealed {
+            // No leader sleeps for room while an earlier seal waits to be flushed: the owner of the ticket that takes the room may
+            // be waiting for that seal.
+            let kind = kind.unwrap_or(MarkKind::Round);
+            if !self.seal(kind, Patience::None)? && !self.has_seals() && !self.seal(kind, patience)? {
+                return Ok(());
+            }
         }
         let Some(end) = self.whole_seal(patience)? else { return Ok(()) };
         if planted(Canary::EarlyAcknowledgement) {
@@ -165,6 +171,12 @@ impl LogCore {
         self.rounds.lock().unseal(end);
         self.counters.rounds.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether a seal is drawn that is not yet stable.
+    fn has_seals(&self) -> bool {
+        let stable = self.stable();
+        self.rounds.lock().seals.back().is_some_and(|seal| *seal > stable)
     }
 
     /// Draws the pad that ends this round in a mark. `false` where there is no room for it, and nobody waits.
@@ -206,7 +218,7 @@ impl LogCore {
     /// The newest seal with nothing open below it, waiting for the oldest ticket where there is none.
     fn whole_seal(&self, patience: Patience) -> Result<Option<Lsn>> {
         loop {
-            let prefix = self.prefix();
+            let (prefix, limit) = self.prefix_and_limit();
             if planted(Canary::StableInsideRecord) {
                 return Ok(Some(self.geometry.floor_block(prefix)));
             }
@@ -219,18 +231,18 @@ impl LogCore {
             if patience == Patience::None {
                 return Ok(None);
             }
-            self.await_oldest()?;
+            self.await_ticket(limit)?;
         }
     }
 
-    /// Sleeps until the oldest open ticket is done.
-    fn await_oldest(&self) -> Result<()> {
-        let Some(oldest) = self.open.oldest() else { return Ok(()) };
-        if oldest.is_own() {
-            return Err(Error::WouldDeadlock { lsn: oldest.bound() });
+    /// Sleeps until the ticket that limits the prefix has moved on.
+    fn await_ticket(&self, limit: Option<Seen<'_>>) -> Result<()> {
+        let Some(limit) = limit else { return Ok(()) };
+        if limit.is_own() {
+            return Err(Error::WouldDeadlock { lsn: limit.bound() });
         }
         let stop = || self.closing.load(Ordering::Acquire) || self.tail.has_failed();
-        self.open.wait(oldest, stop);
+        self.open.wait(limit, stop);
         match self.closing.load(Ordering::Acquire) {
             true => Err(Error::Closed),
             false => Ok(()),
@@ -260,7 +272,8 @@ impl LogCore {
         let mut rounds = self.rounds.lock();
         while rounds.written.0 + self.geometry.ring < needed.0 {
             self.check(&rounds)?;
-            rounds = match rounds.take_off(self.prefix(), &self.geometry) {
+            let (prefix, limit) = self.prefix_and_limit();
+            rounds = match rounds.take_off(prefix, &self.geometry) {
                 Some(flight) => {
                     drop(rounds);
                     self.fly(flight)?;
@@ -270,7 +283,7 @@ impl LogCore {
                 None if patience == Patience::None => return Ok(false),
                 None => {
                     drop(rounds);
-                    self.await_oldest()?;
+                    self.await_ticket(limit)?;
                     self.rounds.lock()
                 }
             };

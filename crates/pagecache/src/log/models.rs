@@ -22,7 +22,7 @@ use super::supply::Supply;
 use super::tail::Urgency;
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
-use crate::base::sync::{AtomicBool, AtomicU64, Ordering, UnsafeCell};
+use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, UnsafeCell};
 use crate::format::BLOCK;
 use crate::format::mark::MarkKind;
 use crate::format::record::{Frame, Head, Kind, Parsed, Shape, parse};
@@ -328,7 +328,7 @@ fn a_slot_is_used_again() {
     rig.check_ring(START);
     writer.join().unwrap();
     other.join().unwrap();
-    assert_eq!(rig.check_ring(START).1.len(), 3);
+    assert_eq!((rig.check_ring(START).1.len(), rig.log.given()), (3, 30));
 }
 
 /// Two slots a chunk, three writers: a chunk is added while a reader walks the chunks.
@@ -338,6 +338,20 @@ fn three_writers_and_a_reader() {
     rig.check_ring(START);
     join(writers);
     assert_eq!(rig.check_ring(START).1.len(), 3);
+}
+
+/// The first chunk is full: two want the next one at once, and a reader may see it before it knows of any draw in it.
+fn two_add_a_chunk_under_a_reader() {
+    let slots = Arc::new(OpenSlots::new());
+    let held = [8, 16].map(|bound| slots.claim(Lsn(bound)));
+    let others = [24, 32].map(|bound| {
+        let slots = Arc::clone(&slots);
+        spawn(move || drop(slots.claim(Lsn(bound))))
+    });
+    assert_eq!(slots.oldest().map(|oldest| oldest.bound()), Some(Lsn(8)));
+    join(others);
+    drop(held);
+    assert!(slots.oldest().is_none());
 }
 
 /// A ticket that is held, raised and given up; another is made meanwhile.
@@ -400,6 +414,18 @@ fn the_ring_goes_round_over_written_bytes_only() {
     assert_eq!(rig.check_disk(rig.log.stable()), [1, 2, 3, 4, 5]);
 }
 
+fn an_urgent_writer_goes_round_too() {
+    let rig = Rig::new();
+    for id in 1..=4 {
+        rig.append(id, 120);
+    }
+    let writer = rig.spawn(|rig| rig.draw(5, 120, Urgency::Urgent).unwrap().complete());
+    rig.log.write_out().unwrap();
+    writer.join().unwrap();
+    rig.log.flush(Patience::Wait).unwrap();
+    assert_eq!(rig.check_disk(rig.log.stable()), [1, 2, 3, 4, 5]);
+}
+
 /// Nobody else writes: those who want room do.
 fn writers_make_their_own_room() {
     let rig = Rig::new();
@@ -429,6 +455,19 @@ fn a_leader_sleeps_on_a_slot() {
         let slots = Arc::clone(&slots);
         spawn(move || drain(&slots))
     };
+    drop(open);
+    leader.join().unwrap();
+}
+
+/// A raise to the bound that the slot has wakes nobody, and forgets nobody.
+fn a_leader_sleeps_on_a_slot_that_is_raised_to_what_it_is() {
+    let slots = Arc::new(OpenSlots::new());
+    let open = slots.claim(Lsn(64));
+    let leader = {
+        let slots = Arc::clone(&slots);
+        spawn(move || drain(&slots))
+    };
+    open.raise(Lsn(64), 7);
     drop(open);
     leader.join().unwrap();
 }
@@ -534,6 +573,63 @@ fn a_leader_waits_for_a_held_ticket() {
     });
     rig.commit(2, 16);
     holder.join().unwrap();
+}
+
+/// A ticket drawn behind a seal holds up what is below the seal only until it is raised, however low its first bound was.
+fn a_raised_ticket_holds_up_nobody_below_it() {
+    let rig = Rig::new();
+    let done = Arc::new((Mutex::new(false), Condvar::new()));
+    let told = Arc::clone(&done);
+    let holder = rig.spawn(move |rig| {
+        let ticket = rig.draw(1, 16, Urgency::Normal).unwrap();
+        ticket.hold(7);
+        let mut over = told.0.lock();
+        while ticket.lsn().0 >= START.0 + BLOCK && !*over {
+            over = told.1.wait(over);
+        }
+        drop(over);
+        ticket.complete();
+    });
+    rig.commit(2, 16);
+    *done.0.lock() = true;
+    done.1.notify_all();
+    holder.join().unwrap();
+}
+
+/// Who holds a ticket behind a seal may wait for what is below the seal: the leader does not sleep on that ticket.
+fn a_holder_waits_for_what_is_below_its_ticket() {
+    let rig = Rig::new();
+    let holder = rig.spawn(|rig| {
+        let ticket = rig.draw(1, 16, Urgency::Normal).unwrap();
+        ticket.hold(7);
+        match rig.log.make_stable(START) {
+            Ok(stable) => assert!(stable <= ticket.lsn()),
+            Err(error) => assert!(matches!(error, Error::WouldDeadlock { .. }), "{error}"),
+        }
+        ticket.complete();
+    });
+    rig.commit(2, 16);
+    holder.join().unwrap();
+}
+
+/// The ring is full behind a held ticket, so there is no room for a new seal; the seal below the ticket is flushed all the same.
+fn a_full_ring_does_not_hold_up_the_seal_before_it() {
+    let rig = Rig::new();
+    let first = rig.draw(1, 16, Urgency::Normal).unwrap();
+    let tick = rig.spawn(|rig| rig.log.flush(Patience::None).unwrap());
+    assert_eq!(tick.join().unwrap(), START);
+    first.complete();
+    let ticket = rig.draw(2, 16, Urgency::Normal).unwrap();
+    ticket.hold(7);
+    assert_eq!(ticket.lsn().0, START.0 + BLOCK);
+    rig.log.write_out().unwrap();
+    for id in 3..=6 {
+        rig.append(id, 120);
+    }
+    let other = rig.spawn(|rig| rig.log.flush(Patience::Wait).unwrap());
+    assert_eq!(rig.log.make_stable(START).unwrap(), ticket.lsn());
+    ticket.complete();
+    assert_eq!(rig.check_disk(other.join().unwrap()), [1, 2, 3, 4, 5, 6]);
 }
 
 fn a_failed_sync_is_told_to_all() {
@@ -666,12 +762,15 @@ models! {
     two_writers_and_a_reader <= 3,
     a_slot_is_used_again <= 2,
     three_writers_and_a_reader <= 1,
+    two_add_a_chunk_under_a_reader <= 2,
     a_held_ticket_is_raised_and_given_up <= 2,
     the_log_goes_on_in_a_new_segment <= 2,
     a_flight_lands_while_a_segment_is_born <= 3,
     the_ring_goes_round_over_written_bytes_only <= 2,
+    an_urgent_writer_goes_round_too <= 2,
     writers_make_their_own_room <= 2,
     a_leader_sleeps_on_a_slot <= 3,
+    a_leader_sleeps_on_a_slot_that_is_raised_to_what_it_is <= 3,
     two_sleep_on_a_slot_that_is_raised_and_used_again <= 2,
     a_sleeper_is_told_to_stop <= 3,
     two_commit <= 1,
@@ -680,6 +779,9 @@ models! {
     three_want_one_round <= 2,
     a_watcher_believes_the_stable_lsn <= 3,
     a_leader_waits_for_a_held_ticket <= 1,
+    a_raised_ticket_holds_up_nobody_below_it <= 2,
+    a_holder_waits_for_what_is_below_its_ticket <= 1,
+    a_full_ring_does_not_hold_up_the_seal_before_it <= 2,
     a_failed_sync_is_told_to_all <= 2,
     a_full_disk_is_told_to_one <= 1,
     a_close_lets_all_waiters_go <= 2,
