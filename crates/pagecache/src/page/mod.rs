@@ -13,6 +13,8 @@ pub(crate) mod chain;
 pub(crate) mod fragment;
 pub(crate) mod ids;
 pub(crate) mod materialize;
+#[cfg(all(test, loom))]
+mod models;
 pub(crate) mod page_ref;
 pub(crate) mod piece;
 pub(crate) mod slot;

@@ -1,0 +1,145 @@
+//! The slot under loom: the shipped word, slot and nodes, linked, folded and evicted by threads that race. Nothing is reclaimed
+//! here: the epoch has models of its own.
+
+use std::sync::Arc;
+
+use super::chain::{Fresh, Node};
+use super::piece::{Piece, Pieces};
+use super::slot::{Seen, Slot, Word};
+use crate::base::ids::Version;
+use crate::base::sync::UnsafeCell;
+
+/// A fragment that loom watches: it is written before its node is published, and read by whoever finds the node.
+struct Watched(UnsafeCell<u64>);
+
+// SAFETY: loom checks that reads come after the write.
+unsafe impl Send for Watched {}
+// SAFETY: as above.
+unsafe impl Sync for Watched {}
+
+impl Watched {
+    fn read(&self) -> u64 {
+        // SAFETY: loom checks it.
+        self.0.with(|value| unsafe { *value })
+    }
+}
+
+fn node(version: u64, value: u64, pieces: Pieces) -> Fresh<Watched> {
+    let watched = Watched(UnsafeCell::new(0));
+    // SAFETY: not shared yet; loom checks it.
+    watched.0.with_mut(|cell| unsafe { *cell = value });
+    Node::base(Version(version), watched, 0, pieces)
+}
+
+fn piece(value: u64) -> Piece {
+    Piece::from_word(value << 10)
+}
+
+fn sum_of(slot: &Slot<Watched>) -> u64 {
+    // SAFETY: nodes are never freed in these models.
+    match unsafe { slot.load().see::<Watched>() } {
+        Seen::Resident(chain) => chain.frags().iter().map(|frag| frag.read()).sum(),
+        Seen::ColdOne(piece) => piece.word() >> 10,
+        Seen::Cold(pieces) => pieces.iter().map(|piece| piece.word() >> 10).sum(),
+        _ => 0,
+    }
+}
+
+/// Puts a fragment on the page, bringing it back first where it was evicted.
+fn link(slot: &Slot<Watched>, version: u64, value: u64) {
+    let mut fresh = node(version, value, Pieces::One(piece(value)));
+    loop {
+        let word = slot.load();
+        // SAFETY: as above.
+        match unsafe { word.see::<Watched>() } {
+            Seen::Resident(chain) => fresh.put_on(chain),
+            Seen::ColdOne(_) | Seen::Cold(_) => {
+                let base = node(8, sum_of(slot), Pieces::One(piece(sum_of(slot))));
+                let _ = slot.swap(word, Word::resident(Box::into_raw(base)));
+                continue;
+            }
+            _ => fresh.take_off(),
+        }
+        let raw = Box::into_raw(fresh);
+        if slot.swap(word, Word::resident(raw)) {
+            return;
+        }
+        // SAFETY: it was not published.
+        fresh = unsafe { Box::from_raw(raw) };
+        fresh.take_off();
+    }
+}
+
+/// Merges the chain into one node, as a reader does: once, and not again where the slot has moved on.
+fn fold(slot: &Slot<Watched>) {
+    let word = slot.load();
+    // SAFETY: as above.
+    if let Seen::Resident(chain) = unsafe { word.see::<Watched>() } {
+        let sum = chain.frags().iter().map(|frag| frag.read()).sum();
+        let folded = node(chain.head().version.0, sum, chain.pieces());
+        let _ = slot.swap(word, Word::resident(Box::into_raw(folded)));
+    }
+}
+
+fn evict(slot: &Slot<Watched>) {
+    let word = slot.load();
+    // SAFETY: as above.
+    if let Seen::Resident(chain) = unsafe { word.see::<Watched>() } {
+        let _ = slot.swap(word, Word::cold(chain.pieces()));
+    }
+}
+
+fn explore(name: &str, run: impl Fn() + Send + Sync + 'static) {
+    let schedules = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = Arc::clone(&schedules);
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        run();
+    });
+    let schedules = schedules.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{name}: {schedules} schedules");
+    assert!(schedules > 1);
+}
+
+/// Runs these on a slot that holds the fragment 1; at the end everything that was linked is there, once.
+fn race(name: &str, works: &'static [fn(&Slot<Watched>)], total: u64) {
+    explore(name, move || {
+        let slot = Arc::new(Slot::<Watched>::new());
+        link(&slot, 8, 1);
+        let threads: Vec<_> = works
+            .iter()
+            .map(|work| {
+                let slot = Arc::clone(&slot);
+                loom::thread::spawn(move || work(&slot))
+            })
+            .collect();
+        let seen = sum_of(&slot);
+        assert!(seen & 1 == 1, "the first fragment is never missing: {seen}");
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(sum_of(&slot), total);
+    });
+}
+
+#[test]
+fn two_links_meet() {
+    race("link, link", &[|slot| link(slot, 16, 2), |slot| link(slot, 24, 4)], 7);
+}
+
+#[test]
+fn a_link_meets_a_fold() {
+    race("link, fold", &[|slot| link(slot, 16, 2), fold], 3);
+}
+
+#[test]
+fn a_link_meets_an_eviction() {
+    race("link, evict", &[|slot| link(slot, 16, 2), evict], 3);
+}
+
+#[test]
+fn a_fold_meets_an_eviction_and_a_link() {
+    race("link, fold, evict", &[|slot| link(slot, 16, 2), |slot| (fold(slot), evict(slot)).0], 3);
+}
