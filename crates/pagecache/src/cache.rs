@@ -6,7 +6,7 @@ use crossbeam_epoch::{Guard, default_collector};
 
 use crate::base::error::{PageState, Result};
 use crate::base::ids::{Lsn, PageId, Version};
-use crate::config::{Background, Config};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
 use crate::log::flush::Patience;
@@ -56,11 +56,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// `Config` names an option to change; `Locked`, `NotFound`, `Exists` and `Incompatible` say what is at the path instead;
     /// `Corrupt` where the replayed log is damaged; `Decode` where a fragment is none of this materializer's; `Io`, `NoSpace`.
     pub fn start(config: Config) -> Result<Self> {
-        let threads = match config.background {
-            Background::Threads => std::thread::available_parallelism().map_or(1, usize::from).min(16),
-            Background::Caller => 1,
-        };
-        let mut replayed = Replayed::new(threads);
+        let mut replayed = Replayed::new(config.background.replay_threads());
         let engine = Engine::start(&config, Purpose::Pages, Entries::default, |entries| replayed.apply(entries))?;
         let recovered = recover::<M>(&engine.log, None)?;
         let (table, ids) = replayed.finish();
@@ -257,7 +253,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         self.engine.log.stable()
     }
 
-    /// Does what the background thread does at its tick, for stores with [`Background::Caller`].
+    /// Does what the background thread does at its tick, for stores with
+    /// [`Background::Caller`](crate::Background::Caller).
     ///
     /// # Errors
     /// As [`make_stable`](Self::make_stable).

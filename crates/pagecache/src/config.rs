@@ -34,6 +34,16 @@ pub enum Background {
     Caller,
 }
 
+impl Background {
+    /// Threads that an opening may use, the caller's own included.
+    pub(crate) fn replay_threads(self) -> usize {
+        match self {
+            Background::Threads => std::thread::available_parallelism().map_or(1, usize::from).min(16),
+            Background::Caller => 1,
+        }
+    }
+}
+
 /// Collects options; [`build`](ConfigBuilder::build) never fails and touches nothing.
 ///
 /// | option | default | allowed |

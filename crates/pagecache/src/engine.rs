@@ -48,10 +48,6 @@ impl Engine {
         }
         let lock = lock(storage.as_ref(), config.read_only)?;
         let create = if config.temporary { Create::New } else { config.create };
-        let threads = match config.background {
-            Background::Threads => std::thread::available_parallelism().map_or(1, usize::from).min(16),
-            Background::Caller => 1,
-        };
         let options = Options {
             purpose,
             segment_size: config.segment_size,
@@ -59,7 +55,7 @@ impl Engine {
             max_record: config.max_record,
             create,
             read_only: config.read_only,
-            threads,
+            threads: config.background.replay_threads(),
         };
         let (log, recovered) = open(Arc::clone(&storage), options, make, join)?;
         let log = Arc::new(log);

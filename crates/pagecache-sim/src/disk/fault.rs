@@ -67,6 +67,23 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// Whether it makes a call of this kind return an error to whoever used the storage through the usual loops, which repeat
+    /// short and interrupted transfers.
+    pub fn fails(self, call: Call) -> bool {
+        match self {
+            Effect::Eio | Effect::Enospc | Effect::SyncFails(_) => true,
+            Effect::Eintr => !matches!(call, Call::Read | Call::Write),
+            Effect::Short | Effect::LyingSync | Effect::LostWrite | Effect::MisdirectedWrite { .. } => false,
+        }
+    }
+
+    /// Whether it is a failed sync, of a file or of the directory.
+    pub fn fails_sync(self, call: Call) -> bool {
+        matches!(call, Call::SyncData | Call::SyncDir) && self.fails(call)
+    }
+}
+
 /// What a failed sync leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterSync {

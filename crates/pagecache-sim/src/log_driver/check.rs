@@ -3,7 +3,7 @@
 use pagecache::{Error, Log, LogRead, Lsn};
 
 use super::{Answer, BLOCK, LogOp, LogWorld, SEGMENT};
-use crate::disk::{Call, Effect};
+use crate::disk::Effect;
 use crate::driver::{Checked, Violation, claim};
 use crate::log_model::{Found, Records};
 
@@ -16,29 +16,17 @@ const OP_CALLS: u64 = 24;
 /// Files beyond those that hold what is kept: the one in use, one ahead, two to be reused, one of a birth.
 const FILES: u64 = 6;
 
-/// Whether a fault makes its call fail.
-fn fails((call, effect): (Call, Effect)) -> bool {
-    match effect {
-        Effect::Short => false,
-        Effect::Eintr => !matches!(call, Call::Read | Call::Write),
-        _ => true,
-    }
-}
-
-fn is_failed_sync((call, effect): (Call, Effect)) -> bool {
-    matches!(call, Call::SyncData | Call::SyncDir) && fails((call, effect))
-}
-
 impl LogWorld {
     /// Whether a fault has made a call fail since so many had struck.
     pub(super) fn has_struck(&self, since: usize) -> bool {
-        self.disk.struck().into_iter().skip(since).any(fails)
+        self.disk.struck().into_iter().skip(since).any(|(call, effect)| effect.fails(call))
     }
 
     /// The answer, or `None` where the call failed and may have. `since` is what had struck before it.
     pub(super) fn excused<T>(&mut self, answer: Answer<T>, since: usize) -> Result<Option<T>, Violation> {
-        let struck: Vec<_> = self.disk.struck().into_iter().skip(since).filter(|struck| fails(*struck)).collect();
-        let sync_failed = struck.iter().any(|struck| is_failed_sync(*struck));
+        let struck: Vec<_> =
+            self.disk.struck().into_iter().skip(since).filter(|(call, effect)| effect.fails(*call)).collect();
+        let sync_failed = struck.iter().any(|(call, effect)| effect.fails_sync(*call));
         let error = match answer {
             Ok(_) if sync_failed => {
                 return Err(Violation::new(format!("a call answered Ok although {struck:?}")));

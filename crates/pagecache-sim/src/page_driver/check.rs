@@ -4,7 +4,7 @@ use pagecache::{Error, Lsn, PageCache, PageId, PageState, version};
 
 use super::op::{Bytes, outline};
 use super::{Answer, CAPACITY, Concat, PageOp, PageWorld, SEGMENT};
-use crate::disk::{Call, Effect};
+use crate::disk::Effect;
 use crate::driver::{Checked, Violation, claim};
 use crate::page_model::{Body, Page};
 
@@ -38,29 +38,17 @@ pub(super) struct Before {
     made: u64,
 }
 
-/// Whether a fault makes its call fail.
-fn fails((call, effect): (Call, Effect)) -> bool {
-    match effect {
-        Effect::Short => false,
-        Effect::Eintr => !matches!(call, Call::Read | Call::Write),
-        _ => true,
-    }
-}
-
-fn is_failed_sync((call, effect): (Call, Effect)) -> bool {
-    matches!(call, Call::SyncData | Call::SyncDir) && fails((call, effect))
-}
-
 impl PageWorld {
     /// Whether a fault has made a call fail since so many had struck.
     pub(super) fn has_struck(&self, since: usize) -> bool {
-        self.disk.struck().into_iter().skip(since).any(fails)
+        self.disk.struck().into_iter().skip(since).any(|(call, effect)| effect.fails(call))
     }
 
     /// The answer, or `None` where the call failed and may have. `since` is what had struck before it.
     pub(super) fn excused<T>(&mut self, answer: Answer<T>, since: usize, to: Blind) -> Result<Option<T>, Violation> {
-        let struck: Vec<_> = self.disk.struck().into_iter().skip(since).filter(|struck| fails(*struck)).collect();
-        let sync_failed = struck.iter().any(|struck| is_failed_sync(*struck));
+        let struck: Vec<_> =
+            self.disk.struck().into_iter().skip(since).filter(|(call, effect)| effect.fails(*call)).collect();
+        let sync_failed = struck.iter().any(|(call, effect)| effect.fails_sync(*call));
         let error = match answer {
             Ok(_) if sync_failed && to == Blind::Nothing => {
                 return Err(Violation::new(format!("a call answered Ok although {struck:?}")));

@@ -5,304 +5,33 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p pagecache --lib --features canary models -- --nocapture`
 
 use std::cell::Cell;
-use std::collections::VecDeque;
-use std::io;
 use std::panic;
-use std::sync::atomic::AtomicU64 as PlainU64;
-use std::sync::{Arc, Mutex as PlainMutex, Once, PoisonError};
+use std::sync::{Arc, Once};
 use std::time::Instant;
 
-use loom::thread::{JoinHandle, spawn};
+use loom::thread::spawn;
 
-use super::core::{LogCore, Restart, Ticket};
-use super::extents::Extents;
 use super::flush::Patience;
 use super::open::OpenSlots;
-use super::supply::Supply;
 use super::tail::Urgency;
-use crate::base::error::{Error, Result};
-use crate::base::ids::{Lsn, Sequence};
-use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, UnsafeCell};
+use crate::base::error::Error;
+use crate::base::ids::Lsn;
+use crate::base::sync::{AtomicBool, Condvar, Mutex, Ordering};
 use crate::format::BLOCK;
 use crate::format::mark::MarkKind;
-use crate::format::record::{Frame, Head, Kind, Parsed, Shape, parse};
-use crate::format::segment::Purpose;
-use crate::storage::{LockGuard, LockMode, OpenMode, Storage, StorageFile};
-use crate::store::pool::{Birth, Identity, Pool};
 
 /// Bytes of a segment: a header block at each end, and the last quarter is set aside.
 const SEGMENT: u64 = 2048;
 /// Where the log of a model begins, unless it says otherwise.
 const START: Lsn = Lsn(BLOCK);
 
-// ---------------------------------------------------------------------------------------------------------------------
-// The disk
+mod disk;
+#[cfg(feature = "canary")]
+mod planted_bugs;
+mod rig;
 
-/// A disk that knows what was synced, and shows loom who wrote which block and who reads it.
-#[derive(Clone, Debug, Default)]
-struct Disk {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    files: PlainMutex<Vec<Arc<DiskFile>>>,
-    /// Syncs that fail, counted down.
-    bad_syncs: Arc<PlainU64>,
-    /// Writes that find the disk full, counted down.
-    full: Arc<PlainU64>,
-}
-
-#[derive(Debug)]
-struct DiskFile {
-    /// Touched without an ordering by every call, so that loom tries their orders and learns no order from them.
-    order: AtomicU64,
-    blocks: Vec<UnsafeCell<()>>,
-    images: PlainMutex<Images>,
-    bad_syncs: Arc<PlainU64>,
-    full: Arc<PlainU64>,
-}
-
-// SAFETY: the cells hold nothing; their accesses are there for loom to judge.
-unsafe impl Sync for DiskFile {}
-
-#[derive(Debug)]
-struct Images {
-    written: Vec<u8>,
-    synced: Vec<u8>,
-}
-
-fn join<const N: usize, T>(threads: [JoinHandle<T>; N]) {
-    for thread in threads {
-        thread.join().unwrap();
-    }
-}
-
-fn locked<T>(mutex: &PlainMutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn count_down(counter: &PlainU64) -> bool {
-    counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-}
-
-impl Disk {
-    fn file(&self, lsn: Lsn) -> Arc<DiskFile> {
-        Arc::clone(&locked(&self.shared.files)[(lsn.0 / SEGMENT) as usize])
-    }
-}
-
-impl DiskFile {
-    fn touch(&self) {
-        self.order.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn span(&self, offset: u64, len: usize) -> &[UnsafeCell<()>] {
-        &self.blocks[(offset / BLOCK) as usize..(offset + len as u64).div_ceil(BLOCK) as usize]
-    }
-
-    /// What a crash now would leave. The reader must be in order with whoever wrote it.
-    fn synced(&self, offset: u64, len: usize) -> Vec<u8> {
-        self.touch();
-        self.span(offset, len).iter().for_each(|block| block.with(|_| ()));
-        locked(&self.images).synced[offset as usize..offset as usize + len].to_vec()
-    }
-}
-
-impl Storage for Disk {
-    fn open(&self, _name: &str, _mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
-        let file = Arc::new(DiskFile {
-            order: AtomicU64::new(0),
-            blocks: (0..SEGMENT / BLOCK).map(|_| UnsafeCell::new(())).collect(),
-            images: PlainMutex::new(Images { written: vec![0; SEGMENT as usize], synced: vec![0; SEGMENT as usize] }),
-            bad_syncs: Arc::clone(&self.shared.bad_syncs),
-            full: Arc::clone(&self.shared.full),
-        });
-        locked(&self.shared.files).push(Arc::clone(&file));
-        Ok(file)
-    }
-
-    fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn remove(&self, _name: &str) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        Ok(Vec::new())
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn lock(&self, _mode: LockMode) -> io::Result<Box<dyn LockGuard>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn describe(&self) -> String {
-        "a disk in a model".to_owned()
-    }
-
-    fn entropy(&self) -> u64 {
-        0x5eed + locked(&self.shared.files).len() as u64
-    }
-}
-
-impl StorageFile for DiskFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.touch();
-        self.span(offset, buf.len()).iter().for_each(|block| block.with(|_| ()));
-        buf.copy_from_slice(&locked(&self.images).written[offset as usize..offset as usize + buf.len()]);
-        Ok(buf.len())
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.touch();
-        if count_down(&self.full) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.span(offset, buf.len()).iter().for_each(|block| block.with_mut(|_| ()));
-        locked(&self.images).written[offset as usize..offset as usize + buf.len()].copy_from_slice(buf);
-        Ok(buf.len())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.touch();
-        if count_down(&self.bad_syncs) {
-            return Err(io::Error::other("the disk is gone"));
-        }
-        let mut images = locked(&self.images);
-        images.synced = images.written.clone();
-        Ok(())
-    }
-
-    fn allocate(&self, _offset: u64, _len: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn set_len(&self, _len: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(SEGMENT)
-    }
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// The rig
-
-/// A whole log on a disk of its own.
-#[derive(Debug)]
-struct Rig {
-    log: LogCore,
-    disk: Disk,
-    start: Lsn,
-}
-
-impl Rig {
-    fn at(start: Lsn) -> Arc<Rig> {
-        let disk = Disk::default();
-        let identity = Identity { purpose: Purpose::Log, store: 1 };
-        let pool = Pool::new(Arc::new(disk.clone()), identity, SEGMENT, VecDeque::new(), Sequence(0));
-        let birth = Birth { start: Lsn(0), previous: None, stable: Lsn(0), first: Lsn(0), allocate: SEGMENT };
-        let segment = pool.birth(birth).unwrap();
-        let restart = Restart {
-            tail: start,
-            first: start,
-            supply: Some(Supply::new(segment, SEGMENT)),
-            max_record: 64,
-            read_only: false,
-            extents: Extents::default(),
-        };
-        Arc::new(Rig { log: LogCore::new(pool, restart), disk, start })
-    }
-
-    fn new() -> Arc<Rig> {
-        Rig::at(START)
-    }
-
-    fn spawn<T: 'static>(self: &Arc<Rig>, run: impl FnOnce(&Rig) -> T + 'static) -> JoinHandle<T> {
-        let rig = Arc::clone(self);
-        spawn(move || run(&rig))
-    }
-
-    /// Draws a record of `len` bytes in all, filled with `id`.
-    fn draw(&self, id: u8, len: u64, urgency: Urgency) -> Result<Ticket<'_>> {
-        let payload = vec![id; len as usize - 6];
-        let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), &payload);
-        assert_eq!(frame.len(), len);
-        self.log.draw(&frame, &payload, urgency)
-    }
-
-    fn append(&self, id: u8, len: u64) -> Lsn {
-        self.draw(id, len, Urgency::Normal).unwrap().complete()
-    }
-
-    /// The ids of the records in `[from, to)`, which must begin and end at records' ends, all of them whole.
-    fn walk(&self, from: Lsn, to: Lsn, read: impl Fn(Lsn, u64) -> Vec<u8>) -> Vec<u8> {
-        let geometry = self.log.geometry;
-        let (mut at, mut ids) = (from, Vec::new());
-        while at < to {
-            let end = geometry.data_end(at);
-            if at == end {
-                at = geometry.next_data_start(at);
-                continue;
-            }
-            let bytes = read(at, to.min(end).0 - at.0);
-            let salt = self.log.pool.at_lsn(at).unwrap().header.salt;
-            match parse(&bytes, at, salt, bytes.len() as u64) {
-                Parsed::Record { body, len, .. } => {
-                    ids.push(body[0]);
-                    at = Lsn(at.0 + len);
-                }
-                Parsed::PadBlock { len, .. } => at = Lsn(at.0 + len),
-                Parsed::PadSegment => at = end,
-                other => panic!("no whole record at {at} of {from}..{to}: {other:?}"),
-            }
-        }
-        assert_eq!(at, to, "not a record's end");
-        ids
-    }
-
-    /// Everything below the prefix is in the ring, whole; `from` may be no more than a ring below.
-    fn check_ring(&self, from: Lsn) -> (Lsn, Vec<u8>) {
-        let prefix = self.log.prefix();
-        let ids = self.walk(from, prefix, |at, len| {
-            let mut bytes = Vec::new();
-            // SAFETY: below the prefix, and the models that call this never let the ring go round; loom checks both.
-            let shown = unsafe {
-                self.log.ring.read::<()>(at, len, |piece| {
-                    bytes.extend_from_slice(piece);
-                    Ok(())
-                })
-            };
-            shown.unwrap();
-            bytes
-        });
-        (prefix, ids)
-    }
-
-    /// Everything below `stable` would survive a crash, whole.
-    fn check_disk(&self, stable: Lsn) -> Vec<u8> {
-        assert!(stable.0.is_multiple_of(BLOCK), "{stable} is not a block's end");
-        self.walk(self.start, stable, |at, len| self.disk.file(at).synced(at.0 % SEGMENT, len as usize))
-    }
-
-    fn commit(&self, id: u8, len: u64) {
-        self.settle(id, self.append(id, len));
-    }
-
-    /// Makes the record `id` at `lsn` stable and looks whether it is.
-    fn settle(&self, id: u8, lsn: Lsn) {
-        let stable = self.log.make_stable(lsn).unwrap();
-        assert!(stable > lsn, "acknowledged {lsn} at {stable}");
-        assert!(self.check_disk(stable).contains(&id), "{id} at {lsn} is not on disk");
-    }
-}
+use disk::join;
+use rig::Rig;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Reservation, copy, completion, prefix (L1, L2, L3)
@@ -786,68 +515,4 @@ models! {
     a_full_disk_is_told_to_one <= 1,
     a_close_lets_all_waiters_go <= 2,
     a_commit_meets_a_close <= 3,
-}
-
-/// Each bug is planted in a process of its own, which runs one model and must fail.
-#[cfg(feature = "canary")]
-mod planted_bugs {
-    use std::process::Command;
-
-    use crate::base::canary::{Canary, plant};
-
-    const PLANT: &str = "PAGECACHE_MODELS_PLANT";
-    const KNOWN: [Canary; 5] = [
-        Canary::LostWakeup,
-        Canary::SlotClearedBeforeCopy,
-        Canary::StableInsideRecord,
-        Canary::EarlyAcknowledgement,
-        Canary::SkippedSync,
-    ];
-
-    pub(super) fn plant_what_was_asked() {
-        if let Ok(asked) = std::env::var(PLANT) {
-            plant(KNOWN.into_iter().find(|canary| format!("{canary:?}") == asked));
-        }
-    }
-
-    fn found(canary: Canary, model: &str, signs: &[&str]) {
-        let test = format!("{}::every_schedule::{model}", module_path!().rsplit_once("::").unwrap().0);
-        let test = test.split_once("::").unwrap().1;
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", test, "--nocapture"]).env(PLANT, format!("{canary:?}")).env("RUST_BACKTRACE", "0");
-        let output = child.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let line = said.lines().find(|line| line.contains(": fails in schedule")).unwrap_or("nothing");
-        println!("{canary:?}: {line}");
-        assert!(!output.status.success() && signs.iter().any(|sign| line.contains(sign)), "{canary:?}: {said}");
-    }
-
-    #[test]
-    fn a_lost_wake_up_is_found() {
-        found(Canary::LostWakeup, "a_leader_sleeps_on_a_slot", &["deadlock"]);
-    }
-
-    #[test]
-    fn a_slot_cleared_before_the_copy_is_found() {
-        found(Canary::SlotClearedBeforeCopy, "two_writers_and_a_reader", &["no whole record", "Causality violation"]);
-    }
-
-    #[test]
-    fn a_stable_lsn_inside_a_record_is_found() {
-        found(
-            Canary::StableInsideRecord,
-            "a_watcher_believes_the_stable_lsn",
-            &["no whole record", "not a record's end"],
-        );
-    }
-
-    #[test]
-    fn an_early_acknowledgement_is_found() {
-        found(Canary::EarlyAcknowledgement, "a_watcher_believes_the_stable_lsn", &["no whole record", "Causality"]);
-    }
-
-    #[test]
-    fn a_skipped_sync_is_found() {
-        found(Canary::SkippedSync, "two_commit", &["no whole record"]);
-    }
 }
