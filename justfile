@@ -14,7 +14,8 @@ sim:
     cargo run --release -p pagecache-sim --bin campaign -- log --seeds 100000
 
 bench:
-    cargo run --release -p pagecache-bench --bin first
+    cargo run --release -p pagecache-bench --bin spine -- --out target/spine.jsonl
+    cargo run --release -p pagecache-bench --bin plot target/spine.jsonl target/plots
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

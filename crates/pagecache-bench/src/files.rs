@@ -1,0 +1,51 @@
+//! Files of a bench: places, what is written to them, and how to make them cold.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
+
+/// A directory of that name under `dir`, empty.
+pub fn fresh(dir: &Path, name: &str) -> PathBuf {
+    let path = dir.join(name);
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{}: {error}", path.display()),
+        _ => path,
+    }
+}
+
+/// Bytes that this process has handed to `write` calls so far, to files of any kind.
+pub fn written() -> u64 {
+    let counters = fs::read_to_string("/proc/self/io").expect("the system's counters of this process");
+    let line = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
+    line.and_then(|bytes| bytes.parse().ok()).expect("a count of bytes")
+}
+
+/// Syncs every file in a directory and asks the system to forget what it caches of them.
+pub fn make_cold(dir: &Path) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let file = File::open(entry.expect("an entry").path()).expect("a file");
+        file.sync_all().expect("the disk syncs");
+        fadvise(&file, 0, None, Advice::DontNeed).expect("the system takes advice");
+    }
+}
+
+/// Reads every file in a directory from its beginning to its end, by name, 1 MiB at a time. Returns the bytes.
+pub fn read_all(dir: &Path) -> u64 {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    for path in paths {
+        let mut file = File::open(path).expect("a file");
+        loop {
+            match file.read(&mut buffer).expect("the disk reads") {
+                0 => break,
+                count => bytes += count as u64,
+            }
+        }
+    }
+    bytes
+}
