@@ -125,7 +125,11 @@ impl Log {
     /// `TooLarge`; `NoSpace` before anything happened; `Poisoned`, `ReadOnly`; `WouldDeadlock` where this thread holds a
     /// reservation that fills the ring.
     pub fn write(&self, record: &[u8]) -> Result<Lsn> {
-        self.draw(record).map(Reservation::complete)
+        let log = &self.engine.log;
+        match log.is_inline(record) {
+            true => log.append(&Frame::bare(Kind::Raw, record), record, Urgency::Normal),
+            false => self.draw(record).map(Reservation::complete),
+        }
     }
 
     /// Draws an LSN and copies the record in, without making it part of the log yet.
@@ -145,14 +149,14 @@ impl Log {
             return Err(Error::TooLarge { len: record.len() as u64, max });
         }
         if log.is_inline(record) {
-            let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), record);
-            return Ok(Reservation { ticket: log.draw(&frame, record, Urgency::Normal)?, extent: None });
+            let ticket = log.draw(&Frame::bare(Kind::Raw, record), record, Urgency::Normal)?;
+            return Ok(Reservation { ticket, extent: None });
         }
         let (extent, underway) = log.write_extent(record)?;
         let mut head = Head::new();
         extent.push_to(&mut head);
         let shape = Shape { extent: true, ..Shape::plain(Kind::Raw) };
-        let ticket = log.draw(&Frame::new(shape, head, &[]), &[], Urgency::Normal)?;
+        let ticket = log.draw(&Frame::new(shape, &mut head, &[]), &[], Urgency::Normal)?;
         log.note_extent(ticket.lsn(), &extent);
         Ok(Reservation { ticket, extent: Some((extent, underway)) })
     }

@@ -85,11 +85,12 @@ impl<const N: usize> Small<N> {
     }
 
     pub(crate) fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
+        while value >> 56 != 0 {
             self.push(value as u8 | 0x80);
             value >>= 7;
         }
-        self.push(value as u8);
+        let (bytes, len) = varint(value);
+        self.extend(bytes.to_le_bytes().get(..len).unwrap_or_default());
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -104,6 +105,17 @@ impl<const N: usize> Small<N> {
 /// Bytes that [`Small::varint`] takes for a value.
 pub(crate) const fn varint_len(value: u64) -> usize {
     (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+/// The varint of a value below 2^56, in the order of memory, and its length.
+#[inline]
+pub(crate) fn varint(value: u64) -> (u64, usize) {
+    debug_assert!(value >> 56 == 0);
+    let len = varint_len(value);
+    let groups = (0..8).fold(0, |groups, place| groups | (value >> (7 * place) & 0x7f) << (8 * place));
+    // The high bit of every byte but the last.
+    let more = 0x8080_8080_8080_8080 & ((1u64 << (8 * (len - 1))) - 1);
+    (groups | more, len)
 }
 
 #[cfg(test)]

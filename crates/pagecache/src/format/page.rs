@@ -93,12 +93,11 @@ mod tests {
             let payload = vec![0; len];
             let given = PageHead { page: PageId(page), base: Version(8) };
             let shape = Shape { aligned: true, ..Shape::plain(Kind::Link) };
-            let frame = Frame::new(shape, given.encode(Kind::Link), &payload);
-            let mut bytes = frame.header(Lsn(8), 1, false).as_slice().to_vec();
-            assert!(bytes.len().is_multiple_of(8));
-            bytes.extend(&payload);
-            bytes.resize(frame.len() as usize, 0);
+            let mut head = given.encode(Kind::Link);
+            let frame = Frame::new(shape, &mut head, &payload);
+            let bytes = frame.bytes(&payload, Lsn(8), 1);
             let Parsed::Record { body, body_at, .. } = parse(&bytes, Lsn(8), 1, 1 << 20) else { panic!("{len}") };
+            assert!((body_at + body.len() - len).is_multiple_of(8));
             let found = PageHead::decode(shape, body, body_at);
             assert_eq!(found, Some((given, Payload::Inline(body.len() - len))), "{page} {len}");
             let at = body_at + given.encode(Kind::Link).len();

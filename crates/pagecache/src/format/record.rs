@@ -6,10 +6,10 @@
 //! ```
 //!
 //! The LSN is implied by the place and covered by the checksum, as is the salt of the segment's life: stale bytes of an
-//! earlier life never validate. The checksum covers the body's own checksum, which is made before the place is known,
-//! so that nothing long happens between drawing an LSN and completing the record.
+//! earlier life never validate. The checksum runs over the body first and the place last: the long part is done before the
+//! place is known, so that nothing long happens between drawing an LSN and completing the record.
 
-use super::bytes::{Cursor, Small, varint_len};
+use super::bytes::{Cursor, Small, varint, varint_len};
 use super::mark::{MARK, Mark, MarkKind};
 use super::{BLOCK, GRANULE, granular};
 use crate::base::canary::{Canary, planted};
@@ -100,75 +100,129 @@ impl Shape {
 }
 
 /// A record that is ready for a place: everything but its LSN and the payload's bytes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Frame {
+#[derive(Debug)]
+pub(crate) struct Frame<'h> {
     shape: Shape,
-    head: Head,
-    payload_len: u64,
-    body_crc: u32,
+    head: &'h [u8],
+    body: Body,
 }
 
-impl Frame {
-    /// Lays out a record. With `aligned`, a pad is put behind the head until the payload is aligned.
-    pub(crate) fn new(shape: Shape, mut head: Head, payload: &[u8]) -> Frame {
+/// What the checksum of a record knows of its body: head, then payload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body {
+    len: u32,
+    crc: u32,
+}
+
+/// What stands before a record's head: checksum, kind and length, in the order of memory, with zeros behind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prefix {
+    pub(crate) bytes: [u8; 16],
+    pub(crate) len: usize,
+}
+
+impl Prefix {
+    /// Its first or second 8 bytes.
+    #[inline]
+    pub(crate) fn granule(&self, at: usize) -> [u8; GRANULE as usize] {
+        self.bytes.as_chunks().0.get(at).copied().unwrap_or_default()
+    }
+}
+
+/// The first bytes of every record: its checksum and its kind.
+const START: usize = 5;
+
+impl<'h> Frame<'h> {
+    /// Lays out a record without a head.
+    #[inline]
+    pub(crate) fn bare(kind: Kind, payload: &[u8]) -> Frame<'static> {
+        let body = Body { len: payload.len() as u32, crc: crc32c::crc32c(payload) };
+        Frame { shape: Shape::plain(kind), head: &[], body }
+    }
+
+    /// Lays out a record. Where the shape is aligned, a pad is put behind the head until the payload is.
+    pub(crate) fn new(shape: Shape, head: &'h mut Head, payload: &[u8]) -> Frame<'h> {
         if shape.aligned {
             // The pad says how long it is: one that makes the body's length a byte longer needs up to 15 bytes, and a reader
             // could not tell 8 of them from the payload's own zeros.
             let mut pad = 1;
-            while !(5 + varint_len((head.len() + pad + payload.len()) as u64) + head.len() + pad).is_multiple_of(8) {
+            let before = |pad| START + varint_len((head.len() + pad + payload.len()) as u64) + head.len() + pad;
+            while !before(pad).is_multiple_of(8) {
                 pad += 1;
             }
             head.extend(&[pad as u8]);
             head.extend([0u8; PAD_MAX].get(1..pad).unwrap_or_default());
         }
-        // The empty head of a raw record is not worth a call.
-        let head_crc = if head.len() == 0 { 0 } else { crc32c::crc32c(head.as_slice()) };
-        let body_crc = crc32c::crc32c_append(head_crc, payload);
-        Frame { shape, head, payload_len: payload.len() as u64, body_crc }
+        let head = head.as_slice();
+        let crc = crc32c::crc32c_append(crc32c::crc32c(head), payload);
+        Frame { shape, head, body: Body { len: (head.len() + payload.len()) as u32, crc } }
     }
 
-    fn body_len(&self) -> u64 {
-        self.head.len() as u64 + self.payload_len
+    pub(crate) fn head(&self) -> &[u8] {
+        self.head
+    }
+
+    pub(crate) fn body(&self) -> Body {
+        self.body
     }
 
     pub(crate) fn payload_len(&self) -> u64 {
-        self.payload_len
-    }
-
-    /// Bytes before the payload.
-    pub(crate) fn header_len(&self) -> u64 {
-        5 + varint_len(self.body_len()) as u64 + self.head.len() as u64
+        u64::from(self.body.len) - self.head.len() as u64
     }
 
     /// Bytes of the record, a multiple of 8.
     pub(crate) fn len(&self) -> u64 {
-        granular(5 + varint_len(self.body_len()) as u64 + self.body_len())
+        let body = u64::from(self.body.len);
+        granular((START + varint_len(body)) as u64 + body)
     }
 
-    /// The bytes before the payload, for a record at `lsn` in a life `salt`; as `Aborted` where it was given up.
-    pub(crate) fn header(&self, lsn: Lsn, salt: u64, aborted: bool) -> Small<{ HEAD + 16 }> {
-        let shape = if aborted { Shape::plain(Kind::Aborted) } else { self.shape };
-        let sum = checksum(lsn, salt, [shape.byte(), 0, 0, 0], self.body_len() as u32, self.body_crc);
-        let mut out = Small::new();
-        out.extend(&sum.to_le_bytes());
-        out.push(shape.byte());
-        out.varint(self.body_len());
-        out.extend(self.head.as_slice());
-        out
+    /// What the record begins with at `lsn`, in a life `salt`.
+    #[inline]
+    pub(crate) fn prefix(&self, lsn: Lsn, salt: u64) -> Prefix {
+        let start = u64::from_le_bytes(self.body.start(self.shape, lsn, salt));
+        let (length, count) = varint(u64::from(self.body.len));
+        let bytes = u128::from(start) | u128::from(length) << (8 * START);
+        Prefix { bytes: bytes.to_le_bytes(), len: START + count }
+    }
+}
+
+#[cfg(test)]
+impl Frame<'_> {
+    /// The whole record, as it shall stand at `lsn`.
+    pub(crate) fn bytes(&self, payload: &[u8], lsn: Lsn, salt: u64) -> Vec<u8> {
+        let prefix = self.prefix(lsn, salt);
+        let mut bytes = prefix.bytes[..prefix.len].to_vec();
+        bytes.extend_from_slice(self.head());
+        bytes.extend_from_slice(payload);
+        bytes.resize(self.len() as usize, 0);
+        bytes
+    }
+}
+
+impl Body {
+    /// The first bytes of the same record where it was given up; what follows them stays.
+    pub(crate) fn aborted(self, lsn: Lsn, salt: u64) -> [u8; START] {
+        let [a, b, c, d, kind, ..] = self.start(Shape::plain(Kind::Aborted), lsn, salt);
+        [a, b, c, d, kind]
+    }
+
+    fn start(self, shape: Shape, lsn: Lsn, salt: u64) -> [u8; 8] {
+        let kind = [shape.byte(), 0, 0, 0];
+        join(checksum(self, kind, lsn, salt), kind)
     }
 }
 
 /// The first bytes of a pad that runs to the end of its segment's data.
 pub(crate) fn pad_segment(lsn: Lsn, salt: u64) -> [u8; 8] {
     let kind = [Kind::PadSegment as u8, 0, 0, 0];
-    join(checksum(lsn, salt, kind, 0, 0), kind)
+    join(checksum(NO_BODY, kind, lsn, salt), kind)
 }
 
 /// The first bytes of a pad from `mark.own` to `end`, and the mark it ends in.
 pub(crate) fn pad_block(mark: Mark, end: Lsn, salt: u64) -> ([u8; 8], [u8; MARK as usize]) {
     let tail = mark.encode(end, salt);
     let kind = [Kind::PadBlock as u8, blocks(mark.own, end), mark.kind as u8, 0];
-    (join(checksum(mark.own, salt, kind, 0, crc32c::crc32c(&tail)), kind), tail)
+    (join(checksum(Body { len: 0, crc: crc32c::crc32c(&tail) }, kind, mark.own, salt), kind), tail)
 }
 
 /// Block ends within `(own, end]`: one or two.
@@ -182,15 +236,18 @@ fn join(sum: u32, kind: [u8; 4]) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-fn checksum(lsn: Lsn, salt: u64, kind: [u8; 4], body_len: u32, body_crc: u32) -> u32 {
+const NO_BODY: Body = Body { len: 0, crc: 0 };
+
+/// The checksum of the body goes on over where the record is and what it is.
+#[inline]
+fn checksum(body: Body, kind: [u8; 4], lsn: Lsn, salt: u64) -> u32 {
     let (salt, place) = if planted(Canary::WrongCrcSeed) { (0, 0) } else { (salt, lsn.0) };
-    let mut block = [0u8; 28];
-    block[..8].copy_from_slice(&salt.to_le_bytes());
-    block[8..16].copy_from_slice(&place.to_le_bytes());
-    block[16..20].copy_from_slice(&kind);
-    block[20..24].copy_from_slice(&body_len.to_le_bytes());
-    block[24..].copy_from_slice(&body_crc.to_le_bytes());
-    crc32c::crc32c(&block)
+    let what = u64::from(u32::from_le_bytes(kind)) | u64::from(body.len) << 32;
+    let mut block = [0u8; 24];
+    for (part, word) in block.as_chunks_mut().0.iter_mut().zip([salt, place, what]) {
+        *part = word.to_le_bytes();
+    }
+    crc32c::crc32c_append(body.crc, &block)
 }
 
 /// What stands at a place in the log.
@@ -245,7 +302,7 @@ fn try_parse(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parsed<'_>>
     match kind {
         1 => {
             let kind = [kind, cursor.u8()?, cursor.u8()?, cursor.u8()?];
-            return (kind == [1, 0, 0, 0] && sum == checksum(lsn, salt, kind, 0, 0)).then_some(Parsed::PadSegment);
+            return (kind == [1, 0, 0, 0] && sum == checksum(NO_BODY, kind, lsn, salt)).then_some(Parsed::PadSegment);
         }
         2 => return parse_pad_block(bytes, lsn, salt, room),
         _ => {}
@@ -265,7 +322,8 @@ fn try_parse(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parsed<'_>>
         return Some(Parsed::Short { need: len });
     }
     let body = cursor.take(body_len as usize)?;
-    if sum != checksum(lsn, salt, [kind, 0, 0, 0], body_len as u32, crc32c::crc32c(body)) {
+    let sums = Body { len: body_len as u32, crc: crc32c::crc32c(body) };
+    if sum != checksum(sums, [kind, 0, 0, 0], lsn, salt) {
         return None;
     }
     if bytes.get(end as usize..len as usize)?.iter().any(|byte| *byte != 0) {
@@ -291,7 +349,8 @@ fn parse_pad_block(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parse
         return Some(Parsed::Short { need: len });
     }
     let tail = bytes.get((len - MARK) as usize..len as usize)?;
-    let sum = checksum(lsn, salt, [kind, count, mark_kind, 0], 0, crc32c::crc32c(tail));
+    let sums = Body { len: 0, crc: crc32c::crc32c(tail) };
+    let sum = checksum(sums, [kind, count, mark_kind, 0], lsn, salt);
     let mark = Mark::decode(tail, end, salt)?;
     let agrees = sum == u32::from_le_bytes([a, b, c, d]) && mark.own == lsn && mark.kind as u8 == mark_kind;
     agrees.then_some(Parsed::PadBlock { len, mark })
@@ -329,15 +388,12 @@ mod tests {
     use super::*;
 
     fn bytes_of(frame: &Frame, payload: &[u8], lsn: Lsn, salt: u64) -> Vec<u8> {
-        let mut bytes = frame.header(lsn, salt, false).as_slice().to_vec();
-        bytes.extend_from_slice(payload);
-        bytes.resize(frame.len() as usize, 0);
-        bytes
+        frame.bytes(payload, lsn, salt)
     }
 
     #[test]
     fn a_raw_record_of_128_bytes_costs_at_most_16_more() {
-        assert!(Frame::new(Shape::plain(Kind::Raw), Head::new(), &[1; 128]).len() <= 144);
+        assert!(Frame::bare(Kind::Raw, &[1; 128]).len() <= 144);
     }
 
     #[test]
@@ -348,7 +404,7 @@ mod tests {
                 let mut head = Head::new();
                 head.varint(len as u64 * 77);
                 let shape = Shape { aligned, ..Shape::plain(Kind::Link) };
-                let frame = Frame::new(shape, head, &payload);
+                let frame = Frame::new(shape, &mut head, &payload);
                 let bytes = bytes_of(&frame, &payload, Lsn(4096), 9);
                 assert_eq!(bytes.len() as u64, frame.len());
                 match parse(&bytes, Lsn(4096), 9, bytes.len() as u64) {
@@ -368,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_record_seen_in_part_asks_for_the_rest_and_never_for_more_than_there_is() {
-        let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), &[5; 300]);
+        let frame = Frame::bare(Kind::Raw, &[5; 300]);
         let bytes = bytes_of(&frame, &[5; 300], Lsn(8), 1);
         let mut have = 0;
         loop {
@@ -386,7 +442,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_a_record_is_a_hole() {
-        let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), &[5; 51]);
+        let frame = Frame::bare(Kind::Raw, &[5; 51]);
         let bytes = bytes_of(&frame, &[5; 51], Lsn(8), 1);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
@@ -416,11 +472,30 @@ mod tests {
         assert_eq!(parse(&pad_segment(Lsn(8), salt), Lsn(16), salt, 8), Parsed::Hole);
     }
 
+    /// The example of docs/FORMAT.md, so that the page stays true.
+    #[test]
+    fn the_worked_example_is_what_is_written() {
+        let salt = 0x0123_4567_89ab_cdef;
+        let hello = Frame::bare(Kind::Raw, b"hello").bytes(b"hello", Lsn(8192), salt);
+        let mut head = Head::new();
+        head.varint(5);
+        head.varint(1024);
+        let link = Frame::new(Shape::plain(Kind::Link), &mut head, b"\x01b").bytes(b"\x01b", Lsn(8208), salt);
+        let mark = Mark { stable: Lsn(8192), own: Lsn(8208), kind: MarkKind::Round };
+        let (pad, tail) = pad_block(mark, Lsn(12288), salt);
+        let page = include_str!("../../../../docs/FORMAT.md");
+        let words: String = page.split_whitespace().collect();
+        for bytes in [hello, link, pad.to_vec(), tail.to_vec()] {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(words.contains(&hex), "{hex}");
+        }
+    }
+
     #[test]
     fn a_kind_from_the_future_is_named_not_guessed() {
         let mut shape = [0u8; 4];
         shape[0] = 16;
-        let sum = checksum(Lsn(8), 1, shape, 2, crc32c::crc32c(b"hi"));
+        let sum = checksum(Body { len: 2, crc: crc32c::crc32c(b"hi") }, shape, Lsn(8), 1);
         let mut bytes = sum.to_le_bytes().to_vec();
         bytes.extend([16, 2, b'h', b'i']);
         assert_eq!(parse(&bytes, Lsn(8), 1, 8), Parsed::Unknown { kind: 16 });

@@ -44,10 +44,9 @@ impl Forge {
         Forge { storage, file, at: Lsn(BLOCK) }
     }
 
-    fn record(&mut self, shape: Shape, head: Head, payload: &[u8]) -> Lsn {
-        let (lsn, frame) = (self.at, Frame::new(shape, head, payload));
-        write_all(self.file.as_ref(), frame.header(lsn, SALT, false).as_slice(), lsn.0).unwrap();
-        write_all(self.file.as_ref(), payload, lsn.0 + frame.header_len()).unwrap();
+    fn record(&mut self, shape: Shape, mut head: Head, payload: &[u8]) -> Lsn {
+        let (lsn, frame) = (self.at, Frame::new(shape, &mut head, payload));
+        write_all(self.file.as_ref(), &frame.bytes(payload, lsn, SALT), lsn.0).unwrap();
         self.at = Lsn(lsn.0 + frame.len());
         lsn
     }

@@ -19,7 +19,7 @@ use crate::base::error::{Error, Result};
 use crate::base::event::Event;
 use crate::base::ids::{Address, Lsn};
 use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
-use crate::format::record::{Frame, pad_segment};
+use crate::format::record::{Body, Frame, pad_segment};
 use crate::store::pool::Pool;
 
 /// A log that is open. Everything is shared; nothing here starts a thread.
@@ -180,7 +180,7 @@ impl LogCore {
     ///
     /// # Errors
     /// `NoSpace`, `Closed`, `Poisoned`, `ReadOnly`; `WouldDeadlock` where the room is held up by this thread's own ticket.
-    pub(crate) fn draw(&self, frame: &Frame, payload: &[u8], urgency: Urgency) -> Result<Ticket<'_>> {
+    pub(crate) fn draw(&self, frame: &Frame<'_>, payload: &[u8], urgency: Urgency) -> Result<Ticket<'_>> {
         // Not only asserted: lengths may come from user code that answers differently each time (L2 hangs on them).
         if frame.len() > self.geometry.inline_max() {
             return Err(Error::TooLarge { len: payload.len() as u64, max: self.inline_max() });
@@ -223,20 +223,16 @@ impl LogCore {
         }
     }
 
-    fn ticket<'c>(&'c self, open: Open<'c>, frame: &Frame, payload: &[u8], place: Place) -> Ticket<'c> {
-        let salt = self.lives.salt(place.start);
-        let payload_at = place.start.0 + frame.header_len();
-        let rest = place.end.0 - payload_at - payload.len() as u64;
+    fn ticket<'c>(&'c self, open: Open<'c>, frame: &Frame<'_>, payload: &[u8], place: Place) -> Ticket<'c> {
+        let open = (!planted(Canary::SlotClearedBeforeCopy)).then_some(open);
+        let prefix = frame.prefix(place.start, self.lives.salt(place.start));
         // SAFETY: [start, end) belongs to this ticket, which is open (L2).
-        unsafe {
-            self.ring.write(Lsn(payload_at), payload);
-            self.ring.write(Lsn(place.end.0 - rest), [0u8; 8].get(..rest as usize).unwrap_or_default());
-        }
-        Ticket { log: self, open: Some(open), frame: *frame, place, salt, not_send: std::marker::PhantomData }
+        unsafe { self.ring.put_record(place.start, place.end, prefix, frame.head(), payload) };
+        Ticket { log: self, open, body: frame.body(), place, not_send: std::marker::PhantomData }
     }
 
     /// Draws and completes in one go.
-    pub(crate) fn append(&self, frame: &Frame, payload: &[u8], urgency: Urgency) -> Result<Lsn> {
+    pub(crate) fn append(&self, frame: &Frame<'_>, payload: &[u8], urgency: Urgency) -> Result<Lsn> {
         Ok(self.draw(frame, payload, urgency)?.complete())
     }
 
@@ -289,9 +285,8 @@ impl LogCore {
 pub(crate) struct Ticket<'c> {
     log: &'c LogCore,
     open: Option<Open<'c>>,
-    frame: Frame,
+    body: Body,
     place: Place,
-    salt: u64,
     not_send: std::marker::PhantomData<*mut ()>,
 }
 
@@ -307,7 +302,7 @@ impl Ticket<'_> {
 
     /// Bytes of the record.
     pub(crate) fn len(&self) -> u64 {
-        self.frame.len()
+        self.place.end.0 - self.place.start.0
     }
 
     /// Says that this ticket is held for long, since `since` (milliseconds of the caller's clock).
@@ -319,28 +314,20 @@ impl Ticket<'_> {
 
     /// Makes the record part of the log.
     pub(crate) fn complete(mut self) -> Lsn {
-        self.finish(false);
+        self.close();
         self.place.start
     }
 
     /// Gives the record up; its place stays, marked as aborted.
-    pub(crate) fn abort(mut self) {
-        self.finish(true);
+    pub(crate) fn abort(self) {
+        drop(self);
     }
 
-    fn finish(&mut self, aborted: bool) {
-        let Some(open) = self.open.take() else { return };
-        let cleared_early = planted(Canary::SlotClearedBeforeCopy);
-        let mut open = Some(open);
-        if cleared_early {
-            open = None;
-        }
-        let header = self.frame.header(self.place.start, self.salt, aborted);
-        // SAFETY: the header's bytes belong to this ticket, whose slot is still open (L2).
-        unsafe { self.log.ring.write(self.place.start, header.as_slice()) };
-        drop(open);
+    /// Frees the slot: from now on the record counts as what its bytes say.
+    fn close(&mut self) {
+        self.open = None;
         let chunk = CHUNK.min(self.log.geometry.ring / 4);
-        if self.place.from.0 / chunk != self.place.end.0 / chunk {
+        if (self.place.from.0 ^ self.place.end.0) >= chunk {
             self.log.work.ring();
         }
     }
@@ -348,6 +335,12 @@ impl Ticket<'_> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.finish(true);
+        if self.open.is_some() {
+            let start = self.place.start;
+            let aborted = self.body.aborted(start, self.log.lives.salt(start));
+            // SAFETY: the first bytes of this ticket's record, whose slot is still open (L2).
+            unsafe { self.log.ring.write(start, &aborted) };
+            self.close();
+        }
     }
 }

@@ -25,7 +25,8 @@ impl LogCore {
         for piece in payload.chunks(self.inline_max() as usize) {
             let mut head = Head::new();
             head.extend(&last.0.to_le_bytes());
-            last = self.append(&Frame::new(Shape::plain(Kind::Extent), head, piece), piece, Urgency::Normal)?;
+            let frame = Frame::new(Shape::plain(Kind::Extent), &mut head, piece);
+            last = self.append(&frame, piece, Urgency::Normal)?;
             first.get_or_insert(last);
         }
         Ok((ExtentRef { first: first.unwrap_or(last), last, len, crc: crc32c::crc32c(payload) }, underway))
@@ -36,9 +37,9 @@ impl LogCore {
         self.extents.note(lsn, extent.first);
     }
 
-    /// Whether a payload goes into one record or needs an extent.
+    /// Whether a payload goes into one record; a longer one needs an extent, or is too large.
     pub(crate) fn is_inline(&self, payload: &[u8]) -> bool {
-        payload.len() as u64 <= self.inline_max()
+        payload.len() as u64 <= self.inline_max().min(self.max_record())
     }
 
     /// Reads an extent back, last piece first, into one buffer.

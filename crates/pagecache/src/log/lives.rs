@@ -27,7 +27,7 @@ impl Lives {
     }
 
     fn of(&self, lsn: Lsn) -> &Life {
-        let at = (lsn.0 / self.segment) as usize % RECENT;
+        let at = (lsn.0 >> self.segment.trailing_zeros()) as usize % RECENT;
         self.recent.get(at).unwrap_or(&self.recent[0])
     }
 
@@ -46,6 +46,6 @@ impl Lives {
 
     pub(crate) fn address(&self, lsn: Lsn) -> Address {
         let sequence = self.of(lsn).sequence.load(Ordering::Relaxed);
-        Address(sequence * self.segment + lsn.0 % self.segment)
+        Address(sequence * self.segment + (lsn.0 & (self.segment - 1)))
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::base::ids::Lsn;
 use crate::base::sync::UnsafeCell;
+use crate::format::record::Prefix;
 
 type Granule = [u8; 8];
 
@@ -56,6 +57,35 @@ impl Ring {
         self.put(0, wrapped);
     }
 
+    /// Puts a record in its place: what it begins with, its head, its payload, and zeros up to its end.
+    ///
+    /// # Safety
+    /// `[start, end)` belongs to an open ticket of the caller (L2), is no longer than the ring, and the parts fill it up to its
+    /// last granule.
+    #[inline]
+    pub(crate) unsafe fn put_record(&self, start: Lsn, end: Lsn, prefix: Prefix, head: &[u8], payload: &[u8]) {
+        let (low, high) = (prefix.granule(0), prefix.granule(1));
+        let head_at = Lsn(start.0 + prefix.len as u64);
+        // Whole granules first, each overwritten where more is known: what is left of the last one are its zeros.
+        self.put_granule(Lsn(end.0 - 8), [0; 8]);
+        self.put_granule(start, low);
+        if prefix.len > 8 {
+            self.put_granule(Lsn(start.0 + 8), high);
+        }
+        if !head.is_empty() {
+            // SAFETY: behind the prefix, within the record.
+            unsafe { self.write(head_at, head) };
+        }
+        // SAFETY: behind the head, within the record.
+        unsafe { self.write(Lsn(head_at.0 + head.len() as u64), payload) };
+    }
+
+    /// A granule never goes round the ring's end.
+    #[inline]
+    fn put_granule(&self, at: Lsn, granule: Granule) {
+        self.put((at.0 & (self.len() - 1)) as usize, &granule);
+    }
+
     /// Fills with zeros from `at`.
     ///
     /// # Safety
@@ -73,6 +103,7 @@ impl Ring {
     }
 
     #[cfg(not(loom))]
+    #[inline]
     fn put(&self, start: usize, bytes: &[u8]) {
         debug_assert!(start + bytes.len() <= self.cells.len() * 8);
         // The pointer is derived from the slice of cells, so it may write all of them.

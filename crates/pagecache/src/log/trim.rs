@@ -7,7 +7,7 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
-use crate::format::record::{Frame, Head, Kind, Shape};
+use crate::format::record::{Frame, Kind};
 
 impl LogCore {
     /// Forgets every record that starts below `lsn`, as far as the log is stable, and gives back the segments that hold nothing else.
@@ -20,9 +20,7 @@ impl LogCore {
         if to <= self.first() {
             return Ok(self.first());
         }
-        let mut head = Head::new();
-        head.extend(&to.0.to_le_bytes());
-        let own = self.append(&Frame::new(Shape::plain(Kind::Trim), head, &[]), &[], Urgency::Urgent)?;
+        let own = self.append(&Frame::bare(Kind::Trim, &to.0.to_le_bytes()), &to.0.to_le_bytes(), Urgency::Urgent)?;
         if !planted(Canary::SegmentReusedEarly) {
             self.make_stable(own)?;
         }

@@ -63,13 +63,16 @@ impl Encoded<'_> {
         }
     }
 
-    fn frame(&self, payload: &[u8], kind: Kind, page: PageId, base: Version) -> Frame {
-        let mut head: Head = PageHead { page, base }.encode(kind);
+    fn shape(&self, kind: Kind) -> Shape {
+        Shape { kind, aligned: self.own && self.extent.is_none(), extent: self.extent.is_some() }
+    }
+
+    fn head(&self, kind: Kind, page: PageId, base: Version) -> Head {
+        let mut head = PageHead { page, base }.encode(kind);
         if let Some((extent, _)) = &self.extent {
             extent.push_to(&mut head);
         }
-        let aligned = self.own && self.extent.is_none();
-        Frame::new(Shape { kind, aligned, extent: self.extent.is_some() }, head, payload)
+        head
     }
 }
 
@@ -236,7 +239,8 @@ impl<M: Materializer> Pages<M> {
             let kind = if write == Write::Link { Kind::Link } else { Kind::Replace };
             // Asked for once: user code may answer differently the next time.
             let payload = encoded.payload(&node.frag);
-            let frame = encoded.frame(payload, kind, id, expected);
+            let mut head = encoded.head(kind, id, expected);
+            let frame = Frame::new(encoded.shape(kind), &mut head, payload);
             let ticket = match self.log.draw(&frame, payload, Urgency::Normal) {
                 Ok(ticket) => ticket,
                 Err(error) => {
@@ -290,7 +294,8 @@ impl<M: Materializer> Pages<M> {
         let encoded = self.encode(&merged)?;
         let mut node = Node::base(Version::NONE, merged, heap, Pieces::One(Piece::from_word(0)));
         let payload = encoded.payload(&node.frag);
-        let frame = encoded.frame(payload, Kind::Replace, id, Version::NONE);
+        let mut head = encoded.head(Kind::Replace, id, Version::NONE);
+        let frame = Frame::new(encoded.shape(Kind::Replace), &mut head, payload);
         let ticket = self.log.draw(&frame, payload, Urgency::Normal)?;
         let version = Version::from(ticket.lsn());
         node.logged(version, Piece::new(ticket.address(), ticket.len()));
@@ -324,8 +329,8 @@ impl<M: Materializer> Pages<M> {
         let Some(slot) = self.table.get(id) else { return Err(no_page(id, PageState::Unallocated)) };
         loop {
             let (word, ground) = self.ground(id, slot, expected, Need::Version, guard)?;
-            let head = PageHead { page: id, base: Version::NONE }.encode(Kind::Free);
-            let frame = Frame::new(Shape::plain(Kind::Free), head, &[]);
+            let mut head = PageHead { page: id, base: Version::NONE }.encode(Kind::Free);
+            let frame = Frame::new(Shape::plain(Kind::Free), &mut head, &[]);
             let ticket = self.log.draw(&frame, &[], Urgency::Urgent)?;
             let version = Version::from(ticket.lsn());
             if slot.swap(word, Word::free(version)) {

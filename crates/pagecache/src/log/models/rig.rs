@@ -56,7 +56,7 @@ impl Rig {
     /// Draws a record of `len` bytes in all, filled with `id`.
     pub(super) fn draw(&self, id: u8, len: u64, urgency: Urgency) -> Result<Ticket<'_>> {
         let payload = vec![id; len as usize - 6];
-        let frame = Frame::new(Shape::plain(Kind::Raw), Head::new(), &payload);
+        let frame = Frame::bare(Kind::Raw, &payload);
         assert_eq!(frame.len(), len);
         self.log.draw(&frame, &payload, urgency)
     }
