@@ -39,7 +39,9 @@ pub fn blocks(lines: &[Line], group: &str) -> Vec<Block> {
         if blocks.iter().any(|block| block.title == title) {
             continue;
         }
-        let same = lines.iter().filter(|other| other.row == line.row && other.unit == line.unit);
+        let same = lines
+            .iter()
+            .filter(|other| (&other.group, &other.row, &other.unit) == (&line.group, &line.row, &line.unit));
         let bars = same.map(|one| (one.engine.clone(), one.median, round(one.median))).collect();
         let target = line.verdicts.iter().find(|verdict| verdict.factor > 0.0);
         let mark = target.map(|target| {
