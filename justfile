@@ -17,6 +17,10 @@ bench:
     cargo run --release -p pagecache-bench --bin spine -- --out target/spine.jsonl
     cargo run --release -p pagecache-bench --bin plot target/spine.jsonl target/plots
 
+compare:
+    crates/pagecache-compare/vendor-0.19.4
+    cd crates/pagecache-compare && cargo run --release -- --out ../../target/compare.jsonl
+
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 

@@ -22,6 +22,14 @@ pub fn written() -> u64 {
     line.and_then(|bytes| bytes.parse().ok()).expect("a count of bytes")
 }
 
+/// Bytes of this process that are in memory now.
+pub fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("the system's account of this process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kibibytes.expect("a count of kibibytes") << 10
+}
+
 /// Syncs every file in a directory and asks the system to forget what it caches of them.
 pub fn make_cold(dir: &Path) {
     for entry in fs::read_dir(dir).expect("a directory") {

@@ -53,9 +53,14 @@ impl OurPages {
         OurPages { cache: PageCache::start(config).expect("a store"), versions }
     }
 
-    /// In files.
+    /// In files, with a cache that never needs to evict.
     pub fn in_files(path: &Path, pages: u64) -> OurPages {
-        OurPages::start(ConfigBuilder::new().path(path).cache_capacity(AMPLE).flush_every_ms(None).build(), pages)
+        OurPages::in_files_with(path, pages, AMPLE)
+    }
+
+    /// In files, with a cache of some bytes.
+    pub fn in_files_with(path: &Path, pages: u64, cache: u64) -> OurPages {
+        OurPages::start(ConfigBuilder::new().path(path).cache_capacity(cache).flush_every_ms(None).build(), pages)
     }
 
     /// In memory.

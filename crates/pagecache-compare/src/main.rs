@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod page;
+mod resident;
 mod rows;
 mod v02;
 mod v19;
@@ -38,6 +39,13 @@ fn options() -> Result<Options, String> {
 }
 
 fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, engine, path, pages] = args.as_slice()
+        && word == resident::CHILD
+    {
+        resident::child(engine, path.as_ref(), pages.parse().expect("a number of pages"));
+        return ExitCode::SUCCESS;
+    }
     let options = match options() {
         Ok(options) => options,
         Err(error) => {
@@ -55,6 +63,7 @@ fn main() -> ExitCode {
     rows::replace(&mut bench);
     rows::append(&mut bench);
     rows::durable(&mut bench);
+    resident::row(&mut bench);
     std::fs::remove_dir_all(&dir).expect("the files go");
     ExitCode::SUCCESS
 }

@@ -37,9 +37,12 @@ impl Materializer for Merge {
     }
 }
 
-/// Its defaults (three buffers of 8 MiB), no compression, a cache in which everything fits, and no timer that flushes.
-fn config(path: &Path) -> ConfigBuilder {
-    ConfigBuilder::new().path(path).cache_capacity(4 << 30).use_compression(false).flush_every_ms(None)
+/// A cache in which everything fits.
+const AMPLE: u64 = 4 << 30;
+
+/// Its defaults (three buffers of 8 MiB), no compression, and no timer that flushes.
+fn config(path: &Path, cache: usize) -> ConfigBuilder {
+    ConfigBuilder::new().path(path).cache_capacity(cache).use_compression(false).flush_every_ms(None)
 }
 
 /// Its pages.
@@ -49,8 +52,14 @@ pub struct V02Pages {
 }
 
 impl V02Pages {
+    /// With a cache in which everything fits.
     pub fn start(path: &Path) -> V02Pages {
-        V02Pages { cache: PageCache::start(config(path).build()).expect("a store"), first: OnceLock::new() }
+        Self::with_cache(path, AMPLE)
+    }
+
+    pub fn with_cache(path: &Path, bytes: u64) -> V02Pages {
+        let config = config(path, bytes as usize).build();
+        V02Pages { cache: PageCache::start(config).expect("a store"), first: OnceLock::new() }
     }
 
     fn id(&self, id: u64) -> PageID {
@@ -115,7 +124,9 @@ pub struct V02Log(Log);
 
 impl V02Log {
     pub fn start(path: &Path) -> V02Log {
-        V02Log(Log::start_raw_log(config(path).segment_mode(SegmentMode::Linear).build()).expect("a log"))
+        V02Log(
+            Log::start_raw_log(config(path, AMPLE as usize).segment_mode(SegmentMode::Linear).build()).expect("a log"),
+        )
     }
 }
 

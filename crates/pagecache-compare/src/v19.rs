@@ -18,9 +18,12 @@ impl Materializer for Page {
     }
 }
 
-/// Its defaults (8 MiB buffers, no compression, no metrics), a cache in which everything fits, and no timer that flushes.
-fn config(path: &Path) -> ConfigBuilder {
-    ConfigBuilder::new().path(path).cache_capacity(4 << 30).use_compression(false).flush_every_ms(None)
+/// A cache in which everything fits.
+const AMPLE: u64 = 4 << 30;
+
+/// Its defaults (8 MiB buffers, no compression, no metrics), and no timer that flushes.
+fn config(path: &Path, cache: u64) -> ConfigBuilder {
+    ConfigBuilder::new().path(path).cache_capacity(cache).use_compression(false).flush_every_ms(None)
 }
 
 /// Its pages.
@@ -30,8 +33,14 @@ pub struct V19Pages {
 }
 
 impl V19Pages {
+    /// With a cache in which everything fits.
     pub fn start(path: &Path) -> V19Pages {
-        V19Pages { cache: PageCache::start(config(path).build()).expect("a store"), first: OnceLock::new() }
+        Self::with_cache(path, AMPLE)
+    }
+
+    pub fn with_cache(path: &Path, bytes: u64) -> V19Pages {
+        let config = config(path, bytes).build();
+        V19Pages { cache: PageCache::start(config).expect("a store"), first: OnceLock::new() }
     }
 
     fn id(&self, id: u64) -> PageId {
@@ -92,7 +101,7 @@ pub struct V19Log(Log);
 
 impl V19Log {
     pub fn start(path: &Path) -> V19Log {
-        V19Log(Log::start_raw_log(config(path).segment_mode(SegmentMode::Linear).build()).expect("a log"))
+        V19Log(Log::start_raw_log(config(path, AMPLE).segment_mode(SegmentMode::Linear).build()).expect("a log"))
     }
 }
 
