@@ -156,12 +156,19 @@ fn a_damaged_page_can_be_replaced_or_freed() {
     pc.free_at(ids[1], versions[1], &guard).unwrap();
 }
 
-/// A storage that panics in a sync when it is told to.
+/// Told to panic in its next syncs, or in its next long write only.
+#[derive(Debug, Default)]
+struct Orders {
+    syncs: AtomicBool,
+    one_write: AtomicBool,
+}
+
+/// A storage that panics when it is told to.
 #[derive(Clone, Debug)]
-struct Panicky(MemoryStorage, Arc<AtomicBool>);
+struct Panicky(MemoryStorage, Arc<Orders>);
 
 #[derive(Debug)]
-struct PanickyFile(Arc<dyn StorageFile>, Arc<AtomicBool>);
+struct PanickyFile(Arc<dyn StorageFile>, Arc<Orders>);
 
 impl Storage for Panicky {
     fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
@@ -192,10 +199,12 @@ impl StorageFile for PanickyFile {
         self.0.read_at(buf, offset)
     }
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        // A header is one block; what is longer comes out of the ring.
+        assert!(buf.len() <= 4096 || !self.1.one_write.swap(false, Ordering::SeqCst), "planted");
         self.0.write_at(buf, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
-        assert!(!self.1.load(Ordering::SeqCst), "planted");
+        assert!(!self.1.syncs.load(Ordering::SeqCst), "planted");
         self.0.sync_data()
     }
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -214,8 +223,8 @@ impl StorageFile for PanickyFile {
 fn a_storage_that_panics_ends_the_log_not_those_who_wait() {
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
-        let panics = Arc::new(AtomicBool::new(false));
-        let storage = Panicky(MemoryStorage::new(), Arc::clone(&panics));
+        let orders = Arc::new(Orders::default());
+        let storage = Panicky(MemoryStorage::new(), Arc::clone(&orders));
         let config = || {
             let config = ConfigBuilder::new().storage(storage.clone()).segment_size(64 << 10);
             config.background(Background::Caller).build()
@@ -224,9 +233,9 @@ fn a_storage_that_panics_ends_the_log_not_those_who_wait() {
         let kept = log.write(b"kept").unwrap();
         log.flush().unwrap();
         log.write(b"in doubt").unwrap();
-        panics.store(true, Ordering::SeqCst);
+        orders.syncs.store(true, Ordering::SeqCst);
         assert!(catch_unwind(AssertUnwindSafe(|| log.flush())).is_err());
-        panics.store(false, Ordering::SeqCst);
+        orders.syncs.store(false, Ordering::SeqCst);
         let flushed = log.flush();
         let closed = log.close();
         let read = Log::start(config()).unwrap().read(kept).unwrap();
@@ -236,4 +245,24 @@ fn a_storage_that_panics_ends_the_log_not_those_who_wait() {
     assert!(matches!(flushed, Err(Error::Poisoned { .. })), "{flushed:?}");
     assert!(matches!(closed, Err(Error::Poisoned { .. })), "{closed:?}");
     assert_eq!(read, LogRead::Record(b"kept".to_vec()));
+}
+
+/// A storage that panicked while the ring was written out, by a thread that led nothing, left that stretch in flight for ever.
+#[test]
+fn a_storage_that_panics_under_a_writer_without_room_ends_the_log_too() {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let orders = Arc::new(Orders::default());
+        let storage = Panicky(MemoryStorage::new(), Arc::clone(&orders));
+        let config = ConfigBuilder::new().storage(storage).segment_size(64 << 10).background(Background::Caller);
+        let log = Log::start(config.build()).unwrap();
+        orders.one_write.store(true, Ordering::SeqCst);
+        // The ring of 64 KiB is full before long, and whoever fills it writes.
+        let panicked = (0..100).any(|_| catch_unwind(AssertUnwindSafe(|| log.write(&[1; 4000]))).is_err());
+        tell.send((panicked, log.flush(), log.close())).unwrap();
+    });
+    let (panicked, flushed, closed) = told.recv_timeout(Duration::from_secs(60)).expect("somebody waits for ever");
+    assert!(panicked);
+    assert!(matches!(flushed, Err(Error::Poisoned { .. })), "{flushed:?}");
+    assert!(matches!(closed, Err(Error::Poisoned { .. })), "{closed:?}");
 }

@@ -259,7 +259,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// # Errors
     /// As [`make_stable`](Self::make_stable).
     pub fn tick(&self) -> Result<()> {
-        self.engine.log.tick()
+        self.engine.tick()
     }
 
     /// A snapshot of what the store holds and has done.

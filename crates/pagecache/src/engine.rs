@@ -11,7 +11,7 @@ use crate::format::mark::MarkKind;
 use crate::format::segment::Purpose;
 use crate::log::core::LogCore;
 use crate::log::flush::Patience;
-use crate::maintain::flusher::Flusher;
+use crate::maintain::flusher::{Due, Flusher, turn};
 use crate::recovery::open::{Options, Recovered, open};
 use crate::recovery::replay::Collect;
 use crate::recovery::survey::is_store;
@@ -78,6 +78,11 @@ impl Engine {
     /// Milliseconds since the start, for the age of what is held.
     pub(crate) fn clock(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// What the background does at its tick, on the caller's thread.
+    pub(crate) fn tick(&self) -> Result<()> {
+        turn(&self.log, Due::Now)
     }
 
     /// Joins the thread, flushes, says that the close was clean and frees the lock, in this order and whatever fails on the

@@ -253,7 +253,7 @@ impl Log {
     /// # Errors
     /// As [`make_stable`](Log::make_stable).
     pub fn tick(&self) -> Result<()> {
-        self.engine.log.tick()
+        self.engine.tick()
     }
 
     /// Flushes, joins the background thread and frees the lock; the next start of the same path succeeds at once.

@@ -295,3 +295,39 @@ fn a_new_store_on_a_full_disk_is_refused_and_leaves_room_for_the_next_try() {
         assert!(log.make_stable(lsn).unwrap() > Lsn(lsn.0));
     }
 }
+
+/// Class: livelock when an error hits inside the reserve loop (sled 239). A segment that was born, and whose zeros met a full
+/// disk, was ready in one book and not in the other: the next writer asked for room for ever.
+#[test]
+fn a_full_disk_between_the_birth_of_a_segment_and_its_use_stops_nobody() {
+    within_a_minute(|| {
+        let mut struck = 0;
+        for call in [Call::Write, Call::Allocate, Call::Create, Call::Rename] {
+            for nth in 0..24 {
+                let disk = SimDisk::new(nth);
+                let log = log(&disk);
+                disk.fault(Fault::new(call, When::Once(nth), Effect::Enospc));
+                let mut kept = Vec::new();
+                // Short rounds: space is filled with zeros ahead of them, over two segments.
+                for round in 0..40 {
+                    match log.write(&bytes(round, 50)) {
+                        Ok(lsn) => kept.push((lsn, bytes(round, 50))),
+                        Err(error) => assert!(error.is_no_space(), "{error}"),
+                    }
+                    assert!(
+                        log.flush().or_else(|error| if error.is_no_space() { log.flush() } else { Err(error) }).is_ok()
+                    );
+                    // Afterwards nobody comes to help: who wants room makes it.
+                    if disk.struck().is_empty() {
+                        assert!(log.tick().is_ok() || !disk.struck().is_empty());
+                    }
+                }
+                assert!(kept.len() >= 39);
+                assert_eq!(records(&log), kept);
+                struck += disk.struck().len();
+                log.close().unwrap();
+            }
+        }
+        assert!(struck >= 24, "{struck} faults");
+    });
+}

@@ -83,10 +83,9 @@ pub(super) fn survey(storage: &dyn Storage, trimmed: impl Fn(&[Link]) -> Result<
         let mut found = Vec::new();
         match copies(file.as_ref(), sequence, &file_name, &mut found)? {
             Some(header) if header.sequence == sequence => {
-                candidates
-                    .insert(sequence, Candidate { segment: Segment { header, file, cut: None }, problems: found });
+                candidates.insert(sequence, Candidate { segment: Segment::found(header, file, None), problems: found });
             }
-            Some(header) => match holds_records(&Arc::new(Segment { header, file, cut: None }))? {
+            Some(header) => match holds_records(&Arc::new(Segment::found(header, file, None)))? {
                 true => problems.push(problem(sequence, 0, header.start, "the segment bears another one's name")),
                 // A recycled file whose rename was lost: the life under this name is over, the other never began.
                 false => leftovers.push(file_name),

@@ -202,7 +202,7 @@ impl<'a> Walk<'a> {
     /// What a recovery cut off must not have been stable.
     fn check_cut(&mut self, segment: &Arc<Segment>) -> Result<()> {
         let Some(cut) = segment.cut else { return Ok(()) };
-        let uncut = Arc::new(Segment { header: segment.header, file: Arc::clone(&segment.file), cut: None });
+        let uncut = Arc::new(Segment::found(segment.header, Arc::clone(&segment.file), None));
         if evidence(&uncut, cut)?.is_some_and(|stable| stable > cut) {
             self.problems
                 .push(At::new(segment, cut).problem("records were cut off here that a mark proves to be stable"));

@@ -27,17 +27,28 @@ pub(crate) enum Patience {
     None,
 }
 
-/// The lead of a round, given up when dropped. A storage that panics ends the log rather than everyone who waits.
+/// Work on the storage that others may wait for. A storage that panics ends the log rather than everyone who waits.
+struct Working<'a> {
+    log: &'a LogCore,
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let source = Arc::new(std::io::Error::other("the storage panicked"));
+            let _ = self.log.poison(Error::Io { op: "flush", path: self.log.pool.describe(), source });
+        }
+    }
+}
+
+/// The lead of a round, given up when dropped.
 struct Leading<'a> {
     log: &'a LogCore,
 }
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let source = Arc::new(std::io::Error::other("the storage panicked"));
-            let _ = self.log.poison(Error::Io { op: "flush", path: self.log.pool.describe(), source });
-        }
+        drop(Working { log: self.log });
         self.log.rounds.lock().leading = false;
         self.log.moved.notify_all();
     }
@@ -170,6 +181,9 @@ impl LogCore {
         self.stable.fetch_max(end.0, Ordering::Release);
         self.rounds.lock().unseal(end);
         self.counters.rounds.fetch_add(1, Ordering::Relaxed);
+        if self.wants_extension() {
+            self.work.ring();
+        }
         Ok(())
     }
 
@@ -299,6 +313,7 @@ impl LogCore {
             return Err(self.poison(Error::Closed));
         };
         let mut offset = segment.offset(flight.from);
+        let working = Working { log: self };
         // SAFETY: the stretch is below the prefix and above `written`, which only `land` below moves over it (L2).
         let written = unsafe {
             self.ring.read(flight.from, flight.end.0 - flight.from.0, |piece| {
@@ -307,6 +322,7 @@ impl LogCore {
                 wrote
             })
         };
+        drop(working);
         let mut rounds = self.rounds.lock();
         let outcome = match written {
             Ok(()) => {

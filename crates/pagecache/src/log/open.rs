@@ -8,6 +8,8 @@
 //! - O3. A sleeper first swaps the awaited bound for the same bound with `AWAITED`. It fails where the slot moved on;
 //!   where it succeeds the freeing swap returns the flag and wakes. There is no window in between (L6).
 
+use std::cell::Cell;
+
 use crossbeam_utils::CachePadded;
 
 use crate::base::canary::{Canary, planted};
@@ -59,11 +61,18 @@ pub(crate) struct OpenSlots {
     wake: Condvar,
 }
 
+thread_local! {
+    /// Slots that this thread holds for long, of whatever log; one that was forgotten counts for ever. Who holds none need not
+    /// look for its own among all.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
 /// A claimed slot. Dropping it frees the slot and wakes who sleeps on it.
 #[derive(Debug)]
 pub(crate) struct Open<'a> {
     slot: &'a Slot,
     slots: &'a OpenSlots,
+    held: Cell<bool>,
 }
 
 /// An open slot as seen from outside.
@@ -96,7 +105,7 @@ impl OpenSlots {
                 if claimed.is_ok() {
                     // Relaxed: only this thread compares it with its own name.
                     slot.owner.store(me, Ordering::Relaxed);
-                    return Open { slot, slots: self };
+                    return Open { slot, slots: self, held: Cell::new(false) };
                 }
             }
             chunk = Self::next_or_add(chunk);
@@ -154,8 +163,11 @@ impl OpenSlots {
         oldest
     }
 
-    /// The lowest bound of this thread's own open slots.
+    /// The lowest bound of this thread's own open slots that it holds for long; others are closed before it asks.
     pub(crate) fn own_oldest(&self) -> Option<Lsn> {
+        if HELD.get() == 0 {
+            return None;
+        }
         let me = thread_ordinal();
         let mut oldest: Option<Lsn> = None;
         self.each(|seen| {
@@ -223,6 +235,9 @@ impl Open<'_> {
 
     /// Raises the bound of a reservation that will be held for long to its very LSN, and notes when it was made.
     pub(crate) fn raise(&self, lsn: Lsn, since: u64) {
+        if !self.held.replace(true) {
+            HELD.set(HELD.get() + 1);
+        }
         self.slot.since.store(since, Ordering::Relaxed);
         // Relaxed: a look; the CAS decides and keeps a sleeper's flag.
         let mut word = self.slot.word.load(Ordering::Relaxed);
@@ -240,6 +255,9 @@ impl Open<'_> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
+        if self.held.get() {
+            HELD.set(HELD.get().saturating_sub(1));
+        }
         self.slot.owner.store(0, Ordering::Relaxed);
         // Release: the bytes in the ring and the cleared name come before (O2).
         let word = self.slot.word.swap(FREE, Ordering::AcqRel);

@@ -46,6 +46,29 @@ impl Drop for Flusher {
     }
 }
 
+/// Whether unsynced work has waited for as long as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Now,
+    NotYet,
+}
+
+/// One turn of the background: writes what is complete, flushes what is asked for or due, and keeps
+/// space ready.
+///
+/// # Errors
+/// As a flush; the next turn tries again.
+pub(crate) fn turn(log: &LogCore, due: Due) -> Result<()> {
+    log.write_out()?;
+    if log.take_flush_asked() {
+        log.flush(Patience::None)?;
+    }
+    if due == Due::Now {
+        log.tick()?;
+    }
+    log.extend_ahead()
+}
+
 fn run(log: &LogCore, every: Option<Duration>) {
     let mut due = every.map(|every| Instant::now() + every);
     loop {
@@ -54,19 +77,15 @@ fn run(log: &LogCore, every: Option<Duration>) {
         if woken == Woken::Over {
             return;
         }
-        let mut done = log.write_out();
-        if log.take_flush_asked() {
-            done = done.and_then(|()| log.flush(Patience::None).map(drop));
-        }
+        let mut now = Due::NotYet;
         if let (Some(at), Some(every)) = (due, every)
             && Instant::now() >= at
         {
-            done = done.and_then(|()| log.tick());
+            now = Due::Now;
             due = Some(Instant::now() + every);
         }
-        done = done.and_then(|()| log.extend_ahead());
         // A full disk clears by itself: the next turn tries again. A failure has told everyone who waits.
-        if let Err(_error) = done {
+        if let Err(_error) = turn(log, now) {
             #[cfg(feature = "tracing")]
             tracing::warn!(error = %_error, "background flush");
         }

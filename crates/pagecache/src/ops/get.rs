@@ -100,7 +100,7 @@ impl<M: Materializer> Pages<M> {
 
     /// A chain in one node, of the same version and the same pieces. User code runs here: nothing is held.
     pub(super) fn merge(&self, chain: Chain<'_, M::PageFrag>) -> Box<Node<M::PageFrag>> {
-        let merged = self.materializer.merge(&chain.frags());
+        let merged = chain.with_frags(None, |frags| self.materializer.merge(frags));
         let heap = self.materializer.heap_size(&merged);
         Node::base(chain.head().version, merged, heap, chain.pieces())
     }

@@ -287,9 +287,7 @@ impl<M: Materializer> Pages<M> {
         frag: &M::PageFrag,
         guard: &Guard,
     ) -> Result<Option<Version>> {
-        let mut frags = chain.frags();
-        frags.push(frag);
-        let merged = self.materializer.merge(&frags);
+        let merged = chain.with_frags(Some(frag), |frags| self.materializer.merge(frags));
         let heap = self.materializer.heap_size(&merged);
         let encoded = self.encode(&merged)?;
         let mut node = Node::base(Version::NONE, merged, heap, Pieces::One(Piece::from_word(0)));

@@ -10,7 +10,28 @@ use crate::base::ids::Version;
 use crate::base::sync::{AtomicBool, Ordering};
 
 /// Deltas on a base before a writer folds what is below its own.
-const DEPTH_MAX: u16 = 4;
+const DEPTH_MAX: u8 = 4;
+
+/// Bytes of memory, rounded up to what four bytes can count of any page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Weight(u32);
+
+impl Weight {
+    const UNIT: usize = 16;
+
+    fn of(bytes: usize) -> Weight {
+        // A user's size is believed, but for numbers that no memory holds: sixteen of the highest can be added.
+        Weight(bytes.div_ceil(Weight::UNIT).min(u32::MAX as usize / 16) as u32)
+    }
+
+    fn bytes(self) -> usize {
+        self.0 as usize * Weight::UNIT
+    }
+
+    fn and(self, other: Weight) -> Weight {
+        Weight(self.0.saturating_add(other.0))
+    }
+}
 
 /// One fragment of a page (G2).
 #[derive(Debug)]
@@ -21,12 +42,16 @@ pub(crate) struct Node<P> {
     next: *mut Node<P>,
     /// The records of this fragment (G5).
     pieces: Pieces,
-    /// Bytes of memory of this node with everything it owns.
-    weight: usize,
-    /// Nodes below this one.
-    depth: u16,
+    /// What this node owns on the heap.
+    own: Weight,
+    /// What all nodes but the base own, this one included where it is a delta, and what the base owns: who looks at the head
+    /// knows the chain.
+    deltas: Weight,
+    base: Weight,
     /// Pieces of this node and all below.
     count: u16,
+    /// Nodes below this one.
+    depth: u8,
     /// Set by readers, cleared by the clock: a hint, relaxed.
     used: AtomicBool,
     pub(crate) frag: P,
@@ -60,16 +85,17 @@ unsafe impl<P: Send + Sync> Sync for Node<P> {}
 impl<P> Node<P> {
     /// A base: the whole page in one fragment.
     pub(crate) fn base(version: Version, frag: P, heap: usize, pieces: Pieces) -> Fresh<P> {
-        // A user's size is believed, but for numbers that no memory holds.
-        let weight = size_of::<Node<P>>() + heap.min(1 << 40) + pieces.heap();
+        let own = Weight::of(heap.saturating_add(pieces.heap()));
         let count = pieces.as_slice().len() as u16;
         Box::new(Node {
             version,
             next: std::ptr::null_mut(),
             pieces,
-            weight,
-            depth: 0,
+            own,
+            deltas: Weight(0),
+            base: own,
             count,
+            depth: 0,
             used: AtomicBool::new(true),
             frag,
         })
@@ -78,13 +104,16 @@ impl<P> Node<P> {
     /// Puts a base on top of a chain, before it is published: it becomes a delta.
     pub(crate) fn put_on(&mut self, below: Chain<'_, P>) {
         self.next = below.head;
-        self.depth = below.head().depth + 1;
+        self.deltas = below.head().deltas.and(self.own);
+        self.base = below.head().base;
+        self.depth = below.head().depth.saturating_add(1);
         self.count = below.head().count + self.pieces.as_slice().len() as u16;
     }
 
     /// Makes a delta that was not published a base again.
     pub(crate) fn take_off(&mut self) {
         self.next = std::ptr::null_mut();
+        (self.deltas, self.base) = (Weight(0), self.own);
         self.depth = 0;
         self.count = self.pieces.as_slice().len() as u16;
     }
@@ -95,8 +124,9 @@ impl<P> Node<P> {
         self.pieces = Pieces::One(piece);
     }
 
+    /// Bytes of memory of this node with everything it owns.
     pub(crate) fn weight(&self) -> usize {
-        self.weight
+        size_of::<Node<P>>() + self.own.bytes()
     }
 
     pub(crate) fn is_base(&self) -> bool {
@@ -138,12 +168,19 @@ impl<'g, P> Chain<'g, P> {
         Nodes { next: self.head, _guard: PhantomData }
     }
 
-    /// Fragments, oldest first, as `merge` takes them.
-    pub(crate) fn frags(self) -> Vec<&'g P> {
-        let mut frags = Vec::with_capacity(usize::from(self.head().depth) + 1);
-        frags.extend(self.nodes().map(|node| &node.frag));
-        frags.reverse();
-        frags
+    /// Shows the fragments, oldest first, as `merge` takes them; `more` comes last.
+    pub(crate) fn with_frags<R>(self, more: Option<&'g P>, show: impl FnOnce(&[&'g P]) -> R) -> R {
+        // Newest first: the usual chain needs no memory of its own.
+        let newest_first = more.into_iter().chain(self.nodes().map(|node| &node.frag));
+        let len = usize::from(more.is_some()) + usize::from(self.head().depth) + 1;
+        let mut few = [&self.head().frag; DEPTH_MAX as usize + 2];
+        if let Some(few) = few.get_mut(..len) {
+            few.iter_mut().rev().zip(newest_first).for_each(|(place, frag)| *place = frag);
+            return show(few);
+        }
+        let mut many: Vec<&P> = newest_first.collect();
+        many.reverse();
+        show(&many)
     }
 
     /// Every record of the page, oldest first.
@@ -158,19 +195,14 @@ impl<'g, P> Chain<'g, P> {
 
     /// Bytes of memory of all nodes.
     pub(crate) fn weight(self) -> usize {
-        self.nodes().map(Node::weight).sum()
+        let head = self.head();
+        (usize::from(head.depth) + 1) * size_of::<Node<P>>() + head.deltas.bytes() + head.base.bytes()
     }
 
     /// Whether one more delta would make the chain long: more than four, or over a quarter of the base in bytes.
     pub(crate) fn wants_fold(self) -> bool {
-        if self.head().depth >= DEPTH_MAX {
-            return true;
-        }
-        let (mut deltas, mut base) = (0, 0);
-        for node in self.nodes() {
-            if node.is_base() { base = node.weight } else { deltas += node.weight }
-        }
-        self.head().depth >= 2 && deltas > base / 4
+        let head = self.head();
+        head.depth >= DEPTH_MAX || head.depth >= 2 && head.deltas.0 > head.base.0 / 4
     }
 
     /// Whether the page has as many records on disk as it may have.

@@ -38,7 +38,7 @@ fn piece(value: u64) -> Piece {
 fn sum_of(slot: &Slot<Watched>) -> u64 {
     // SAFETY: nodes are never freed in these models.
     match unsafe { slot.load().see::<Watched>() } {
-        Seen::Resident(chain) => chain.frags().iter().map(|frag| frag.read()).sum(),
+        Seen::Resident(chain) => chain.with_frags(None, |frags| frags.iter().map(|frag| frag.read()).sum()),
         Seen::ColdOne(piece) => piece.word() >> 10,
         Seen::Cold(pieces) => pieces.iter().map(|piece| piece.word() >> 10).sum(),
         _ => 0,
@@ -75,7 +75,7 @@ fn fold(slot: &Slot<Watched>) {
     let word = slot.load();
     // SAFETY: as above.
     if let Seen::Resident(chain) = unsafe { word.see::<Watched>() } {
-        let sum = chain.frags().iter().map(|frag| frag.read()).sum();
+        let sum = chain.with_frags(None, |frags| frags.iter().map(|frag| frag.read()).sum());
         let folded = node(chain.head().version.0, sum, chain.pieces());
         let _ = slot.swap(word, Word::resident(Box::into_raw(folded)));
     }

@@ -184,7 +184,7 @@ fn resume<C: Collect>(
 
 fn cut(segment: &Arc<Segment>, at: Lsn) -> Arc<Segment> {
     let cut = (at < segment.data_end()).then_some(at);
-    Arc::new(Segment { header: segment.header, file: Arc::clone(&segment.file), cut })
+    Arc::new(Segment::found(segment.header, Arc::clone(&segment.file), cut))
 }
 
 /// After a clean close: right behind its mark.

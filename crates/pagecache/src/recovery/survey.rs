@@ -93,10 +93,10 @@ pub(crate) fn survey(storage: &dyn Storage, purpose: Purpose, read_only: bool) -
         match header(file.as_ref(), &file_name)? {
             Found::Valid(header) if header.sequence == sequence => {
                 survey.above = survey.above.max(Lsn(header.start.0 + header.segment_size));
-                segments.insert(sequence, Segment { header, file, cut: None });
+                segments.insert(sequence, Segment::found(header, file, None));
             }
             Found::Valid(header) => {
-                let segment = Arc::new(Segment { header, file, cut: None });
+                let segment = Arc::new(Segment::found(header, file, None));
                 if holds_records(&segment)? {
                     let lsns = segment.header.start..segment.data_end();
                     return Err(damage(sequence, lsns, "a segment bears another one's name"));

@@ -26,9 +26,16 @@ pub(crate) struct Segment {
     pub(crate) file: Arc<dyn StorageFile>,
     /// Where its records end, where that is before the end of its data: a recovery cut it here.
     pub(crate) cut: Option<Lsn>,
+    /// Its file was written in an earlier life, so its blocks hold data already.
+    pub(crate) recycled: bool,
 }
 
 impl Segment {
+    /// A segment that was there before this process.
+    pub(crate) fn found(header: SegmentHeader, file: Arc<dyn StorageFile>, cut: Option<Lsn>) -> Segment {
+        Segment { header, file, cut, recycled: false }
+    }
+
     /// The first LSN of its data.
     pub(crate) fn data_start(&self) -> Lsn {
         Lsn(self.header.start.0 + BLOCK)
@@ -171,6 +178,7 @@ impl Pool {
             first: birth.first,
         };
         let scratch = scratch_name(sequence);
+        let recycled = !births.spares.is_empty();
         let file = self.blank(&mut births.spares, &scratch)?;
         let made = self.furnish(file.as_ref(), &header, birth.allocate, &scratch);
         if let Err(error) = made {
@@ -184,7 +192,7 @@ impl Pool {
         if !planted(Canary::SkippedDirectorySync) {
             self.sync_dir()?;
         }
-        let segment = Arc::new(Segment { header, file, cut: None });
+        let segment = Arc::new(Segment { header, file, cut: None, recycled });
         self.table_mut().push_back(Arc::clone(&segment));
         Ok(segment)
     }
