@@ -18,6 +18,8 @@ pub struct Block {
     pub bars: Vec<(String, f64, String)>,
     /// Where a vertical line goes, and what it says.
     pub mark: Option<(f64, String)>,
+    /// Whether every bar is ours; else those are whose names say so.
+    pub all_ours: bool,
 }
 
 /// The groups of some results, in the order of their first line.
@@ -48,7 +50,7 @@ pub fn blocks(lines: &[Line], group: &str) -> Vec<Block> {
             let sign = if target.at_most { "at most" } else { "at least" };
             (target.reference * target.factor, format!("{sign} {}", round(target.reference * target.factor)))
         });
-        blocks.push(Block { title, bars, mark });
+        blocks.push(Block { title, bars, mark, all_ours: false });
     }
     blocks
 }
@@ -67,7 +69,12 @@ pub fn ratios(lines: &[Line]) -> Block {
             bars.push((against, reached.min(3.0), said));
         }
     }
-    Block { title: "Targets: 1 is reached (bars end at 3)".to_owned(), bars, mark: Some((1.0, "target".to_owned())) }
+    Block {
+        title: "Targets: 1 is reached (bars end at 3)".to_owned(),
+        bars,
+        mark: Some((1.0, "target".to_owned())),
+        all_ours: true,
+    }
 }
 
 /// The SVG of some blocks, one below the other.
@@ -93,7 +100,7 @@ fn draw(out: &mut String, block: &Block, label: f64, top: f64) -> f64 {
     text(out, 10.0, top + 14.0, "start", "bold", &block.title);
     let mut y = top + 36.0;
     for (name, length, said) in &block.bars {
-        let fill = if name.starts_with("ours") || block.bars.len() > 6 { "#2b6cb0" } else { "#a0aec0" };
+        let fill = if block.all_ours || name.starts_with("ours") { "#2b6cb0" } else { "#a0aec0" };
         text(out, label - 8.0, y + 13.0, "end", "normal", name);
         let _ = writeln!(
             out,
