@@ -11,7 +11,8 @@ use crate::format::record::Kind;
 use crate::page::chain::{Chain, Node, drop_chain};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
-use crate::page::piece::{Piece, Pieces};
+use crate::page::piece::Piece;
+use crate::page::pieces::Pieces;
 use crate::page::slot::{Slot, Word};
 
 /// A chain that is being built; dropped as a whole where a piece fails.
@@ -44,7 +45,7 @@ impl<M: Materializer> Pages<M> {
         for piece in pieces {
             let (at, frag) = self.read_piece(id, *piece, version, building.0.is_null())?;
             let heap = self.materializer.heap_size(&frag);
-            let mut node = Node::base(at, frag, heap, Pieces::One(*piece));
+            let mut node = Node::base(at, frag, heap, Pieces::one(*piece));
             if !building.0.is_null() {
                 // SAFETY: the node below is part of `building`, which lives at least as long as this one.
                 node.put_on(unsafe { Chain::from_raw(building.0) });

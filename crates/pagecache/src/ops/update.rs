@@ -16,7 +16,8 @@ use crate::log::tail::Urgency;
 use crate::page::chain::{Chain, Fresh, Node};
 use crate::page::fragment::Fragment;
 use crate::page::materialize::Materializer;
-use crate::page::piece::{Piece, Pieces};
+use crate::page::piece::Piece;
+use crate::page::pieces::Pieces;
 use crate::page::slot::{Seen, Slot, Word};
 use crate::page::token::token;
 
@@ -112,7 +113,7 @@ impl<M: Materializer> Pages<M> {
         };
         let heap = self.materializer.heap_size(&frag);
         // The version and the place are filled in once they are known.
-        let nowhere = Pieces::One(Piece::from_word(0));
+        let nowhere = Pieces::one(Piece::from_word(0));
         let node = Node::base(Version::NONE, frag, heap, nowhere);
         self.publish(id, expected, write, encoded, node, guard)
             .or_else(|(error, node)| self.reject(id, error, node.frag, guard))
@@ -290,7 +291,7 @@ impl<M: Materializer> Pages<M> {
         let merged = chain.with_frags(Some(frag), |frags| self.materializer.merge(frags));
         let heap = self.materializer.heap_size(&merged);
         let encoded = self.encode(&merged)?;
-        let mut node = Node::base(Version::NONE, merged, heap, Pieces::One(Piece::from_word(0)));
+        let mut node = Node::base(Version::NONE, merged, heap, Pieces::one(Piece::from_word(0)));
         let payload = encoded.payload(&node.frag);
         let mut head = encoded.head(Kind::Replace, id, Version::NONE);
         let frame = Frame::new(encoded.shape(Kind::Replace), &mut head, payload);

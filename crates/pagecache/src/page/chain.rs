@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_epoch::Guard;
 
-use super::piece::{PIECES_MAX, Piece, Pieces};
+use super::piece::{PIECES_MAX, Piece};
+use super::pieces::Pieces;
 use crate::base::ids::Version;
 use crate::base::sync::{AtomicBool, Ordering};
 
@@ -86,7 +87,7 @@ impl<P> Node<P> {
     /// A base: the whole page in one fragment.
     pub(crate) fn base(version: Version, frag: P, heap: usize, pieces: Pieces) -> Fresh<P> {
         let own = Weight::of(heap.saturating_add(pieces.heap()));
-        let count = pieces.as_slice().len() as u16;
+        let count = pieces.len() as u16;
         Box::new(Node {
             version,
             next: std::ptr::null_mut(),
@@ -107,7 +108,7 @@ impl<P> Node<P> {
         self.deltas = below.head().deltas.and(self.own);
         self.base = below.head().base;
         self.depth = below.head().depth.saturating_add(1);
-        self.count = below.head().count + self.pieces.as_slice().len() as u16;
+        self.count = below.head().count + self.pieces.len() as u16;
     }
 
     /// Makes a delta that was not published a base again.
@@ -115,13 +116,13 @@ impl<P> Node<P> {
         self.next = std::ptr::null_mut();
         (self.deltas, self.base) = (Weight(0), self.own);
         self.depth = 0;
-        self.count = self.pieces.as_slice().len() as u16;
+        self.count = self.pieces.len() as u16;
     }
 
     /// Says where and when the fragment was logged, before the node is published.
     pub(crate) fn logged(&mut self, version: Version, piece: Piece) {
         self.version = version;
-        self.pieces = Pieces::One(piece);
+        self.pieces = Pieces::one(piece);
     }
 
     /// Bytes of memory of this node with everything it owns.
@@ -185,12 +186,8 @@ impl<'g, P> Chain<'g, P> {
 
     /// Every record of the page, oldest first.
     pub(crate) fn pieces(self) -> Pieces {
-        let mut pieces = Vec::with_capacity(usize::from(self.head().count));
-        for node in self.nodes() {
-            pieces.extend(node.pieces.as_slice().iter().rev());
-        }
-        pieces.reverse();
-        Pieces::from_vec(pieces)
+        let newest_first = self.nodes().flat_map(|node| node.pieces.iter().rev());
+        Pieces::from_newest_first(usize::from(self.head().count), newest_first)
     }
 
     /// Bytes of memory of all nodes.

@@ -17,6 +17,7 @@ pub(crate) mod materialize;
 mod models;
 pub(crate) mod page_ref;
 pub(crate) mod piece;
+pub(crate) mod pieces;
 pub(crate) mod slot;
 pub(crate) mod table;
 pub(crate) mod token;

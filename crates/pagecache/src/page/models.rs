@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::chain::{Fresh, Node};
-use super::piece::{Piece, Pieces};
+use super::piece::Piece;
+use super::pieces::Pieces;
 use super::slot::{Seen, Slot, Word};
 use crate::base::ids::Version;
 use crate::base::sync::UnsafeCell;
@@ -47,14 +48,14 @@ fn sum_of(slot: &Slot<Watched>) -> u64 {
 
 /// Puts a fragment on the page, bringing it back first where it was evicted.
 fn link(slot: &Slot<Watched>, version: u64, value: u64) {
-    let mut fresh = node(version, value, Pieces::One(piece(value)));
+    let mut fresh = node(version, value, Pieces::one(piece(value)));
     loop {
         let word = slot.load();
         // SAFETY: as above.
         match unsafe { word.see::<Watched>() } {
             Seen::Resident(chain) => fresh.put_on(chain),
             Seen::ColdOne(_) | Seen::Cold(_) => {
-                let base = node(8, sum_of(slot), Pieces::One(piece(sum_of(slot))));
+                let base = node(8, sum_of(slot), Pieces::one(piece(sum_of(slot))));
                 let _ = slot.swap(word, Word::resident(Box::into_raw(base)));
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Pieces: where a page's records are on disk, one packed word each.
+//! A piece: where one of a page's records is on disk, in one packed word.
 
 use crate::base::ids::Address;
 
@@ -12,6 +12,7 @@ const GRANULE_BITS: u32 = 64 - CLASS_BITS - TAG_BITS;
 
 /// A record's place and, roughly, its length: granule of the address, length class, three free bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub(crate) struct Piece(u64);
 
 impl Piece {
@@ -52,37 +53,6 @@ fn class(len: u64) -> u64 {
         if class_len(middle) < len { low = middle + 1 } else { high = middle }
     }
     low
-}
-
-/// A page's records, oldest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pieces {
-    One(Piece),
-    Many(Box<[Piece]>),
-}
-
-impl Pieces {
-    pub(crate) fn as_slice(&self) -> &[Piece] {
-        match self {
-            Pieces::One(piece) => std::slice::from_ref(piece),
-            Pieces::Many(pieces) => pieces,
-        }
-    }
-
-    pub(crate) fn from_vec(pieces: Vec<Piece>) -> Pieces {
-        match *pieces.as_slice() {
-            [piece] => Pieces::One(piece),
-            _ => Pieces::Many(pieces.into_boxed_slice()),
-        }
-    }
-
-    /// Bytes of heap behind it.
-    pub(crate) fn heap(&self) -> usize {
-        match self {
-            Pieces::One(_) => 0,
-            Pieces::Many(pieces) => size_of_val::<[Piece]>(pieces),
-        }
-    }
 }
 
 const _: () = assert!(class_len((1 << CLASS_BITS) - 1) > 1 << 31 && GRANULE_BITS == 54);

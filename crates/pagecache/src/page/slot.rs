@@ -17,13 +17,14 @@ use std::ptr;
 use crossbeam_epoch::Guard;
 
 use super::chain::{Chain, Node, retire};
-use super::piece::{Piece, Pieces};
+use super::piece::Piece;
+use super::pieces::{self, Pieces, listed};
 use crate::base::ids::Version;
 use crate::base::sync::{AtomicPtr, Ordering};
 
 const TAG: usize = 7;
-const COLD: usize = 1;
-const SCATTERED: usize = 2;
+const COLD: usize = pieces::ONE;
+const SCATTERED: usize = pieces::LIST;
 const FREE: usize = 3;
 const EMPTY: usize = 4;
 
@@ -56,8 +57,6 @@ unsafe impl<P: Send + Sync> Send for Slot<P> {}
 unsafe impl<P: Send + Sync> Sync for Slot<P> {}
 
 impl Word {
-    pub(crate) const ABSENT: Word = Word(ptr::null_mut());
-
     fn number(value: u64, tag: usize) -> Word {
         Word(ptr::without_provenance_mut(value as usize | tag))
     }
@@ -77,13 +76,16 @@ impl Word {
 
     /// Places on disk; a list is on the heap, owned by the word once it is published.
     pub(crate) fn cold(pieces: Pieces) -> Word {
-        match pieces {
-            Pieces::One(piece) => Word::number(piece.word(), COLD),
-            Pieces::Many(pieces) => {
-                let list = Box::into_raw(Box::new(pieces));
-                Word(list.cast::<()>().map_addr(|address| address | SCATTERED))
-            }
-        }
+        Word(pieces.into_word())
+    }
+
+    /// The places on disk that the word names, taken out of it.
+    ///
+    /// # Safety
+    /// The caller owns the word.
+    pub(crate) unsafe fn into_pieces(self) -> Option<Pieces> {
+        // SAFETY: a word with these tags came from `Word::cold`.
+        matches!(self.tag(), COLD | SCATTERED).then(|| unsafe { Pieces::from_word(self.0) })
     }
 
     /// Whether it is a page with data. Nothing behind the word is looked at, so no guard is needed.
@@ -111,7 +113,7 @@ impl Word {
             0 => Seen::Resident(unsafe { Chain::from_raw(self.pointer()) }),
             COLD => Seen::ColdOne(Piece::from_word(number)),
             // SAFETY: a word with this tag came from `Word::cold`; the guard keeps the list as it keeps nodes.
-            SCATTERED => Seen::Cold(unsafe { &*self.pointer::<Box<[Piece]>>() }),
+            SCATTERED => Seen::Cold(unsafe { listed(self.0) }),
             FREE => Seen::Free(Version(number)),
             _ => Seen::Empty,
         }
@@ -125,8 +127,8 @@ impl Word {
         match self.tag() {
             // SAFETY: the caller's promise.
             0 if !self.0.is_null() => unsafe { super::chain::drop_chain(self.pointer::<Node<P>>()) },
-            // SAFETY: as above; the list came from `Box::into_raw` in `cold`.
-            SCATTERED => drop(unsafe { Box::from_raw(self.pointer::<Box<[Piece]>>()) }),
+            // SAFETY: as above; the list came with `Word::cold`.
+            SCATTERED => drop(unsafe { Pieces::from_word(self.0) }),
             _ => {}
         }
     }

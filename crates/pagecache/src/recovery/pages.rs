@@ -9,8 +9,9 @@ use crate::base::ids::{Lsn, PageId, Sequence, Version};
 use crate::format::page::PageHead;
 use crate::format::record::Kind;
 use crate::page::ids::Ids;
-use crate::page::piece::{PIECES_MAX, Piece, Pieces};
-use crate::page::slot::{Seen, Slot, Word};
+use crate::page::piece::{PIECES_MAX, Piece};
+use crate::page::pieces::Pieces;
+use crate::page::slot::{Seen, Word};
 use crate::page::table::Table;
 
 /// Entries below which one thread applies them all.
@@ -107,10 +108,18 @@ impl<P: Send + Sync> Replayed<P> {
     pub(crate) fn finish(self) -> (Table<P>, Ids) {
         let mut free = VecDeque::new();
         for id in (0..self.high_water).map(PageId) {
-            let word = self.table.get(id).map_or(Word::ABSENT, Slot::load);
-            // SAFETY: nobody else is here yet, and nothing is followed.
-            if matches!(unsafe { word.see::<P>() }, Seen::Absent | Seen::Free(_)) {
+            let Some(slot) = self.table.get(id) else {
                 free.push_back((id, Lsn(0)));
+                continue;
+            };
+            let word = slot.load();
+            // SAFETY: nobody else is here yet: the words are this thread's.
+            match unsafe { word.see::<P>() } {
+                Seen::Absent | Seen::Free(_) => free.push_back((id, Lsn(0))),
+                // What grew by doubling gives back what it does not need.
+                // SAFETY: as above.
+                Seen::Cold(_) => slot.set(unsafe { word.into_pieces() }.map_or(word, |list| Word::cold(list.shrunk()))),
+                _ => {}
             }
         }
         (self.table, Ids::new(self.high_water, free))
@@ -129,7 +138,6 @@ fn apply_part<P>(table: &Table<P>, collected: &Entries, part: u64, parts: u64) -
         let new = match (entry.kind, unsafe { old.see::<P>() }) {
             (Kind::Free, _) if planted(Canary::FreeForgottenAtReplay) => continue,
             (Kind::Free, _) => Word::free(Version::from(entry.lsn)),
-            (Kind::Link, Seen::ColdOne(piece)) => Word::cold(Pieces::from_vec(vec![piece, entry.piece])),
             (Kind::Link, Seen::Cold(pieces)) if pieces.len() >= PIECES_MAX => {
                 return Err(Error::Corrupt(Box::new(Corruption {
                     page: Some(entry.id),
@@ -139,12 +147,14 @@ fn apply_part<P>(table: &Table<P>, collected: &Entries, part: u64, parts: u64) -
                     what: "a page has more links than it may have",
                 })));
             }
-            (Kind::Link, Seen::Cold(pieces)) => {
-                let mut pieces = pieces.to_vec();
+            (Kind::Link, Seen::ColdOne(_) | Seen::Cold(_)) => {
+                // SAFETY: as above; `set` puts it back.
+                let Some(mut pieces) = (unsafe { old.into_pieces() }) else { continue };
                 pieces.push(entry.piece);
-                Word::cold(Pieces::from_vec(pieces))
+                slot.set(Word::cold(pieces));
+                continue;
             }
-            _ => Word::cold(Pieces::One(entry.piece)),
+            _ => Word::cold(Pieces::one(entry.piece)),
         };
         slot.set(new);
         // SAFETY: it was just taken out of the slot.
