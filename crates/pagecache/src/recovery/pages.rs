@@ -131,34 +131,62 @@ impl<P: Send + Sync> Replayed<P> {
 /// # Errors
 /// `Corrupt` for a page with more links than anyone would have written.
 fn apply_part<P>(table: &Table<P>, collected: &Entries, part: u64, parts: u64) -> Result<()> {
-    for entry in collected.entries.iter().filter(|entry| entry.id.0 % parts == part) {
-        let Some(slot) = table.get(entry.id) else { continue };
-        let old = slot.load();
-        // SAFETY: this thread is the only one at this slot, and `old` is owned by it until `set`.
-        let new = match (entry.kind, unsafe { old.see::<P>() }) {
-            (Kind::Free, _) if planted(Canary::FreeForgottenAtReplay) => continue,
-            (Kind::Free, _) => Word::free(Version::from(entry.lsn)),
-            (Kind::Link, Seen::Cold(pieces)) if pieces.len() >= PIECES_MAX => {
-                return Err(Error::Corrupt(Box::new(Corruption {
-                    page: Some(entry.id),
-                    segment: collected.segment.0,
-                    offset: entry.lsn.0 - collected.start.0,
-                    lsns: entry.lsn..Lsn(entry.lsn.0 + entry.piece.len_max()),
-                    what: "a page has more links than it may have",
-                })));
-            }
-            (Kind::Link, Seen::ColdOne(_) | Seen::Cold(_)) => {
-                // SAFETY: as above; `set` puts it back.
-                let Some(mut pieces) = (unsafe { old.into_pieces() }) else { continue };
-                pieces.push(entry.piece);
-                slot.set(Word::cold(pieces));
-                continue;
-            }
-            _ => Word::cold(Pieces::one(entry.piece)),
-        };
-        slot.set(new);
-        // SAFETY: it was just taken out of the slot.
-        unsafe { old.discard::<P>() };
+    let mut mine = collected.entries.iter().filter(|entry| entry.id.0 % parts == part);
+    let mut window = Vec::with_capacity(WINDOW);
+    loop {
+        window.extend(mine.by_ref().take(WINDOW));
+        if window.is_empty() {
+            return Ok(());
+        }
+        warm(table, &window);
+        for entry in window.drain(..) {
+            apply_one(table, collected, entry)?;
+        }
     }
+}
+
+/// Entries that are looked at together: pages come in no order, and the waits for their memory overlap.
+const WINDOW: usize = 16;
+
+/// Looks at what [`apply_one`] will look at, for many entries whose looks do not depend on each other.
+fn warm<P>(table: &Table<P>, window: &[&Entry]) {
+    let mut seen = 0;
+    for slot in window.iter().filter_map(|entry| table.get(entry.id)) {
+        // SAFETY: this thread is the only one at this slot.
+        if let Seen::Cold(pieces) = unsafe { slot.load().see::<P>() } {
+            seen ^= pieces.last().map_or(0, |piece| piece.word());
+        }
+    }
+    std::hint::black_box(seen);
+}
+
+fn apply_one<P>(table: &Table<P>, collected: &Entries, entry: &Entry) -> Result<()> {
+    let Some(slot) = table.get(entry.id) else { return Ok(()) };
+    let old = slot.load();
+    // SAFETY: this thread is the only one at this slot, and `old` is owned by it until `set`.
+    let new = match (entry.kind, unsafe { old.see::<P>() }) {
+        (Kind::Free, _) if planted(Canary::FreeForgottenAtReplay) => return Ok(()),
+        (Kind::Free, _) => Word::free(Version::from(entry.lsn)),
+        (Kind::Link, Seen::Cold(pieces)) if pieces.len() >= PIECES_MAX => {
+            return Err(Error::Corrupt(Box::new(Corruption {
+                page: Some(entry.id),
+                segment: collected.segment.0,
+                offset: entry.lsn.0 - collected.start.0,
+                lsns: entry.lsn..Lsn(entry.lsn.0 + entry.piece.len_max()),
+                what: "a page has more links than it may have",
+            })));
+        }
+        (Kind::Link, Seen::ColdOne(_) | Seen::Cold(_)) => {
+            // SAFETY: as above; `set` puts it back.
+            let Some(mut pieces) = (unsafe { old.into_pieces() }) else { return Ok(()) };
+            pieces.push(entry.piece);
+            slot.set(Word::cold(pieces));
+            return Ok(());
+        }
+        _ => Word::cold(Pieces::one(entry.piece)),
+    };
+    slot.set(new);
+    // SAFETY: it was just taken out of the slot.
+    unsafe { old.discard::<P>() };
     Ok(())
 }
