@@ -11,7 +11,7 @@ const ORDERS: u32 = 1000;
 /// What a follower keeps: how far it has read, and what it made of it. Both would be stored together.
 #[derive(Debug)]
 struct Follower {
-    seen: Lsn,
+    position: Lsn,
     orders: u32,
     total: u64,
 }
@@ -19,16 +19,14 @@ struct Follower {
 impl Follower {
     /// Reads until there is nothing new for a while, or the log is closed, or `most` orders were read.
     fn follow(&mut self, log: &Log, most: u32) -> Result<(), Error> {
-        // From the last order that it has seen, which comes once more.
-        let mut tail = log.tail_from(self.seen);
+        let mut tail = log.tail_from(self.position);
         let until = self.orders + most;
         while self.orders < until {
             match tail.next(Duration::from_secs(5))? {
-                Tailed::Record(lsn, _) if lsn <= self.seen => {}
-                Tailed::Record(lsn, record) => {
+                Tailed::Record(_, record) => {
                     self.total += u64::from(price(&record));
                     self.orders += 1;
-                    self.seen = lsn;
+                    self.position = tail.position();
                 }
                 Tailed::TimedOut | Tailed::Closed => break,
             }
@@ -48,7 +46,7 @@ fn price(record: &[u8]) -> u32 {
 
 pub fn main() -> Result<(), Error> {
     let log = Log::start(ConfigBuilder::new().temporary(true).segment_size(64 << 10).build())?;
-    let mut follower = Follower { seen: Lsn(0), orders: 0, total: 0 };
+    let mut follower = Follower { position: Lsn(0), orders: 0, total: 0 };
 
     std::thread::scope(|scope| -> Result<(), Error> {
         let shop = scope.spawn(|| -> Result<Lsn, Error> {

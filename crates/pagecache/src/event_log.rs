@@ -190,7 +190,8 @@ impl Log {
     }
 
     /// The durable records at or above an LSN, in order. The iterator ends at the stable LSN of the moment and may be asked
-    /// again later. `lsn` is a record's, or below all records: `Lsn(0)` starts at the beginning.
+    /// again later. `lsn` is a record's, an iterator's [`position`](LogIter::position), or below all records: `Lsn(0)` starts at the
+    /// beginning.
     pub fn iter_from(&self, lsn: Lsn) -> LogIter {
         LogIter { walk: Walk::new(Arc::clone(&self.engine.log), lsn), failed: false }
     }
@@ -272,6 +273,14 @@ pub struct LogIter {
     failed: bool,
 }
 
+impl LogIter {
+    /// Behind the last record seen: from here [`Log::iter_from`] and [`Log::tail_from`] show what comes after it, in this process
+    /// or after a restart.
+    pub fn position(&self) -> Lsn {
+        self.walk.position()
+    }
+}
+
 impl Iterator for LogIter {
     type Item = Result<(Lsn, Vec<u8>)>;
 
@@ -303,6 +312,12 @@ pub enum Tailed {
 }
 
 impl LogTail {
+    /// Behind the last record seen: from here [`Log::iter_from`] and [`Log::tail_from`] show what comes after it, in this process
+    /// or after a restart.
+    pub fn position(&self) -> Lsn {
+        self.walk.position()
+    }
+
     /// The next durable record, waiting at most `timeout` for it.
     ///
     /// # Errors

@@ -251,3 +251,38 @@ fn short_rounds_find_zeros_ahead_of_them_and_long_rounds_write_nothing_twice() {
     assert!(ahead(100, 250) >= 192 << 10, "zeros: {}", ahead(100, 250));
     assert!(ahead(200_000, 20) <= 192 << 10, "no zeros: {}", ahead(200_000, 20));
 }
+
+/// A follower keeps a position, not the last record: it goes on behind it, whatever was closed, cut or trimmed meanwhile.
+#[test]
+fn a_position_goes_on_behind_the_last_record_seen() {
+    let storage = MemoryStorage::new();
+    let (mut position, mut seen, mut written) = (Lsn(0), Vec::new(), Vec::new());
+    for round in 0..40 {
+        let log = Log::start(small(&storage).build()).unwrap();
+        for at in 0..7 {
+            let record = bytes(round * 7 + at, [3, 20_000, 0, 4090, 30_000, 8, 500][at]);
+            written.push((log.write(&record).unwrap(), record));
+        }
+        log.flush().unwrap();
+        // All but the last three at a time, by either way.
+        let left = written.len() - seen.len() - 3;
+        if round % 2 == 0 {
+            let mut records = log.iter_from(position);
+            seen.extend(records.by_ref().take(left).map(Result::unwrap));
+            position = records.position();
+        } else {
+            let mut tail = log.tail_from(position);
+            for _ in 0..left {
+                let Tailed::Record(lsn, record) = tail.next(Duration::ZERO).unwrap() else { panic!("it is durable") };
+                seen.push((lsn, record));
+            }
+            position = tail.position();
+        }
+        assert_eq!(seen, written[..seen.len()]);
+        if round % 5 == 4 {
+            log.trim(position).unwrap();
+        }
+        log.close().unwrap();
+    }
+    assert_eq!(seen.len(), 40 * 7 - 3);
+}

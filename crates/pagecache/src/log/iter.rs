@@ -25,6 +25,11 @@ impl Walk {
         Walk { log, at: from, scanner: None }
     }
 
+    /// Where the walk goes on: behind the last record it has shown.
+    pub(crate) fn position(&self) -> Lsn {
+        self.at
+    }
+
     /// The next stable record of a user; `None` where there is none now.
     ///
     /// # Errors
