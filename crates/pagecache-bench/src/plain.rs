@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
+use pagecache::storage::{FileStorage, OpenMode, Storage, write_all};
+
 use crate::engines::Appends;
 use crate::measure::seconds;
 
@@ -140,6 +142,29 @@ pub fn bare_bulk(path: &Path, bytes: u64) -> io::Result<f64> {
         file.sync_data().expect("the disk syncs");
     });
     Ok((steps * buffer.len() as u64) as f64 / took / 1e6)
+}
+
+/// MB/s of a bare loop that writes as many bytes into new files of a segment's size, each set aside when it is made as a log's
+/// segments are, and syncs all at the end: what the file system gives to a log whose files were not written before.
+///
+/// # Errors
+/// What the system says.
+pub fn bare_fresh(dir: &Path, bytes: u64) -> io::Result<f64> {
+    let storage = FileStorage::create(dir)?;
+    let buffer = vec![7; 1 << 20];
+    let mut files = Vec::new();
+    let took = seconds(|| {
+        for number in 0..bytes.div_ceil(BUFFER as u64) {
+            let file = storage.open(&format!("seg-{number}"), OpenMode::CreateNew).expect("a new file");
+            file.allocate(0, BUFFER as u64).expect("the disk has room");
+            for at in 0..(BUFFER / buffer.len()) as u64 {
+                write_all(file.as_ref(), &buffer, at * buffer.len() as u64).expect("the disk has room");
+            }
+            files.push(file);
+        }
+        files.iter().for_each(|file| file.sync_data().expect("the disk syncs"));
+    });
+    Ok((files.len() * BUFFER) as f64 / took / 1e6)
 }
 
 /// MB/s of a bare loop on one thread that writes a record and syncs it, `count` times.

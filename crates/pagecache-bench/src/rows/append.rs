@@ -4,7 +4,7 @@ use super::{BARE, Bench, plain_is_worthy};
 use crate::files::{fresh, written};
 use crate::measure::{Figures, entrant, in_turn, seconds, together};
 use crate::ours::{OURS, log_in_files, log_in_memory};
-use crate::plain::{GROWING, PLAIN, Plain, bare_bulk};
+use crate::plain::{GROWING, PLAIN, Plain, bare_bulk, bare_fresh};
 use crate::report::Target;
 use crate::runs;
 
@@ -16,6 +16,9 @@ const TRIM_EVERY_BYTES: usize = 16 << 20;
 
 /// The name in tables of the same work on one thread.
 const ONE: &str = "ours, 1 thread";
+
+/// The name in tables of the bare loop that writes new files as a log's segments are.
+const FRESH: &str = "bare loop, new files";
 
 /// The name in tables of the log that is trimmed as it goes: its segments were written before, as plain's file was.
 const RECYCLED: &str = "ours, segments recycled";
@@ -70,7 +73,8 @@ fn file_row(bench: &mut Bench, len: usize, full: usize, threads: usize, most: Op
         let log = log_in_files(&fresh(&bench.dir, "log"));
         let before = written();
         let took = runs::append(&log, threads, count, len);
-        vec![("records/s", count as f64 / took), ("disk B/B", (written() - before) as f64 / (count * len) as f64)]
+        let disk = (written() - before) as f64;
+        vec![("records/s", count as f64 / took), ("disk B/B", disk / (count * len) as f64), ("MB/s", disk / took / 1e6)]
     };
     let recycled = || {
         let log = log_in_files(&fresh(&bench.dir, "log"));
@@ -88,18 +92,21 @@ fn file_row(bench: &mut Bench, len: usize, full: usize, threads: usize, most: Op
         vec![("records/s", count as f64 / took), ("MB/s", plain_bytes as f64 / took / 1e6)]
     };
     let bare = || vec![("MB/s", bare_bulk(&file, plain_bytes).expect("a file"))];
+    let bare_new = || vec![("MB/s", bare_fresh(&fresh(&bench.dir, "bare"), plain_bytes).expect("files"))];
     let entrants = vec![
         entrant(OURS, ours),
         entrant(RECYCLED, recycled),
         entrant(PLAIN, plain),
         entrant(GROWING, growing),
         entrant(BARE, bare),
+        entrant(FRESH, bare_new),
     ];
     let series = in_turn(bench.report.runs, entrants);
     let worthy = plain_is_worthy(&series);
     let mut targets = vec![
         (OURS, "records/s", Target::TimesPeer(PLAIN, 1.0)),
         (OURS, "records/s", Target::Beside(GROWING)),
+        (OURS, "MB/s", Target::Beside(FRESH)),
         (RECYCLED, "records/s", Target::TimesPeer(PLAIN, 1.0)),
     ];
     targets.extend(most.map(|most| (OURS, "disk B/B", Target::AtMost(most))));
