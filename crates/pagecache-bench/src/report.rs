@@ -139,7 +139,7 @@ fn text(line: &Line) -> String {
             (peer, 0.0) => format!(" {:.2}x of {peer};", verdict.found),
             (peer, factor) => format!(" {:.2}x of {peer}, {sign} {factor}x: {mark};", verdict.found),
         };
-        if !verdict.counts {
+        if !verdict.counts && verdict.factor != 0.0 {
             text += &format!(" does not count: {} is too slow here;", verdict.against);
         }
     }
