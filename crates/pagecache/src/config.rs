@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_epoch::Collector;
 
 use crate::base::error::{Error, Result};
+use crate::base::sync::parallelism;
 use crate::format::segment::{SEGMENT_MAX, SEGMENT_MIN};
 use crate::storage::Storage;
 
@@ -38,7 +39,7 @@ impl Background {
     /// Threads that an opening may use, the caller's own included.
     pub(crate) fn replay_threads(self) -> usize {
         match self {
-            Background::Threads => std::thread::available_parallelism().map_or(1, usize::from).min(16),
+            Background::Threads => parallelism().min(16),
             Background::Caller => 1,
         }
     }

@@ -36,6 +36,18 @@ pub enum Canary {
     StaleTokenAccepted,
     /// Replay does not apply frees.
     FreeForgottenAtReplay,
+    /// A page-in is published over whatever the slot says by then.
+    PageInWithoutCompare,
+    /// A page is evicted before its updates are stable.
+    UnstableEvicted,
+    /// An update whose swap has failed is acknowledged.
+    FailedSwapTakenForSuccess,
+    /// Those who wait are not told that the log has failed.
+    WaitersForgottenAtFailure,
+    /// A free gives its id back twice.
+    IdGivenBackTwice,
+    /// The prefix looks at the slots first and at the tail after.
+    TailReadAfterSlots,
 }
 
 #[cfg(feature = "canary")]

@@ -1,4 +1,5 @@
-//! The one door to atomics, cells, locks and thread identity: `std` in production, `loom` under `--cfg loom`.
+//! The one door to atomics, cells, locks and threads: `std` in production, `loom` under `--cfg loom`, `shuttle` under
+//! `--cfg shuttle`.
 //!
 //! Locks here are never poisoned: a panic of user code ends that operation only, and every critical section of the
 //! kit leaves its state whole at each point where user code could run (there is none inside).
@@ -11,14 +12,29 @@ pub(crate) use loom::{
 };
 #[cfg(loom)]
 pub(crate) use seen::{AtomicBool, AtomicPtr, AtomicU64};
-#[cfg(not(loom))]
+#[cfg(shuttle)]
+pub(crate) use shuttle::{
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
+    sync::{
+        Condvar as RawCondvar, Mutex as RawMutex, MutexGuard, RwLock as RawRwLock, RwLockReadGuard, RwLockWriteGuard,
+    },
+    thread::JoinHandle,
+};
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::{
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
     sync::{Condvar as RawCondvar, Mutex as RawMutex, MutexGuard},
 };
+// The models of loom run neither the background thread nor two at the table of segments.
+#[cfg(not(shuttle))]
+pub(crate) use std::{
+    sync::{RwLock as RawRwLock, RwLockReadGuard, RwLockWriteGuard},
+    thread::JoinHandle,
+};
 
+use std::io;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Atomics whose loads loom does not forget.
 ///
@@ -120,13 +136,18 @@ impl Condvar {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits at most `limit`. Under loom there is no time: it waits for a notification.
+    /// Waits at most `limit`. Under loom and shuttle there is no time: loom waits for a notification, shuttle for one or for
+    /// nothing, as the schedule has it.
     pub(crate) fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, limit: Duration) -> MutexGuard<'a, T> {
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         return self.0.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0;
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         {
             let _ = limit;
+            #[cfg(shuttle)]
+            if chance() {
+                return guard;
+            }
             self.wait(guard)
         }
     }
@@ -136,8 +157,62 @@ impl Condvar {
     }
 }
 
+/// A reader-writer lock without poisoning.
+#[derive(Debug, Default)]
+pub(crate) struct RwLock<T>(RawRwLock<T>);
+
+impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        RwLock(RawRwLock::new(value))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts a thread that outlives its starter.
+///
+/// # Errors
+/// Where the system gives none.
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    #[cfg(not(shuttle))]
+    use std::thread::Builder;
+    #[cfg(shuttle)]
+    use shuttle::thread::Builder;
+    Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// Threads that may work at once.
+pub(crate) fn parallelism() -> usize {
+    // What replays beside its caller starts scoped threads of std, which shuttle does not know.
+    if cfg!(shuttle) { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) }
+}
+
+/// Whether it is that late.
+#[cfg(not(shuttle))]
+pub(crate) fn is_past(at: Instant) -> bool {
+    Instant::now() >= at
+}
+
+/// Shuttle has no clock: each look at it is a choice of the schedule.
+#[cfg(shuttle)]
+pub(crate) fn is_past(_at: Instant) -> bool {
+    chance()
+}
+
+#[cfg(shuttle)]
+fn chance() -> bool {
+    use shuttle::rand::{Rng, thread_rng};
+    thread_rng().gen_bool(0.5)
+}
+
 /// A small number that names the calling thread for as long as it lives; never 0.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 #[inline]
 pub(crate) fn thread_ordinal() -> u64 {
     use std::cell::Cell;
@@ -163,4 +238,10 @@ pub(crate) fn thread_ordinal() -> u64 {
     let mut hasher = std::collections::hash_map::DefaultHasher::new();
     loom::thread::current().id().hash(&mut hasher);
     hasher.finish() | 1
+}
+
+/// Shuttle runs every simulated thread on one OS thread, so the name comes from shuttle.
+#[cfg(shuttle)]
+pub(crate) fn thread_ordinal() -> u64 {
+    usize::from(shuttle::current::me()) as u64 + 1
 }

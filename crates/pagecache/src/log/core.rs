@@ -129,7 +129,9 @@ impl LogCore {
     pub(super) fn prefix_and_limit(&self) -> (Lsn, Option<Seen<'_>>) {
         // The order is L3: the tail first, the slots after.
         let tail = self.tail.now();
-        match self.open.oldest() {
+        let oldest = self.open.oldest();
+        let tail = if planted(Canary::TailReadAfterSlots) { self.tail.now() } else { tail };
+        match oldest {
             Some(oldest) if oldest.bound() <= tail => (oldest.bound(), Some(oldest)),
             _ => (tail, None),
         }

@@ -49,7 +49,12 @@ struct Leading<'a> {
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
         drop(Working { log: self.log });
-        self.log.rounds.lock().leading = false;
+        let mut rounds = self.log.rounds.lock();
+        rounds.leading = false;
+        if rounds.poison.is_some() && planted(Canary::WaitersForgottenAtFailure) {
+            return;
+        }
+        drop(rounds);
         self.log.moved.notify_all();
     }
 }
@@ -400,7 +405,9 @@ impl LogCore {
         let cause = Arc::clone(rounds.poison.get_or_insert_with(|| Arc::new(cause)));
         self.tail.fail();
         drop(rounds);
-        self.wake_everyone();
+        if !planted(Canary::WaitersForgottenAtFailure) {
+            self.wake_everyone();
+        }
         Error::Poisoned { cause }
     }
 }

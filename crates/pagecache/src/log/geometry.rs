@@ -5,9 +5,9 @@ use crate::base::ids::Lsn;
 use crate::format::BLOCK;
 use crate::format::record::PAD_MIN;
 
-/// The largest ring, in bytes; a store with smaller segments has a ring of one segment. Under loom four blocks, the least
-/// that a place across a segment's end fits in.
-const RING_MAX: u64 = if cfg!(loom) { 512 } else { 8 << 20 };
+/// The largest ring, in bytes; a store with smaller segments has a ring of one segment. Under loom and shuttle four blocks, the
+/// least that a place across a segment's end fits in.
+const RING_MAX: u64 = if cfg!(any(loom, shuttle)) { 4 * BLOCK } else { 8 << 20 };
 
 /// The sizes that decide places, in bytes, each a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

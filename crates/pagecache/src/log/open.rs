@@ -16,8 +16,8 @@ use crate::base::canary::{Canary, planted};
 use crate::base::ids::Lsn;
 use crate::base::sync::{AtomicPtr, AtomicU64, Condvar, Mutex, Ordering, thread_ordinal};
 
-/// Slots of one chunk; when all are taken, a chunk is added. Small under loom, so that chunks are added there.
-const SLOTS: usize = if cfg!(loom) { 2 } else { 64 };
+/// Slots of one chunk; when all are taken, a chunk is added. Few under loom and shuttle, so that chunks are added there.
+const SLOTS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 
 const FREE: u64 = u64::MAX;
 const AWAITED: u64 = 1;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::geometry::Geometry;
 use crate::base::error::Error;
 use crate::base::ids::Lsn;
+use crate::format::BLOCK;
 use crate::store::pool::Segment;
 
-/// The most that one write takes, in bytes. Small under loom, so that several are in flight there.
-pub(crate) const CHUNK: u64 = if cfg!(loom) { 128 } else { 1 << 20 };
+/// The most that one write takes, in bytes. A block under loom and shuttle, so that several are in flight there.
+pub(crate) const CHUNK: u64 = if cfg!(any(loom, shuttle)) { BLOCK } else { 1 << 20 };
 
 /// A stretch that one thread writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

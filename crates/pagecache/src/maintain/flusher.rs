@@ -2,11 +2,11 @@
 //! unflushed work stays in memory. Nobody waits for it: whoever waits for the log leads a round of their own.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::base::error::{Error, Result};
 use crate::base::event::Woken;
+use crate::base::sync::{JoinHandle, is_past, spawn};
 use crate::log::core::LogCore;
 use crate::log::flush::Patience;
 
@@ -23,9 +23,8 @@ impl Flusher {
     /// `Thread` where the system gives none.
     pub(crate) fn start(log: Arc<LogCore>, every: Option<Duration>) -> Result<Flusher> {
         let own = Arc::clone(&log);
-        let thread = std::thread::Builder::new().name("pagecache-flush".to_owned());
-        let thread =
-            thread.spawn(move || run(&own, every)).map_err(|error| Error::Thread { source: Arc::new(error) })?;
+        let thread = spawn("pagecache-flush", move || run(&own, every));
+        let thread = thread.map_err(|error| Error::Thread { source: Arc::new(error) })?;
         Ok(Flusher { log, thread: Some(thread) })
     }
 
@@ -79,7 +78,7 @@ fn run(log: &LogCore, every: Option<Duration>) {
         }
         let mut now = Due::NotYet;
         if let (Some(at), Some(every)) = (due, every)
-            && Instant::now() >= at
+            && is_past(at)
         {
             now = Due::Now;
             due = Some(Instant::now() + every);

@@ -4,14 +4,15 @@
 use crossbeam_epoch::Guard;
 
 use super::Pages;
+use crate::base::canary::{Canary, planted};
 use crate::base::ids::PageId;
 use crate::log::flush::Patience;
 use crate::page::budget::Fill;
 use crate::page::materialize::Materializer;
 use crate::page::slot::{Seen, Slot, Word};
 
-/// Ids that one thread looks at before it looks at the budget again.
-const BATCH: u64 = 64;
+/// Ids that one thread looks at before it looks at the budget again. Few under shuttle, where there are few pages.
+const BATCH: u64 = if cfg!(shuttle) { 2 } else { 64 };
 
 /// Pages with unstable updates met before the log is flushed rather than looking further.
 const UNSTABLE_MAX: u64 = 256;
@@ -81,7 +82,7 @@ impl<M: Materializer> Pages<M> {
         if chain.head().take_mark() {
             return Evicted::No;
         }
-        if chain.head().version.0 >= self.log.stable().0 {
+        if chain.head().version.0 >= self.log.stable().0 && !planted(Canary::UnstableEvicted) {
             return Evicted::Unstable;
         }
         let weight = chain.weight();

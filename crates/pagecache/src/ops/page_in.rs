@@ -4,6 +4,7 @@
 use crossbeam_epoch::Guard;
 
 use super::Pages;
+use crate::base::canary::{Canary, planted};
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::format::page::{PageHead, Payload};
@@ -55,13 +56,18 @@ impl<M: Materializer> Pages<M> {
             building.0 = Box::into_raw(node);
         }
         let resident = Word::resident(building.0);
-        if building.0.is_null() || !slot.swap(word, resident) {
+        let swapped = !building.0.is_null() && slot.swap(word, resident);
+        if !swapped && !planted(Canary::PageInWithoutCompare) {
             return Ok(None);
         }
         let head = building.0;
         std::mem::forget(building);
-        // SAFETY: the swap took the word's list, if it had one, out of the slot.
-        unsafe { word.retire::<M::PageFrag>(guard) };
+        match swapped {
+            // SAFETY: the swap took the word's list, if it had one, out of the slot.
+            true => unsafe { word.retire::<M::PageFrag>(guard) },
+            // The planted bug; what it overwrites is leaked.
+            false => slot.set(resident),
+        }
         self.budget.note(weight);
         // SAFETY: published under `guard`, which keeps it even if it is evicted at once.
         Ok(Some((resident, unsafe { Chain::from_raw(head) })))

@@ -4,7 +4,8 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::sync::{AtomicU64, Ordering, thread_ordinal};
 
-const STRIPES: usize = 16;
+/// Few under shuttle, for which each look at one is a place to switch threads.
+const STRIPES: usize = if cfg!(shuttle) { 2 } else { 16 };
 
 /// Bytes of garbage a thread hands over before it pushes them to the collector (a thread's bag is invisible). Whoever pushes also
 /// frees what is due, so this bounds the longest update: with 64 KiB the slowest hundredth took over 25 us, with this 7.

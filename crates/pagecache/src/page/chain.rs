@@ -61,7 +61,7 @@ pub(crate) struct Node<P> {
     pub(crate) frag: P,
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Node<Vec<u8>>>() == 64);
 
 /// A new node, not yet published.

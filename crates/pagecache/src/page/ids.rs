@@ -62,6 +62,13 @@ impl Ids {
     /// Gives an id back, freed by the record at `at`. Never waits.
     pub(crate) fn give_back(&self, id: PageId, at: Lsn) {
         self.allocated.fetch_sub(1, Ordering::Relaxed);
+        if planted(Canary::IdGivenBackTwice) {
+            self.push(id, at);
+        }
+        self.push(id, at);
+    }
+
+    fn push(&self, id: PageId, at: Lsn) {
         let node = Box::into_raw(Box::new(Freed { id, at, next: ptr::null_mut() }));
         let mut head = self.freed.load(Ordering::Relaxed);
         loop {

@@ -162,7 +162,7 @@ struct SendWord(Word);
 unsafe impl Send for SendWord {}
 
 impl<P> Slot<P> {
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     pub(crate) fn new() -> Slot<P> {
         Slot { word: AtomicPtr::new(ptr::null_mut()), _page: PhantomData }
     }

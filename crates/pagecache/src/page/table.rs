@@ -7,8 +7,8 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::PageId;
 use crate::base::sync::{AtomicPtr, Ordering};
 
-/// Slots of the first bucket, as a power of two.
-const FIRST: u32 = 12;
+/// Slots of the first bucket, as a power of two. Small under shuttle, where each slot is made one by one, and buckets are added.
+const FIRST: u32 = if cfg!(shuttle) { 2 } else { 12 };
 /// Ids are below 2 to this power.
 const ID_BITS: u32 = 36;
 const BUCKETS: usize = (ID_BITS - FIRST + 1) as usize;
@@ -94,7 +94,7 @@ impl<P> Drop for Table<P> {
 }
 
 /// Zeroed memory: an all-zero slot is an absent page, and untouched memory costs nothing.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 fn make_slots<P>(len: usize) -> *mut Slot<P> {
     match std::alloc::Layout::array::<Slot<P>>(len) {
         // SAFETY: the layout is not empty, and an all-zero `Slot` (a null pointer) is valid.
@@ -105,7 +105,7 @@ fn make_slots<P>(len: usize) -> *mut Slot<P> {
 
 /// # Safety
 /// `slots` came from `make_slots(len)` and nobody else can reach it.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 unsafe fn free_slots<P>(slots: *mut Slot<P>, len: usize) {
     if let Ok(layout) = std::alloc::Layout::array::<Slot<P>>(len) {
         // SAFETY: the caller's promise; slots have no drop of their own.
@@ -113,14 +113,14 @@ unsafe fn free_slots<P>(slots: *mut Slot<P>, len: usize) {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 fn make_slots<P>(len: usize) -> *mut Slot<P> {
     Box::into_raw((0..len).map(|_| Slot::new()).collect::<Box<[Slot<P>]>>()).cast()
 }
 
 /// # Safety
 /// As above.
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 unsafe fn free_slots<P>(slots: *mut Slot<P>, len: usize) {
     // SAFETY: the caller's promise.
     drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(slots, len)) });

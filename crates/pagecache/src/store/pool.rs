@@ -6,12 +6,12 @@
 //! - P3. Sequences only rise, across restarts too: no life of a segment shares its number with another.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, Lsn, Sequence};
-use crate::base::sync::Mutex;
+use crate::base::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::format::BLOCK;
 use crate::format::segment::{Previous, Purpose, SegmentHeader, name, scratch_name};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all};
@@ -123,11 +123,11 @@ impl Pool {
     }
 
     fn table(&self) -> RwLockReadGuard<'_, VecDeque<Arc<Segment>>> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+        self.table.read()
     }
 
     fn table_mut(&self) -> RwLockWriteGuard<'_, VecDeque<Arc<Segment>>> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+        self.table.write()
     }
 
     /// The segment that holds an LSN, if it is still there.
