@@ -4,6 +4,7 @@
 
 pub mod disk;
 pub mod driver;
+pub mod linear;
 pub mod log_driver;
 pub mod log_model;
 pub mod page_driver;

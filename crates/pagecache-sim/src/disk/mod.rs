@@ -105,6 +105,11 @@ impl SimDisk {
         self.state().io_count
     }
 
+    /// Reads so far, failed ones included.
+    pub fn read_count(&self) -> u64 {
+        self.state().read_count
+    }
+
     /// Stops the process at the counted call with this number, from 0: it and every later call, reads too, fail with
     /// "crashed" and do nothing. A number already reached stops the next counted call.
     pub fn crash_at(&self, nth: u64) {

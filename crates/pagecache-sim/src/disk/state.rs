@@ -30,6 +30,7 @@ pub(super) struct State {
     pub(super) faults: Faults,
     pub(super) capacity: Option<u64>,
     pub(super) io_count: u64,
+    pub(super) read_count: u64,
     pub(super) crash_at: Option<u64>,
     pub(super) crashed: bool,
     pub(super) trace: Trace,
@@ -127,6 +128,7 @@ impl State {
             faults: Faults::default(),
             capacity: None,
             io_count: 0,
+            read_count: 0,
             crash_at: None,
             crashed: false,
             trace: Trace::new(),
@@ -167,6 +169,7 @@ impl State {
             self.io_count += 1;
         }
         self.alive()?;
+        self.read_count += u64::from(call == Call::Read);
         self.trace.word(call as u64);
         self.trace.bytes(name.as_bytes());
         self.trace.word(place.0);

@@ -1,0 +1,153 @@
+//! Real threads at few pages that come and go: every history has an order that explains it, and what a crash leaves is a cut
+//! through one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use pagecache::crossbeam_epoch::Collector;
+use pagecache::{Background, ConfigBuilder, PageCache, PageId};
+use pagecache_sim::disk::{SimDisk, Survival};
+use pagecache_sim::linear::crash::find;
+use pagecache_sim::linear::history::Clock;
+use pagecache_sim::linear::page::Answer;
+use pagecache_sim::linear::player::{Joined, Player, Story};
+use pagecache_sim::page_driver::CAPACITY;
+use pagecache_sim::rng::Rng;
+
+const HISTORIES: usize = 10_000;
+const CRASHES: usize = 4_000;
+const TURNS: usize = 8;
+/// Histories on one store, each on pages of its own.
+const A_STORE: usize = 50;
+
+fn start(disk: &SimDisk) -> PageCache<Joined> {
+    let options = ConfigBuilder::new().storage(disk.clone()).segment_size(64 << 10).cache_capacity(CAPACITY);
+    PageCache::start(options.background(Background::Caller).collector(Collector::new()).build()).unwrap()
+}
+
+/// Waits for all others without falling asleep, so that all begin at once.
+fn meet(waiting: &AtomicUsize) {
+    waiting.fetch_sub(1, Ordering::SeqCst);
+    while waiting.load(Ordering::SeqCst) > 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// What one round of threads did, and the reads of the disk meanwhile.
+struct Round {
+    story: Story,
+    reads: u64,
+}
+
+/// Lets so many threads play at these pages; `meanwhile` runs beside them.
+fn play(
+    pages: &PageCache<Joined>,
+    disk: &SimDisk,
+    (threads, ids): (usize, &[PageId]),
+    (seed, flushes): (u64, u64),
+    clock: &Clock,
+    meanwhile: impl FnOnce(),
+) -> Round {
+    let reads = disk.read_count();
+    let waiting = AtomicUsize::new(threads + 1);
+    let mut story = Story::new(ids.len());
+    std::thread::scope(|scope| {
+        let players: Vec<_> = (0..threads)
+            .map(|thread| {
+                let waiting = &waiting;
+                scope.spawn(move || {
+                    let mut player = Player::new(thread, ids.len(), seed);
+                    meet(waiting);
+                    (0..TURNS).map(|_| player.turn(pages, ids, &pages.pin(), clock, flushes)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        meet(&waiting);
+        meanwhile();
+        players.into_iter().flat_map(|player| player.join().unwrap()).for_each(|turn| story.add(turn));
+    });
+    Round { story, reads: disk.read_count() - reads }
+}
+
+/// How much of what the histories are for has happened in them.
+#[derive(Debug, Default)]
+struct Seen {
+    histories: usize,
+    overlapping: usize,
+    with_page_ins: usize,
+    page_ins: u64,
+    conflicts: u64,
+    frees: u64,
+}
+
+impl Seen {
+    fn add(&mut self, round: &Round) {
+        self.histories += 1;
+        self.overlapping += usize::from(round.story.overlaps());
+        self.with_page_ins += usize::from(round.reads > 0);
+        self.page_ins += round.reads;
+        self.conflicts += round.story.count(|answer| matches!(answer, Answer::Conflict(..)));
+        self.frees += round.story.count(|answer| matches!(answer, Answer::Free(..)));
+        assert_eq!(round.story.count(|answer| *answer == Answer::Failed), 0);
+    }
+}
+
+#[test]
+fn every_history_of_real_threads_has_an_order() {
+    let begun = Instant::now();
+    let mut seen = Seen::default();
+    for store in 0..HISTORIES.div_ceil(A_STORE) {
+        let disk = SimDisk::new(store as u64);
+        let pages = start(&disk);
+        let clock = Clock::default();
+        for history in 0..A_STORE {
+            let seed = (store * A_STORE + history) as u64;
+            let ids: Vec<_> = (0..1 + history % 2).map(|_| pages.allocate(&pages.pin())).collect();
+            let round = play(&pages, &disk, (3 + history / 2 % 2, &ids), (seed, 4), &clock, || {});
+            if let Err(unexplained) = round.story.explain() {
+                panic!("history {seed}: {unexplained}");
+            }
+            seen.add(&round);
+        }
+        pages.close().unwrap();
+    }
+    println!("{seen:?} in {:.1?}", begun.elapsed());
+    assert!(seen.histories >= HISTORIES);
+    assert!(seen.overlapping > 0 && seen.with_page_ins > 0 && seen.conflicts > 0 && seen.frees > 0, "{seen:?}");
+}
+
+#[test]
+fn what_a_crash_leaves_is_a_cut_behind_all_that_was_acknowledged() {
+    let begun = Instant::now();
+    let (mut seen, mut cut_short, mut acknowledged) = (Seen::default(), 0, 0);
+    for seed in 0..CRASHES as u64 {
+        let mut rng = Rng::new(seed);
+        let disk = SimDisk::new(seed);
+        let pages = start(&disk);
+        let clock = Clock::default();
+        let ids: Vec<_> = (0..2).map(|_| pages.allocate(&pages.pin())).collect();
+        let survival = *rng.pick(&[Survival::DropAll, Survival::KeepAll, Survival::Random(seed)]);
+        let (calls, mut image) = (rng.below(12), None);
+        let round = play(&pages, &disk, (3, &ids), (seed, 12), &clock, || {
+            // So far on the way, where it gets as far; the image is taken after the time is.
+            let from = disk.io_count();
+            let until = Instant::now() + std::time::Duration::from_millis(1);
+            while disk.io_count() < from + calls && Instant::now() < until {
+                std::thread::yield_now();
+            }
+            let crashed = clock.tick();
+            image = Some((crashed, disk.crash(survival)));
+        });
+        let (crashed, image) = image.unwrap();
+        cut_short += usize::from(round.story.pages.iter().flatten().any(|call| !call.ended_before(crashed)));
+        acknowledged += usize::from(round.story.flushes.iter().any(|(_, ended)| *ended < crashed));
+        let found = find(&start(&image), &ids).unwrap();
+        if let Err(wrong) = round.story.explain_crash(&found, crashed) {
+            panic!("crash {seed}, {survival:?} at {crashed}: {wrong}\n{found:?}");
+        }
+        seen.add(&round);
+    }
+    println!("{seen:?}, {cut_short} crashes under way, {acknowledged} behind a flush, in {:.1?}", begun.elapsed());
+    assert!(seen.histories >= CRASHES);
+    assert!(cut_short > 0 && acknowledged > 0 && seen.overlapping > 0 && seen.with_page_ins > 0, "{seen:?}");
+}
