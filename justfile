@@ -10,6 +10,9 @@ test:
 loom:
     RUSTFLAGS="--cfg loom" cargo test -p pagecache --lib --features canary --target-dir target/loom models -- --nocapture
 
+schedules:
+    RUSTFLAGS="--cfg shuttle -D warnings" cargo test -p pagecache-sim --test schedules --target-dir target/shuttle -- --nocapture
+
 sim:
     cargo run --release -p pagecache-sim --bin campaign -- log --seeds 100000
 

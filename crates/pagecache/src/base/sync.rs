@@ -180,10 +180,10 @@ impl<T> RwLock<T> {
 /// # Errors
 /// Where the system gives none.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    #[cfg(not(shuttle))]
-    use std::thread::Builder;
     #[cfg(shuttle)]
     use shuttle::thread::Builder;
+    #[cfg(not(shuttle))]
+    use std::thread::Builder;
     Builder::new().name(name.to_owned()).spawn(run)
 }
 
