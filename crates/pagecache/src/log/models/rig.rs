@@ -10,7 +10,7 @@ use super::{SEGMENT, START};
 use crate::base::error::Result;
 use crate::base::ids::{Lsn, Sequence};
 use crate::format::BLOCK;
-use crate::format::record::{Frame, Head, Kind, Parsed, Shape, parse};
+use crate::format::record::{Frame, Kind, Parsed, parse};
 use crate::format::segment::Purpose;
 use crate::log::core::{LogCore, Restart, Ticket};
 use crate::log::extents::Extents;
