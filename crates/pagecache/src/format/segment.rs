@@ -14,6 +14,11 @@ const LEN: usize = 104;
 pub(crate) const SEGMENT_MIN: u64 = 64 << 10;
 pub(crate) const SEGMENT_MAX: u64 = 1 << 30;
 
+/// No segment ends above this LSN, so that an LSN and a length never overflow.
+const LSN_MAX: u64 = 1 << 62;
+/// No segment ends above this place in ever-written space, so that a page's piece can name it (54 bits of granules).
+const PLACE_MAX: u64 = 1 << 57;
+
 /// The segment before this one in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Previous {
@@ -121,19 +126,26 @@ impl SegmentHeader {
         let segment_size = cursor.u64()?;
         let (sequence, start, salt) = (Sequence(cursor.u64()?), Lsn(cursor.u64()?), cursor.u64()?);
         let (before, before_salt, before_end) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
-        let previous = (before != u64::MAX).then_some(Previous {
-            sequence: Sequence(before),
-            salt: before_salt,
-            end: Lsn(before_end),
-        });
+        let previous = match (before, before_salt, before_end) {
+            (u64::MAX, 0, 0) => None,
+            (u64::MAX, ..) => return None,
+            (sequence, salt, end) => Some(Previous { sequence: Sequence(sequence), salt, end: Lsn(end) }),
+        };
         let (stable, first) = (Lsn(cursor.u64()?), Lsn(cursor.u64()?));
-        let sound = segment_size.is_power_of_two()
-            && (SEGMENT_MIN..=SEGMENT_MAX).contains(&segment_size)
-            && start.0.is_multiple_of(segment_size)
-            && start.0.checked_add(segment_size).is_some()
-            && sequence.0 < u64::MAX / segment_size
-            && previous.is_none_or(|previous| previous.sequence < sequence && previous.end <= start);
-        sound.then_some(SegmentHeader { purpose, store, segment_size, sequence, start, salt, previous, stable, first })
+        let header = SegmentHeader { purpose, store, segment_size, sequence, start, salt, previous, stable, first };
+        header.is_sound().then_some(header)
+    }
+
+    /// Whether a segment may have these numbers: none is read, and none is made, that has others.
+    pub(crate) fn is_sound(&self) -> bool {
+        let size = self.segment_size;
+        size.is_power_of_two()
+            && (SEGMENT_MIN..=SEGMENT_MAX).contains(&size)
+            && self.start.0.is_multiple_of(size)
+            && self.start.0 <= LSN_MAX - size
+            && self.sequence.0 < PLACE_MAX / size
+            && self.stable.max(self.first) <= self.start
+            && self.previous.is_none_or(|previous| previous.sequence < self.sequence && previous.end <= self.start)
     }
 }
 
@@ -197,6 +209,27 @@ mod tests {
             }
         }
         assert_eq!(SegmentHeader::decode(&[]), Found::Nothing);
+    }
+
+    #[test]
+    fn a_header_that_no_writer_makes_is_refused() {
+        let previous = header().previous.unwrap();
+        let wrong = [
+            SegmentHeader { segment_size: SEGMENT_MIN / 2, ..header() },
+            SegmentHeader { segment_size: SEGMENT_MAX * 2, ..header() },
+            SegmentHeader { segment_size: SEGMENT_MIN + 4096, ..header() },
+            SegmentHeader { start: Lsn((7 << 16) + 8), ..header() },
+            SegmentHeader { start: Lsn(LSN_MAX), ..header() },
+            SegmentHeader { sequence: Sequence(PLACE_MAX >> 16), ..header() },
+            SegmentHeader { stable: Lsn((7 << 16) + 8), ..header() },
+            SegmentHeader { first: Lsn((7 << 16) + 8), ..header() },
+            SegmentHeader { previous: Some(Previous { sequence: Sequence(9), ..previous }), ..header() },
+            SegmentHeader { previous: Some(Previous { end: Lsn((7 << 16) + 8), ..previous }), ..header() },
+            SegmentHeader { previous: Some(Previous { sequence: Sequence(u64::MAX), ..previous }), ..header() },
+        ];
+        for header in wrong {
+            assert_eq!(SegmentHeader::decode(&header.encode()), Found::Nothing, "{header:?}");
+        }
     }
 
     #[test]

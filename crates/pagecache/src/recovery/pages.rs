@@ -41,13 +41,7 @@ impl Collect for Entries {
             return Ok(());
         }
         let Some((head, _)) = PageHead::decode(record.shape, record.body, record.body_at) else {
-            return Err(Error::Corrupt(Box::new(Corruption {
-                page: None,
-                segment: record.segment.header.sequence.0,
-                offset: record.segment.offset(record.lsn),
-                lsns: record.lsn..Lsn(record.lsn.0 + record.len),
-                what: "a page's record has no page",
-            })));
+            return Err(record.corrupt("a page's record has no page"));
         };
         let piece = Piece::new(record.segment.address(record.lsn), record.len);
         (self.segment, self.start) = (record.segment.header.sequence, record.segment.header.start);

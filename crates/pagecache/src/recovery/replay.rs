@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::decide::{Evidence, Last, Stop};
 use super::survey::Survey;
-use crate::base::error::Result;
+use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::Lsn;
 use crate::format::mark::{Mark, MarkKind};
 use crate::format::record::{Kind, Shape};
@@ -20,6 +20,19 @@ pub(crate) struct Record<'a> {
     pub(crate) body: &'a [u8],
     pub(crate) body_at: usize,
     pub(crate) len: u64,
+}
+
+impl Record<'_> {
+    /// Its checksum is right, what it says cannot be.
+    pub(crate) fn corrupt(&self, what: &'static str) -> Error {
+        Error::Corrupt(Box::new(Corruption {
+            page: None,
+            segment: self.segment.header.sequence.0,
+            offset: self.segment.offset(self.lsn),
+            lsns: self.lsn..Lsn(self.lsn.0 + self.len),
+            what,
+        }))
+    }
 }
 
 /// What is made of a segment's records, on any thread, before the segments are joined in order.
@@ -62,12 +75,11 @@ fn walk<C: Collect>(segment: &Arc<Segment>, mut collect: C) -> Result<(C, Ended)
         match scanner.step()? {
             Step::Record { lsn, shape, body, body_at, len } => {
                 ended.last = None;
-                if shape.kind == Kind::Trim
-                    && let Ok(to) = body.try_into()
-                {
-                    ended.trimmed = ended.trimmed.max(Lsn(u64::from_le_bytes(to)));
+                let record = Record { segment, lsn, shape, body, body_at, len };
+                if shape.kind == Kind::Trim {
+                    ended.trimmed = ended.trimmed.max(trim(&record)?);
                 }
-                collect.record(Record { segment, lsn, shape, body, body_at, len })?;
+                collect.record(record)?;
                 ended.content = Some(Lsn(lsn.0 + len));
             }
             Step::Mark { mark } => {
@@ -88,6 +100,14 @@ fn walk<C: Collect>(segment: &Arc<Segment>, mut collect: C) -> Result<(C, Ended)
     }
     ended.at = scanner.position();
     Ok((collect, ended))
+}
+
+/// What a trim forgets: believed as far as it lies below the trim, or it would forget what is yet to be written.
+fn trim(record: &Record<'_>) -> Result<Lsn> {
+    match record.body.try_into().map(u64::from_le_bytes) {
+        Ok(to) if to <= record.lsn.0 => Ok(Lsn(to)),
+        _ => Err(record.corrupt("a trim forgets what comes after it")),
+    }
 }
 
 /// Where the whole walk ended.

@@ -177,6 +177,10 @@ impl Pool {
             stable: birth.stable,
             first: birth.first,
         };
+        // After 2^57 bytes, or behind a file whose name says so: nobody could read it.
+        if !header.is_sound() {
+            return Err(Error::NoSpace { what: "segment numbers" });
+        }
         let scratch = scratch_name(sequence);
         let recycled = !births.spares.is_empty();
         let file = self.blank(&mut births.spares, &scratch)?;
