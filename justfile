@@ -16,6 +16,9 @@ schedules:
 sim:
     cargo run --release -p pagecache-sim --bin campaign -- log --seeds 100000
 
+kills cycles="1000":
+    cargo run --release -- kills --cycles {{cycles}}
+
 bench:
     cargo run --release -p pagecache-bench --bin spine -- --out target/spine.jsonl
     cargo run --release -p pagecache-bench --bin plot target/spine.jsonl target/plots

@@ -1,6 +1,8 @@
 //! The binary `pagecache`: look at a store, and take the tour. One file per command.
 #![forbid(unsafe_code)]
 
+mod child;
+mod kills;
 mod show;
 mod stats;
 mod tour;
@@ -39,6 +41,12 @@ enum Command {
     /// What the tour kills.
     #[command(hide = true)]
     TourWriter(tour::writer::Args),
+    /// Kill a writer again and again, also while it recovers, and check everything that it acknowledged.
+    #[command(hide = true)]
+    Kills(kills::Args),
+    /// What that kills.
+    #[command(hide = true)]
+    KillsWriter(kills::writer::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +64,8 @@ fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args),
         Command::Tour(args) => tour::run(&args),
         Command::TourWriter(args) => tour::writer::run(&args),
+        Command::Kills(args) => kills::run(&args),
+        Command::KillsWriter(args) => kills::writer::run(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

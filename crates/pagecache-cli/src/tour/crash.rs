@@ -1,10 +1,7 @@
 //! The second part of the tour: a writer is killed, three times, once while it reopens; nothing acknowledged may be lost.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,104 +11,26 @@ use serde::Serialize;
 use super::ledger::{Entries, Ledger, Outcome};
 use super::place::random;
 use super::writer;
+use crate::child::{Child, lock};
 use crate::show::{bytes, count, many, time};
 use crate::{Failure, tour::Say};
 
 const FILLER: u64 = 200;
 const BATCH: u64 = 4;
-/// Nothing of a writer takes longer, or it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the writer said so far.
-#[derive(Default)]
-struct Heard {
-    opening: Option<Instant>,
-    open: Option<Instant>,
-    acknowledgements: u64,
-    ended: bool,
-}
-
-/// A child process with a thread that listens to it.
-pub(super) struct Writer {
-    process: Child,
-    listener: Option<JoinHandle<()>>,
-    heard: Arc<(Mutex<Heard>, Condvar)>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Writer {
-    /// Starts a writer; what it acknowledges goes into the ledger as it is said.
-    pub(super) fn start(args: &writer::Args, ledger: &Arc<Mutex<Ledger>>) -> Result<Writer, Failure> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let mut process = command.args(args.to_line()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let pipe = process.stdout.take().ok_or("the writer has no pipe")?;
-        let heard = Arc::new((Mutex::new(Heard::default()), Condvar::new()));
-        let (ledger, shared) = (Arc::clone(ledger), Arc::clone(&heard));
-        let listener = std::thread::spawn(move || listen(BufReader::new(pipe), &ledger, &shared));
-        Ok(Writer { process, listener: Some(listener), heard })
-    }
-
-    /// Waits until something was heard.
-    fn wait(&self, what: &str, until: impl Fn(&Heard) -> bool) -> Result<(), Failure> {
-        let (heard, news) = &*self.heard;
-        let mut heard = lock(heard);
-        let deadline = Instant::now() + PATIENCE;
-        while !until(&heard) {
-            if heard.ended || Instant::now() > deadline {
-                return Err(format!("the writer did not come to {what}").into());
+/// Starts a writer; what it acknowledges goes into the ledger as it is said.
+pub(super) fn start(args: &writer::Args, ledger: &Arc<Mutex<Ledger>>) -> Result<Child, Failure> {
+    let ledger = Arc::clone(ledger);
+    Child::start(args.to_line(), move |words| match words {
+        ["ack", page, number] => match (page.parse(), number.parse()) {
+            (Ok(page), Ok(number)) => {
+                lock(&ledger).acknowledge(page, number);
+                true
             }
-            heard = news.wait_timeout(heard, Duration::from_millis(100)).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(())
-    }
-
-    /// Kills it with SIGKILL and hears out what it said before.
-    pub(super) fn kill(mut self) -> Result<(), Failure> {
-        self.process.kill()?;
-        self.end()
-    }
-
-    /// Waits for its end.
-    pub(super) fn end(mut self) -> Result<(), Failure> {
-        self.process.wait()?;
-        match self.listener.take().map(JoinHandle::join) {
-            Some(Err(_)) => Err("the listener panicked".into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // No writer outlives the tour, whatever ended that.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn listen(mut pipe: impl BufRead, ledger: &Mutex<Ledger>, shared: &(Mutex<Heard>, Condvar)) {
-    let (heard, news) = shared;
-    let mut line = String::new();
-    // A line without its end was cut off by the kill: it says nothing.
-    while pipe.read_line(&mut line).is_ok_and(|len| len > 0) && line.ends_with('\n') {
-        let mut words = line.split_whitespace();
-        match (words.next(), words.next().map(str::parse), words.next().map(str::parse)) {
-            (Some("opening"), ..) => lock(heard).opening = Some(Instant::now()),
-            (Some("open"), ..) => lock(heard).open = Some(Instant::now()),
-            (Some("ack"), Some(Ok(page)), Some(Ok(number))) => {
-                lock(ledger).acknowledge(page, number);
-                lock(heard).acknowledgements += 1;
-            }
-            _ => {}
-        }
-        news.notify_all();
-        line.clear();
-    }
-    lock(heard).ended = true;
-    news.notify_all();
+            _ => false,
+        },
+        _ => false,
+    })
 }
 
 /// A reopening by the tour after a kill.
@@ -160,12 +79,12 @@ pub(super) fn run(say: Say, store: &Path, unit: Duration) -> Result<Crashes, Fai
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let (mut reopened, mut acknowledgements, mut writing) = (Vec::new(), 0, Duration::ZERO);
     for (kill, read_only) in [("while writing", false), ("while writing again", true)] {
-        let writer = Writer::start(&args, &ledger)?;
+        let writer = start(&args, &ledger)?;
         writer.wait("its first acknowledgements", |heard| heard.acknowledgements >= 100)?;
         let moment = unit.mul_f64(0.5 + (random() % 1000) as f64 / 1000.0);
         watch(&writer, &ledger, moment);
         {
-            let heard = lock(&writer.heard.0);
+            let heard = writer.heard();
             acknowledgements += heard.acknowledgements;
             writing += heard.open.map(|open| open.elapsed()).unwrap_or_default();
         }
@@ -200,13 +119,13 @@ fn shown(reopened: &Reopened) -> String {
 }
 
 /// Shows how the ledger grows until the moment has come.
-fn watch(writer: &Writer, ledger: &Mutex<Ledger>, moment: Duration) {
+fn watch(writer: &Child, ledger: &Mutex<Ledger>, moment: Duration) {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg}") {
         bar.set_style(style);
     }
     let until = Instant::now() + moment;
-    while Instant::now() < until && !lock(&writer.heard.0).ended {
+    while Instant::now() < until && !writer.heard().ended {
         bar.set_message(format!("{} acknowledged", many(lock(ledger).count(), "fragment")));
         bar.tick();
         std::thread::sleep(Duration::from_millis(20).min(until.saturating_duration_since(Instant::now())));
@@ -218,14 +137,13 @@ fn watch(writer: &Writer, ledger: &Mutex<Ledger>, moment: Duration) {
 fn kill_in_reopening(args: &writer::Args, ledger: &Arc<Mutex<Ledger>>, usual_ms: f64) -> Result<Duration, Failure> {
     let mut share = (random() % 1000) as f64 / 1000.0;
     for _ in 0..20 {
-        let writer = Writer::start(args, ledger)?;
+        let writer = start(args, ledger)?;
         writer.wait("its opening", |heard| heard.opening.is_some())?;
-        let began = lock(&writer.heard.0).opening.unwrap_or_else(Instant::now);
+        let began = writer.heard().opening.unwrap_or_else(Instant::now);
         let moment = Duration::from_secs_f64(usual_ms * share / 1e3);
         std::thread::sleep(moment.saturating_sub(began.elapsed()));
-        let (after, heard) = (began.elapsed(), Arc::clone(&writer.heard));
-        writer.kill()?;
-        if lock(&heard.0).open.is_none() {
+        let after = began.elapsed();
+        if writer.kill()?.open.is_none() {
             return Ok(after);
         }
         share /= 2.0;

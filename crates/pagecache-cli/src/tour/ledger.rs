@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use crate::Failure;
 
 /// Threads of a writer; page `n` belongs to thread `n % THREADS`.
-pub(super) const THREADS: u64 = 4;
+pub(crate) const THREADS: u64 = 4;
 
 /// One fragment of a page, determined by its page and number: any other bytes are wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     thread: u64,
-    page: u64,
-    number: u64,
+    pub(crate) page: u64,
+    pub(crate) number: u64,
     filler: Vec<u8>,
     check: u64,
 }
 
-fn mix(seed: u64) -> u64 {
+pub(crate) fn mix(seed: u64) -> u64 {
     let mut word = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -29,7 +29,7 @@ fn mix(seed: u64) -> u64 {
 
 impl Entry {
     /// The entry of a page with this number, with at most `filler` bytes of filler.
-    pub(super) fn new(page: u64, number: u64, filler: u64) -> Entry {
+    pub(crate) fn new(page: u64, number: u64, filler: u64) -> Entry {
         let seed = mix(mix(page) ^ number);
         let len = filler / 2 + seed % (filler / 2 + 1);
         let filler = (0..len.div_ceil(8)).flat_map(|nth| mix(seed ^ nth).to_le_bytes()).take(len as usize).collect();
@@ -38,7 +38,7 @@ impl Entry {
 }
 
 /// A page is the list of its entries; merging puts lists end to end.
-pub(super) struct Entries;
+pub(crate) struct Entries;
 
 impl Materializer for Entries {
     type PageFrag = Vec<Entry>;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::crash::{Writer, reopen};
+use super::crash::{reopen, start};
 use super::ledger::{Ledger, Outcome};
 use super::place::Place;
 use super::writer;
@@ -72,7 +72,7 @@ fn die(place: &Place, lie: bool, most: u64) -> Result<Deaths, Failure> {
         let store = place.store(&format!("deaths-{lie}-{}", all.deaths));
         let args = writer::Args { store: store.clone(), filler: FILLER, batch: BATCH, die: true, lie };
         let ledger = Arc::new(Mutex::new(Ledger::default()));
-        Writer::start(&args, &ledger)?.end()?;
+        start(&args, &ledger)?.end()?;
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let outcome = reopen(&store, &ledger, FILLER, false, "by itself")?.outcome;
         std::fs::remove_dir_all(&store)?;

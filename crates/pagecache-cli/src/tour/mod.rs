@@ -3,10 +3,10 @@
 mod crash;
 mod files;
 mod index;
-mod ledger;
+pub(crate) mod ledger;
 mod liar;
-mod place;
-mod slow;
+pub(crate) mod place;
+pub(crate) mod slow;
 mod speed;
 mod words;
 pub(crate) mod writer;

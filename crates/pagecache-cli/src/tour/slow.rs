@@ -13,18 +13,18 @@ const WAIT: Duration = Duration::from_millis(20);
 
 /// A directory of the file system on a slow disk. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct SlowDisk {
+pub(crate) struct SlowDisk {
     files: Arc<FileStorage>,
     slow: Arc<AtomicBool>,
 }
 
 impl SlowDisk {
     /// As fast as it is, for now.
-    pub(super) fn new(path: &Path) -> io::Result<SlowDisk> {
+    pub(crate) fn new(path: &Path) -> io::Result<SlowDisk> {
         Ok(SlowDisk { files: Arc::new(FileStorage::create(path)?), slow: Arc::default() })
     }
 
-    pub(super) fn slow_down(&self) {
+    pub(crate) fn slow_down(&self) {
         // Relaxed: nothing else hangs on when it begins.
         self.slow.store(true, Ordering::Relaxed);
     }

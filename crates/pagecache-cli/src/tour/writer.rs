@@ -3,7 +3,6 @@
 //! It speaks in lines: `opening` before it opens the store, `open` when it has, and `ack PAGE NUMBER` after each
 //! `make_stable`. It runs until it is killed, or nobody listens any more.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use pagecache::{ConfigBuilder, PageCache, PageId, Version, version};
 
 use super::ledger::{Entries, Entry, THREADS};
 use super::slow::SlowDisk;
+use crate::child::say;
 use crate::{Failure, SOUND};
 
 /// Pages of one thread.
@@ -148,14 +148,6 @@ fn die_in_a_round(pc: &PageCache<Entries>, thread: u64, args: &Args, linked: &Ba
     page.acknowledge();
     die();
     Ok(())
-}
-
-/// One line, in one write; where nobody listens, there is nothing left to do.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    if out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
 }
 
 /// The end of this process, without any last words.
