@@ -160,7 +160,9 @@ fn a_failure_while_a_segment_is_made_is_told_and_nothing_is_lost() {
             (Call::Rename, "rename"),
             (Call::SyncDir, "sync_dir"),
         ];
-        for (call, wanted) in calls {
+        // A sync that a full disk fails is a failed sync: what it left unwritten is not tried again.
+        let full = [(Call::SyncData, "sync", Effect::Enospc), (Call::SyncDir, "sync_dir", Effect::Enospc)];
+        for (call, wanted, effect) in calls.map(|(call, wanted)| (call, wanted, Effect::Eio)).into_iter().chain(full) {
             let disk = SimDisk::new(33);
             let log = log(&disk);
             let mut written = Vec::new();
@@ -169,7 +171,7 @@ fn a_failure_while_a_segment_is_made_is_told_and_nothing_is_lost() {
                 Call::SyncDir => "",
                 _ => "tmp-",
             };
-            disk.fault(Fault::new(call, When::Once(0), Effect::Eio).on(name));
+            disk.fault(Fault::new(call, When::Once(0), effect).on(name));
             let failed = loop {
                 let record = bytes(written.len(), 3000);
                 match log.write(&record) {

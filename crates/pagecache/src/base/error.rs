@@ -167,6 +167,11 @@ impl Error {
         Error::Io { op, path: path.into(), source: Arc::new(source) }
     }
 
+    /// A sync that failed, for whatever reason: a full disk too, since what it left unwritten is not tried again.
+    pub(crate) fn sync(op: &'static str, path: impl Into<String>, source: io::Error) -> Error {
+        Error::Io { op, path: path.into(), source: Arc::new(source) }
+    }
+
     /// Whether this is [`Error::NoSpace`], which clears by itself.
     pub fn is_no_space(&self) -> bool {
         matches!(self, Error::NoSpace { .. })

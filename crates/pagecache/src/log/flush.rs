@@ -389,8 +389,7 @@ impl LogCore {
         }
         for segment in dirty {
             if let Err(error) = segment.file.sync_data() {
-                let cause = Error::Io { op: "sync", path: segment.name(), source: Arc::new(error) };
-                return Err(self.poison(cause));
+                return Err(self.poison(Error::sync("sync", segment.name(), error)));
             }
         }
         Ok(())

@@ -230,7 +230,7 @@ impl Pool {
         for offset in [0, self.segment_size - BLOCK] {
             write_all(file, &block, offset).map_err(|error| Error::io("write", scratch, error))?;
         }
-        file.sync_data().map_err(|error| Error::io("sync", scratch, error))
+        file.sync_data().map_err(|error| Error::sync("sync", scratch, error))
     }
 
     /// Where the segments are, for messages.
@@ -239,7 +239,7 @@ impl Pool {
     }
 
     pub(crate) fn sync_dir(&self) -> Result<()> {
-        self.storage.sync_dir().map_err(|error| Error::io("sync_dir", self.storage.describe(), error))
+        self.storage.sync_dir().map_err(|error| Error::sync("sync_dir", self.storage.describe(), error))
     }
 
     /// Takes every segment that ends at or below `keep` out of the table, the newest never, and gives its file back.
