@@ -230,18 +230,22 @@ fn cut_and_go_on(
     survey.leftovers.extend(discarded.iter().map(|segment| segment.name()));
     let mut segments: VecDeque<_> = survey.chain.iter().map(Arc::clone).collect();
     segments.pop_back();
-    let last = cut(torn, findings.at);
-    segments.push_back(Arc::clone(&last));
+    // As in `resume`: nothing that lasts may name a segment without a record, not even where it is the first one.
+    let previous = match findings.at == torn.data_start() {
+        true => {
+            survey.leftovers.push(torn.name());
+            None
+        }
+        false => {
+            let last = cut(torn, findings.at);
+            segments.push_back(Arc::clone(&last));
+            Some(last.as_previous(findings.at))
+        }
+    };
     let size = torn.header.segment_size;
     let pool = Pool::new(Arc::clone(&storage), identity, size, segments, survey.next);
     let grown = Supply::first_step(size, 0);
-    let birth = Birth {
-        start: survey.above,
-        previous: Some(last.as_previous(findings.at)),
-        stable: findings.at,
-        first: findings.trimmed,
-        allocate: grown,
-    };
+    let birth = Birth { start: survey.above, previous, stable: findings.at, first: findings.trimmed, allocate: grown };
     let segment = pool.birth(birth)?;
     // Only now: removals may survive a crash in any order, and what is left must not look like a chain with a gap, nor may a
     // later opening give out the numbers of what is discarded again.
