@@ -27,7 +27,12 @@ pub(crate) fn recover<M: Materializer>(log: &LogCore, state: Option<M::Recovery>
             let (shape, body, body_at, lsn) = match scanner.step()? {
                 Step::Record { shape, body, body_at, lsn, .. } => (shape, body, body_at, lsn),
                 Step::Mark { .. } => continue,
-                Step::End | Step::Hole | Step::Unknown { .. } => break,
+                Step::End => break,
+                // The log was walked up to here a moment ago: to go on without the rest would recover an older state.
+                Step::Hole | Step::Unknown { .. } => {
+                    let at = scanner.position();
+                    return Err(log.corrupt_at(at, log.stable(), "a record below the stable LSN is not there"));
+                }
             };
             if !matches!(shape.kind, Kind::Replace | Kind::Link) {
                 continue;
