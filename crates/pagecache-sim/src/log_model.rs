@@ -83,6 +83,11 @@ impl LogModel {
         self.stable = self.stable.max(stable);
     }
 
+    /// Notes that no more than this is sure to be durable, and that LSNs above may be drawn again: the disk broke its word.
+    pub fn doubt(&mut self, stable: Lsn) {
+        (self.stable, self.above) = (stable, Lsn(0));
+    }
+
     /// Notes that a trim was begun.
     pub fn begun_trim(&mut self, to: Lsn) {
         if to > self.first {

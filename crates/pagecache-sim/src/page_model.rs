@@ -178,6 +178,11 @@ impl PageModel {
         self.stable = self.stable.max(stable);
     }
 
+    /// Notes that no more than this is sure to be durable, and that versions above may be drawn again: the disk broke its word.
+    pub fn doubt(&mut self, stable: Lsn) {
+        (self.stable, self.above) = (stable, Lsn(0));
+    }
+
     /// Checks what a recovery found: the state of each id from 0, at least as many as were ever handed out. Exactly that is
     /// expected from now on. `tail` is above every LSN in use.
     ///

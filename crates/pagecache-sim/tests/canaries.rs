@@ -33,7 +33,7 @@ const FLIPS: Driver = ("flips", flips);
 type Hunt = (Tally, Option<Violation>);
 
 fn every_short_sequence() -> Hunt {
-    let limits = Explore { images: 32, nested_every: 64, depth: 1, nested_images: 4 };
+    let limits = Explore { images: 32, nested_every: 16, deep_every: 0, nested_images: 4 };
     let mut tally = Tally::default();
     // The fullest first: most bugs show at once there.
     for (_, prelude) in preludes().into_iter().rev() {

@@ -1,12 +1,13 @@
 //! What the drivers once found, each told as it happened.
 
-use pagecache_sim::disk::{AfterSync, Call, Effect, Fault, When};
+use pagecache::inspect::verify;
+use pagecache_sim::disk::{AfterSync, Call, Effect, Fault, SimDisk, Survival, When};
 use pagecache_sim::driver::aftermath::Explore;
 use pagecache_sim::driver::seeded::run_steps;
-use pagecache_sim::driver::{Step, Tally, exhaustive};
-use pagecache_sim::log_driver::{LogOp, LogWorld};
+use pagecache_sim::driver::{Step, Tally, World, exhaustive};
+use pagecache_sim::log_driver::{LogOp, LogWorld, config};
 
-const LIMITS: Explore = Explore { images: 32, nested_every: 1, depth: 1, nested_images: 8 };
+const LIMITS: Explore = Explore { images: 32, nested_every: 1, deep_every: 0, nested_images: 8 };
 
 /// Stops at every call of the last steps, which come after the first ones.
 fn stop_everywhere(first: &[LogOp], last: &[Step<LogOp>]) {
@@ -82,6 +83,24 @@ fn no_segment_names_an_empty_one_whose_own_name_may_be_lost() {
         Fault::new(Call::Write, When::Once(0), Effect::Eio),
         Fault::new(Call::SyncDir, When::Once(1), Effect::SyncFails(AfterSync::KeptClean)),
     ]);
+}
+
+/// The first process of all failed to sync the directory and died; the second found the name of its empty segment in the cache,
+/// made a segment behind it, and the machine lost the first name: a segment was missing for ever after.
+#[test]
+fn no_segment_names_the_first_one_while_that_is_empty_and_its_name_may_be_lost() {
+    let disk = SimDisk::new(1);
+    disk.fault(Fault::new(Call::SyncDir, When::Once(0), Effect::SyncFails(AfterSync::KeptClean)));
+    let mut first = LogWorld::new(disk, 1);
+    assert!(!first.start().unwrap());
+    let mut second = first.over(first.disk().kill());
+    second.open().unwrap();
+    second.prove().unwrap();
+    let mut third = second.over(second.disk().crash(Survival::DropAll));
+    third.open().unwrap();
+    third.prove().unwrap();
+    third.close().unwrap();
+    assert!(verify(config(third.disk())).unwrap().is_sound());
 }
 
 /// A trim failed to sync the directory and the log went on as if nothing had been.

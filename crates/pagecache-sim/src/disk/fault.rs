@@ -1,6 +1,7 @@
 //! Online faults: which call goes wrong, when, and how.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::rng::Rng;
 
@@ -82,6 +83,34 @@ impl Effect {
     pub fn fails_sync(self, call: Call) -> bool {
         matches!(call, Call::SyncData | Call::SyncDir) && self.fails(call)
     }
+
+    /// Whether a call says `Ok` and has not done what it says: acknowledged records may be lost then.
+    pub fn lies(self) -> bool {
+        matches!(self, Effect::LyingSync | Effect::LostWrite | Effect::MisdirectedWrite { .. })
+    }
+}
+
+/// A call that a fault struck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strike {
+    /// Its kind.
+    pub call: Call,
+    /// What went wrong.
+    pub effect: Effect,
+    /// The name that the file had then; empty for a sync of the directory.
+    pub file: Arc<str>,
+}
+
+impl Strike {
+    /// Whether the call returned an error that the usual loops do not repeat.
+    pub fn fails(&self) -> bool {
+        self.effect.fails(self.call)
+    }
+
+    /// Whether it is a failed sync, of a file or of the directory.
+    pub fn fails_sync(&self) -> bool {
+        self.effect.fails_sync(self.call)
+    }
 }
 
 /// What a failed sync leaves.
@@ -140,7 +169,7 @@ impl Fault {
 pub(super) struct Faults {
     armed: Vec<Armed>,
     /// What went wrong so far; disarming does not forget it.
-    pub(super) struck: Vec<(Call, Effect)>,
+    pub(super) struck: Vec<Strike>,
 }
 
 struct Armed {
@@ -163,7 +192,7 @@ impl Faults {
                 effect = effect.or(Some(armed.fault.effect));
             }
         }
-        self.struck.extend(effect.map(|effect| (call, effect)));
+        self.struck.extend(effect.map(|effect| Strike { call, effect, file: name.into() }));
         effect
     }
 

@@ -27,14 +27,14 @@ mod storage;
 mod trace;
 
 pub use crash::{Rest, Survival};
-pub use fault::{AfterSync, Call, Effect, Fault, When};
+pub use fault::{AfterSync, Call, Effect, Fault, Strike, When};
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::content::Content;
-use self::state::State;
+use self::state::{Event, State};
 use crate::rng::Rng;
 
 /// One simulated directory on a simulated disk. Clones share it.
@@ -116,6 +116,21 @@ impl SimDisk {
         self.state().crash_at = Some(nth);
     }
 
+    /// Stops the process at the next sync of a file, before it does anything.
+    pub fn crash_at_sync(&self) {
+        self.state().crash_at_sync = true;
+    }
+
+    /// The numbers and lengths in bytes of the writes that a crash could keep, lose or tear now.
+    pub fn pending_writes(&self) -> Vec<(usize, usize)> {
+        let state = self.state();
+        let writes = state.pending.iter().enumerate().filter_map(|(number, event)| match event {
+            Event::Write { bytes, .. } => Some((number, bytes.len())),
+            _ => None,
+        });
+        writes.collect()
+    }
+
     /// Whether the crash point was reached.
     pub fn crashed(&self) -> bool {
         self.state().crashed
@@ -136,7 +151,7 @@ impl SimDisk {
     }
 
     /// The calls that armed faults have struck so far, in order.
-    pub fn struck(&self) -> Vec<(Call, Effect)> {
+    pub fn struck(&self) -> Vec<Strike> {
         self.state().faults.struck.clone()
     }
 

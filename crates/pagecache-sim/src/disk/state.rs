@@ -32,6 +32,7 @@ pub(super) struct State {
     pub(super) io_count: u64,
     pub(super) read_count: u64,
     pub(super) crash_at: Option<u64>,
+    pub(super) crash_at_sync: bool,
     pub(super) crashed: bool,
     pub(super) trace: Trace,
 }
@@ -130,6 +131,7 @@ impl State {
             io_count: 0,
             read_count: 0,
             crash_at: None,
+            crash_at_sync: false,
             crashed: false,
             trace: Trace::new(),
         }
@@ -165,6 +167,7 @@ impl State {
     ) -> io::Result<Option<Effect>> {
         if call != Call::Read {
             self.crashed |= self.crash_at.is_some_and(|nth| self.io_count >= nth);
+            self.crashed |= self.crash_at_sync && call == Call::SyncData;
             self.alive()?;
             self.io_count += 1;
         }

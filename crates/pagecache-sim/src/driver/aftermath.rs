@@ -10,11 +10,15 @@ pub struct Explore {
     pub images: usize,
     /// Of so many images, one is crashed at every call of its recovery; 0 is none.
     pub nested_every: u64,
-    /// Crashes inside the recovery from a crash inside a recovery, and so on.
-    pub depth: u32,
+    /// Of so many images, one is crashed at every call of its recovery, and then within the recovery from that, and within the
+    /// recovery from that too; 0 is none.
+    pub deep_every: u64,
     /// At most so many images of a point inside a recovery.
     pub nested_images: usize,
 }
+
+/// Crashes that lie inside one another, at most.
+const DEEPEST: u32 = 3;
 
 /// Everything that a stop of the process at this moment may lead to, within the limits.
 ///
@@ -26,10 +30,16 @@ pub fn explore<W: World>(world: &W, limits: &Explore, seed: u64, tally: &mut Tal
     for survival in disk.images(limits.images, seed) {
         tally.images += 1;
         let image = || world.over(disk.crash(survival));
-        let nested = limits.nested_every > 0 && tally.images.is_multiple_of(limits.nested_every);
-        let checked = recover(image(), seed, tally).and_then(|()| match nested {
-            true => crash_inside(&image, limits.depth, limits.nested_images, seed, tally),
-            false => Ok(()),
+        tally.explored += 1;
+        let is_due = |every: u64| every > 0 && tally.explored.is_multiple_of(every);
+        let depth = match (is_due(limits.deep_every), is_due(limits.nested_every)) {
+            (true, _) => DEEPEST,
+            (false, nested) => u32::from(nested),
+        };
+        tally.deep += u64::from(depth == DEEPEST);
+        let checked = recover(image(), seed, tally).and_then(|()| match depth {
+            0 => Ok(()),
+            _ => crash_inside(&image, depth, limits.nested_images, seed, tally),
         });
         checked.map_err(|broken| after_a_crash(broken, survival))?;
     }
@@ -47,6 +57,9 @@ fn after_a_crash(broken: Violation, survival: Survival) -> Violation {
 /// The first broken promise.
 pub fn recover<W: World>(mut world: W, seed: u64, tally: &mut Tally) -> Checked {
     must_open(&mut world, tally)?;
+    if world.trust().is_lost() {
+        return Ok(());
+    }
     world.disk().set_capacity(None);
     reopen_images(&world, 2, seed, tally).map_err(|broken| broken.within("a second recovery"))?;
     world.prove().map_err(|broken| broken.within("the store after its recovery"))?;
@@ -65,6 +78,18 @@ fn reopen_images<W: World>(world: &W, limit: usize, seed: u64, tally: &mut Tally
     Ok(())
 }
 
+/// Recovers, and shows that the store works.
+///
+/// # Errors
+/// The first broken promise.
+pub fn recover_briefly<W: World>(mut world: W, tally: &mut Tally) -> Checked {
+    must_open(&mut world, tally)?;
+    match world.trust().is_lost() {
+        true => Ok(()),
+        false => world.prove().map_err(|broken| broken.within("the store after its recovery")),
+    }
+}
+
 /// Stops the recovery of an image at each of its calls and recovers from what that leaves; from every fourth call on `depth`
 /// times over.
 ///
@@ -76,7 +101,7 @@ pub fn crash_inside<W: World>(make: &dyn Fn() -> W, depth: u32, limit: usize, se
         world.disk().crash_at(call);
         tally.starts += 1;
         world.open()?;
-        if world.is_open() {
+        if !world.disk().crashed() {
             break;
         }
         tally.points += 1;
@@ -90,10 +115,10 @@ pub fn crash_inside<W: World>(make: &dyn Fn() -> W, depth: u32, limit: usize, se
                 true => crash_inside(&image, depth - 1, limit, seed / 4, tally),
                 false => Ok(()),
             };
-            let checked = recover(image(), seed, tally).and_then(|()| deeper(tally));
+            let checked = recover_briefly(image(), tally).and_then(|()| deeper(tally));
             checked.map_err(|broken| inside(after_a_crash(broken, survival)))?;
         }
-        recover(world.over(disk.kill()), seed, tally)
+        recover_briefly(world.over(disk.kill()), tally)
             .map_err(|broken| inside(broken.within("the state after a kill")))?;
     }
     Ok(())

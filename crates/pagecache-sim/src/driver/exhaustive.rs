@@ -3,6 +3,10 @@
 //! The calls of the steps before the last are the last step's calls of shorter sequences, which are run too: so every
 //! call of every sequence is a point, once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
 use super::aftermath::{Explore, explore};
 use super::{Checked, Step, Tally, Violation, World, must_open, perform};
 use crate::disk::SimDisk;
@@ -29,6 +33,42 @@ pub fn run<W: World>(
         }
     }
     Ok(())
+}
+
+/// Runs all sequences of up to three steps from the first prelude, an empty store, and of up to two from the others, the first
+/// step of which is in the right place already. Every image is crashed at every call of its recovery, one in 100 three deep.
+/// Two preludes run at once; what each came to is printed.
+///
+/// # Errors
+/// The first broken promise.
+pub fn every_prelude<W>(preludes: &[(&str, Vec<Step<W::Op>>)], alphabet: &[Step<W::Op>]) -> Result<Tally, Violation>
+where
+    W: World,
+    W::Op: Sync,
+{
+    let limits = Explore { images: 32, nested_every: 1, deep_every: 100, nested_images: 2 };
+    let (next, all) = (AtomicUsize::new(0), Mutex::new(Ok(Tally::default())));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((place, prelude)) = preludes.get(at) else { return };
+                    let (begun, mut tally) = (Instant::now(), Tally::default());
+                    let length = if at == 0 { 3 } else { 2 };
+                    let ran = run::<W>(prelude, alphabet, length, &limits, &mut tally);
+                    println!("from {place}: {tally}, {:.1?}", begun.elapsed());
+                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                    match (ran, &mut *all) {
+                        (Ok(()), Ok(sum)) => *sum += tally,
+                        (Err(broken), Ok(_)) => *all = Err(broken),
+                        (_, Err(_)) => {}
+                    }
+                }
+            });
+        }
+    });
+    all.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn all_points<W: World>(

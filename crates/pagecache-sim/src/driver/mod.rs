@@ -5,12 +5,21 @@
 //!
 //! - [`exhaustive`]: all sequences over a small alphabet, stopped before and after every counted call.
 //! - [`seeded`]: random steps, faults and crashes; a seed repeats a run, a failure comes with its shortest steps.
-//! - [`aftermath`]: what both do where a process stops: all images, crashes inside recovery, life after it.
+//! - [`strikes`]: every fault at every call of an operation, once and for good.
+//! - [`torn_everywhere`]: the last flush, torn at every byte.
+//! - [`aftermath`]: what they do where a process stops: all images, crashes inside recovery, life after it.
 
 pub mod aftermath;
 pub mod exhaustive;
+pub mod mix;
 pub mod seeded;
 pub mod shrink;
+pub mod strikes;
+mod torn;
+mod trust;
+
+pub use torn::torn_everywhere;
+pub use trust::{Blind, Trust, failed_since, has_struck};
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -94,13 +103,35 @@ pub trait World: Sized {
     /// Whether the store is open and its process alive.
     fn is_open(&self) -> bool;
 
-    /// Opens the store, which recovers it. What is found must be allowed by what is expected; from then on exactly that is
-    /// expected, all of it durable. Armed faults strike the opening alone: they are cleared then, and where they make it fail
-    /// it is opened again.
+    /// What it was told and may have lost.
+    fn trust(&self) -> &Trust;
+
+    /// Opens the store once, which recovers it. What is found must be allowed by what is expected; from then on exactly that
+    /// is expected, all of it durable, and the armed faults are cleared. `false` where it failed and may have.
+    ///
+    /// # Errors
+    /// A promise is broken.
+    fn start(&mut self) -> Result<bool, Violation>;
+
+    /// Opens the store. Where armed faults make it fail they are cleared, and it is opened again.
     ///
     /// # Errors
     /// A promise is broken: one of them is that opening succeeds.
-    fn open(&mut self) -> Checked;
+    fn open(&mut self) -> Checked {
+        trust::end_lies(self.disk());
+        if self.start()? || self.is_over() {
+            return Ok(());
+        }
+        self.disk().clear_faults();
+        self.disk().set_capacity(None);
+        let again = self.start()? || self.is_over();
+        claim(again, || "a start failed on a disk without faults".to_owned())
+    }
+
+    /// Whether nothing more can be asked: the process has died, or the store was refused as damaged and rightly so.
+    fn is_over(&self) -> bool {
+        self.disk().crashed() || self.trust().is_lost()
+    }
 
     /// Closes the store cleanly.
     ///
@@ -119,6 +150,23 @@ pub trait World: Sized {
     /// # Errors
     /// It does not.
     fn prove(&mut self) -> Checked;
+
+    /// Asks an open store for a little more and for a flush, whatever has become of it.
+    ///
+    /// # Errors
+    /// It answers something else than [`Mood`] knows.
+    fn mood(&mut self) -> Result<Mood, Violation>;
+}
+
+/// What an open store answers to an update and a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    /// `Ok`.
+    Works,
+    /// `NoSpace`, or the failure of a call that costs nobody else anything.
+    Refuses,
+    /// `Poisoned`.
+    Poisoned,
 }
 
 /// One step of a run: the world's own operation, or something that happens to it.
@@ -156,12 +204,18 @@ pub struct Tally {
     pub images: u64,
     /// Of them, those of a crash inside a recovery.
     pub nested: u64,
+    /// Images of a crash outside of any recovery that were explored.
+    pub explored: u64,
+    /// Of them, those whose recoveries were crashed three deep.
+    pub deep: u64,
     /// Opens of the store.
     pub starts: u64,
     /// Operations of the world.
     pub operations: u64,
     /// Calls of the storage that a fault struck.
     pub faults: u64,
+    /// Opens that were refused as damaged, after a disk that broke its word.
+    pub refused: u64,
 }
 
 impl AddAssign for Tally {
@@ -170,25 +224,30 @@ impl AddAssign for Tally {
         self.points += other.points;
         self.images += other.images;
         self.nested += other.nested;
+        self.explored += other.explored;
+        self.deep += other.deep;
         self.starts += other.starts;
         self.operations += other.operations;
         self.faults += other.faults;
+        self.refused += other.refused;
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { runs, points, images, nested, starts, operations, faults } = self;
-        write!(f, "{runs} runs, {points} points, {images} images ({nested} inside a recovery), {starts} starts, ")?;
-        write!(f, "{operations} operations, {faults} faults")
+        let Tally { runs, points, images, nested, explored, deep, starts, operations, faults, refused } = self;
+        write!(f, "{runs} runs, {points} points, {images} images ({nested} inside a recovery), ")?;
+        write!(f, "{explored} explored ({deep} three deep), {starts} starts, ")?;
+        write!(f, "{operations} operations, {faults} faults, {refused} stores rightly refused")
     }
 }
 
-/// Opens a world that must come up, its disk having no crash point.
+/// Opens a world that must come up, its disk having no crash point, unless it is rightly refused as damaged.
 fn must_open<W: World>(world: &mut W, tally: &mut Tally) -> Checked {
     tally.starts += 1;
     world.open()?;
-    claim(world.is_open(), || "a store did not open".to_owned())
+    tally.refused += u64::from(world.trust().is_lost());
+    claim(world.is_open() || world.trust().is_lost(), || "a store did not open".to_owned())
 }
 
 /// Does a step that is no crash; `stop_after` stops the process at the counted call with this number within it.
@@ -239,5 +298,7 @@ fn perform<W: World>(world: &mut W, step: &Step<W::Op>, stop_after: Option<u64>,
         }
     }
     tally.starts += 1;
-    world.open()
+    world.open()?;
+    tally.refused += u64::from(world.trust().is_lost());
+    Ok(())
 }

@@ -108,6 +108,9 @@ impl<W: World> Run<'_, W> {
         if matches!(step, Step::Kill) {
             self.note(&before);
         }
+        if self.world.trust().is_lost() {
+            return self.begin_anew();
+        }
         match self.world.disk().crashed() || matches!(step, Step::Crash { after: None, .. }) {
             true => self.crash(self.image_seed),
             false => Ok(()),
@@ -135,7 +138,19 @@ impl<W: World> Run<'_, W> {
         self.world = next;
         self.tally.images += 1;
         self.note(&disk);
-        must_open(&mut self.world, self.tally).map_err(|broken| broken.within(format!("the image {survival:?}")))
+        must_open(&mut self.world, self.tally).map_err(|broken| broken.within(format!("the image {survival:?}")))?;
+        match self.world.trust().is_lost() {
+            true => self.begin_anew(),
+            false => Ok(()),
+        }
+    }
+
+    /// The store is gone, and rightly so: the run goes on with a new one.
+    fn begin_anew(&mut self) -> Checked {
+        self.note_disk();
+        let seed = self.image_seed;
+        self.world = W::new(SimDisk::new(seed), seed);
+        must_open(&mut self.world, self.tally)
     }
 
     fn note_disk(&mut self) {

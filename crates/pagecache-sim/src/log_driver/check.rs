@@ -3,7 +3,6 @@
 use pagecache::{Error, Log, LogRead, Lsn};
 
 use super::{Answer, BLOCK, LogOp, LogWorld, SEGMENT};
-use crate::disk::Effect;
 use crate::driver::{Checked, Violation, claim};
 use crate::log_model::{Found, Records};
 
@@ -17,44 +16,10 @@ const OP_CALLS: u64 = 24;
 const FILES: u64 = 6;
 
 impl LogWorld {
-    /// Whether a fault has made a call fail since so many had struck.
-    pub(super) fn has_struck(&self, since: usize) -> bool {
-        self.disk.struck().into_iter().skip(since).any(|(call, effect)| effect.fails(call))
-    }
-
-    /// The answer, or `None` where the call failed and may have. `since` is what had struck before it.
-    pub(super) fn excused<T>(&mut self, answer: Answer<T>, since: usize) -> Result<Option<T>, Violation> {
-        let struck: Vec<_> =
-            self.disk.struck().into_iter().skip(since).filter(|(call, effect)| effect.fails(*call)).collect();
-        let sync_failed = struck.iter().any(|(call, effect)| effect.fails_sync(*call));
-        let error = match answer {
-            Ok(_) if sync_failed => {
-                return Err(Violation::new(format!("a call answered Ok although {struck:?}")));
-            }
-            Ok(answer) => return Ok(Some(answer)),
-            Err(error) => error,
-        };
-        if self.disk.crashed() {
-            return Ok(None);
-        }
-        let full = self.disk.capacity().is_some() || struck.iter().any(|(_, effect)| *effect == Effect::Enospc);
-        let excused = match &error {
-            Error::NoSpace { .. } => full,
-            Error::Io { .. } => !struck.is_empty(),
-            // A failed sync may drop what was written and not yet durable: to say so is right.
-            Error::Corrupt(at) => self.poisoned && at.lsns.end > self.model.stable(),
-            Error::NotARecord { lsn } => self.poisoned && *lsn >= self.model.stable(),
-            Error::Poisoned { .. } => self.poisoned || self.has_struck(self.struck_before),
-            _ => false,
-        };
-        claim(excused, || format!("a call failed ({struck:?} struck): {error}"))?;
-        self.poisoned |= sync_failed || matches!(error, Error::Poisoned { .. });
-        Ok(None)
-    }
-
     /// What holds after every operation, and what the log now says is durable.
     pub(super) fn check_after(&mut self, log: &Log, op: LogOp, since: usize, calls: u64) -> Checked {
         let (stable, first, tail) = (log.stable_lsn(), log.first_lsn(), log.tail_lsn());
+        self.trust.look(&self.disk, self.model.stable());
         claim(stable >= self.model.stable(), || format!("stable at {stable} after {}", self.model.stable()))?;
         claim(first <= stable && stable <= tail, || format!("first {first}, stable {stable}, tail {tail}"))?;
         self.model.acknowledged(stable);
@@ -79,14 +44,22 @@ impl LogWorld {
         let kept = kept.0.saturating_sub(16 * SEGMENT);
         let segments = (tail.0 / SEGMENT + 1) - kept / SEGMENT + FILES;
         let (len, files) = (self.disk.total_len(), self.disk.file_names().len() as u64);
-        claim(len <= segments * SEGMENT && files <= segments, || {
+        // A write that went astray may have made a file longer.
+        let fits = len <= segments * SEGMENT && files <= segments;
+        claim(fits || self.trust.is_betrayed(), || {
             format!("{files} files of {len} bytes for {segments} segments, kept from {}", self.released)
         })
     }
 
-    /// Compares everything that a recovery found.
-    pub(super) fn check_opened(&mut self, log: &Log) -> Checked {
-        let found = shown(log)?;
+    /// Compares everything that a recovery found. `false` where the disk had broken its word and a record is rightly said to be
+    /// damaged.
+    pub(super) fn check_opened(&mut self, log: &Log) -> Result<bool, Violation> {
+        let found: Answer<Records> = log.iter_from(Lsn(0)).collect();
+        let found = match found {
+            Ok(found) => found,
+            Err(Error::Corrupt(_)) if self.trust.is_betrayed() => return Ok(false),
+            Err(error) => return Err(Violation::new(format!("the records cannot be read: {error}"))),
+        };
         let (first, stable, tail) = (log.first_lsn(), log.stable_lsn(), log.tail_lsn());
         claim(stable == tail, || format!("a log opens stable up to {stable} with its tail at {tail}"))?;
         claim(first <= stable, || format!("a log opens stable up to {stable} and begins at {first}"))?;
@@ -100,7 +73,7 @@ impl LogWorld {
             let read = log.read(lost.lsn);
             claim(!(gone && matches!(read, Ok(LogRead::Record(_)))), || format!("the lost {} is read", lost.lsn))?;
         }
-        self.check_reads(log, 4)
+        self.check_reads(log, 4).map(|()| true)
     }
 
     /// An open that no fault disturbs makes a bounded number of calls.
@@ -168,10 +141,4 @@ fn outline(read: &LogRead) -> String {
         LogRead::Record(bytes) => format!("a record of {} bytes", bytes.len()),
         other => format!("{other:?}"),
     }
-}
-
-/// All records that a log shows.
-fn shown(log: &Log) -> Result<Records, Violation> {
-    let found: Answer<Records> = log.iter_from(Lsn(0)).collect();
-    found.map_err(|error| Violation::new(format!("the records cannot be read: {error}")))
 }

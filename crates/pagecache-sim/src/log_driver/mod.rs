@@ -1,11 +1,13 @@
 //! The bare log as a world: its operations done on a simulated disk and compared with the model.
 
+mod cases;
 mod check;
 mod flips;
 mod op;
 mod scenario;
 mod swarm;
 
+pub use cases::cases;
 pub use flips::{Flips, Outcome, flip_bits};
 pub use op::{BLOCK, End, INLINE_MAX, LogOp, SEGMENT, Which};
 pub use scenario::{Left, alphabet, log_in_one_segment, preludes};
@@ -14,8 +16,8 @@ use std::sync::mpsc::channel;
 
 use pagecache::{Background, Config, ConfigBuilder, Error, Log, LogRead, Lsn};
 
-use crate::disk::{AfterSync, Effect, SimDisk};
-use crate::driver::{Checked, Violation, World, claim};
+use crate::disk::SimDisk;
+use crate::driver::{Blind, Checked, Mood, Trust, Violation, World, claim};
 use crate::log_model::{Body, LogModel};
 use crate::rng::Rng;
 
@@ -30,10 +32,7 @@ pub struct LogWorld {
     seed: u64,
     /// Records made so far: each has its own bytes.
     made: u64,
-    /// What had struck when the log was opened.
-    struck_before: usize,
-    /// The log has said that it has failed, or has to.
-    poisoned: bool,
+    trust: Trust,
     /// Files below may be gone: a trim up to here came to its end.
     released: Lsn,
 }
@@ -58,12 +57,15 @@ impl World for LogWorld {
 
     fn new(disk: SimDisk, seed: u64) -> LogWorld {
         let (model, released) = (LogModel::new(), Lsn(0));
-        LogWorld { disk, log: None, model, seed, made: 0, struck_before: 0, poisoned: false, released }
+        LogWorld { disk, log: None, model, seed, made: 0, trust: Trust::default(), released }
     }
 
     fn over(&self, disk: SimDisk) -> LogWorld {
         let mut other = LogWorld::new(disk, self.seed);
         (other.model, other.made, other.released) = (self.model.clone(), self.made, self.released);
+        let mut trust = self.trust.clone();
+        trust.look(&self.disk, self.model.stable());
+        other.trust = trust.elsewhere();
         other
     }
 
@@ -75,39 +77,33 @@ impl World for LogWorld {
         self.log.is_some() && !self.disk.crashed()
     }
 
-    fn open(&mut self) -> Checked {
+    fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    fn start(&mut self) -> Result<bool, Violation> {
         self.log = None;
-        self.poisoned = false;
-        self.struck_before = self.disk.struck().len();
-        if self.disk.struck().iter().any(|(_, effect)| *effect == Effect::SyncFails(AfterSync::LaterSyncLies)) {
-            // No recovery can do anything about a disk that goes on lying.
-            self.disk.clear_faults();
+        self.trust.look(&self.disk, self.model.stable());
+        self.trust.opening(&self.disk);
+        if self.trust.is_betrayed() {
+            self.model.doubt(self.trust.promised(self.model.stable()));
         }
         let (calls, struck) = (self.disk.io_count(), self.disk.struck().len());
-        let mut started = Log::start(config(&self.disk));
-        if let Err(error) = &started
-            && !self.disk.crashed()
-        {
-            let excused = self.disk.capacity().is_some() || self.has_struck(self.struck_before);
-            claim(excused, || format!("the start failed, and no call of the disk did: {error}"))?;
-            self.disk.clear_faults();
-            self.disk.set_capacity(None);
-            started = Log::start(config(&self.disk));
-        }
-        self.struck_before = self.disk.struck().len();
-        if self.disk.crashed() {
-            return Ok(());
-        }
-        let undisturbed = self.struck_before == struck;
-        let log = started.map_err(|error| Violation::new(format!("the start failed: {error}")))?;
+        let started = Log::start(config(&self.disk));
+        let Some(log) = self.trust.excuse_start(&self.disk, started, self.model.stable())? else { return Ok(false) };
+        let undisturbed = self.disk.struck().len() == struck;
+        self.trust.opened(&self.disk);
         // What is found is judged on a disk that reads.
         self.disk.clear_faults();
-        self.check_opened(&log)?;
+        if !self.check_opened(&log)? {
+            self.trust.lose();
+            return Ok(false);
+        }
         if undisturbed {
             self.check_calls_of_open(&log, calls)?;
         }
         self.log = Some(log);
-        Ok(())
+        Ok(true)
     }
 
     fn close(&mut self) -> Checked {
@@ -134,6 +130,19 @@ impl World for LogWorld {
         let proven = self.write_and_read(&log);
         self.log = Some(log);
         proven
+    }
+
+    fn mood(&mut self) -> Result<Mood, Violation> {
+        let Some(log) = self.log.take() else { return Err(Violation::new("a closed log")) };
+        let (since, wrote) = (self.disk.struck().len(), self.write(&log, 40)?);
+        let flushed = self.excused(log.flush(), since)?;
+        self.log = Some(log);
+        self.model.acknowledged(flushed.unwrap_or_default());
+        Ok(match (wrote, flushed) {
+            (Some(_), Some(_)) => Mood::Works,
+            _ if self.trust.is_poisoned() => Mood::Poisoned,
+            _ => Mood::Refuses,
+        })
     }
 }
 
@@ -192,10 +201,15 @@ impl LogWorld {
         }
     }
 
+    /// The answer, or `None` where the call failed and may have. `since` is what had struck before it.
+    fn excused<T>(&mut self, answer: Answer<T>, since: usize) -> Result<Option<T>, Violation> {
+        self.trust.excuse(&self.disk, answer, since, self.model.stable(), Blind::Nothing)
+    }
+
     fn write(&mut self, log: &Log, len: u32) -> Result<Option<Lsn>, Violation> {
         let (body, before) = (self.body(len), self.disk.struck().len());
         let wrote = self.excused(log.write(&body), before)?;
-        claim(wrote.is_none() || !self.poisoned, || "a failed log takes records".to_owned())?;
+        claim(wrote.is_none() || !self.trust.is_poisoned(), || "a failed log takes records".to_owned())?;
         if let Some(lsn) = wrote {
             self.model.wrote(lsn, Some(body))?;
         }

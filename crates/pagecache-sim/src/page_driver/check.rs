@@ -4,8 +4,7 @@ use pagecache::{Error, Lsn, PageCache, PageId, PageState, version};
 
 use super::op::{Bytes, outline};
 use super::{Answer, CAPACITY, Concat, PageOp, PageWorld, SEGMENT};
-use crate::disk::Effect;
-use crate::driver::{Checked, Violation, claim};
+use crate::driver::{Blind, Checked, Violation, claim};
 use crate::page_model::{Body, Page};
 
 /// Counted calls of an open beyond those for files that it removes and blocks that it writes again.
@@ -20,15 +19,6 @@ const FILES: u64 = 6;
 /// Bytes of pages that are read where a store was opened: all of a small one, another part of a large one each time.
 const READ_MAX: usize = 128 << 10;
 
-/// Which failures a call may keep to itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blind {
-    /// None: it answers for what it did.
-    Nothing,
-    /// Those of a flush that it led to make room, which nobody had asked for.
-    Room,
-}
-
 /// What was so before an operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
@@ -39,39 +29,9 @@ pub(super) struct Before {
 }
 
 impl PageWorld {
-    /// Whether a fault has made a call fail since so many had struck.
-    pub(super) fn has_struck(&self, since: usize) -> bool {
-        self.disk.struck().into_iter().skip(since).any(|(call, effect)| effect.fails(call))
-    }
-
     /// The answer, or `None` where the call failed and may have. `since` is what had struck before it.
     pub(super) fn excused<T>(&mut self, answer: Answer<T>, since: usize, to: Blind) -> Result<Option<T>, Violation> {
-        let struck: Vec<_> =
-            self.disk.struck().into_iter().skip(since).filter(|(call, effect)| effect.fails(*call)).collect();
-        let sync_failed = struck.iter().any(|(call, effect)| effect.fails_sync(*call));
-        let error = match answer {
-            Ok(_) if sync_failed && to == Blind::Nothing => {
-                return Err(Violation::new(format!("a call answered Ok although {struck:?}")));
-            }
-            Ok(answer) => {
-                self.poisoned |= sync_failed;
-                return Ok(Some(answer));
-            }
-            Err(error) => error,
-        };
-        if self.disk.crashed() {
-            return Ok(None);
-        }
-        let full = self.disk.capacity().is_some() || struck.iter().any(|(_, effect)| *effect == Effect::Enospc);
-        let excused = match &error {
-            Error::NoSpace { .. } => full,
-            Error::Io { .. } => !struck.is_empty(),
-            Error::Poisoned { .. } => self.poisoned || self.has_struck(self.struck_before),
-            _ => false,
-        };
-        claim(excused, || format!("a call failed ({struck:?} struck): {error}"))?;
-        self.poisoned |= sync_failed || matches!(error, Error::Poisoned { .. });
-        Ok(None)
+        self.trust.excuse(&self.disk, answer, since, self.model.stable(), to)
     }
 
     pub(super) fn before(&self, pages: &PageCache<Concat>) -> Before {
@@ -83,6 +43,7 @@ impl PageWorld {
     pub(super) fn check_after(&mut self, pages: &PageCache<Concat>, op: PageOp, before: Before) -> Checked {
         let stats = pages.stats();
         let (stable, tail) = (stats.stable, stats.tail);
+        self.trust.look(&self.disk, self.model.stable());
         claim(stable >= self.model.stable(), || format!("stable at {stable} after {}", self.model.stable()))?;
         claim(stable <= tail, || format!("stable {stable}, tail {tail}"))?;
         self.model.acknowledged(stable);
@@ -95,7 +56,8 @@ impl PageWorld {
         let segments = (tail.0 - before.tail.0) / SEGMENT + 1;
         let bound = OP_CALLS + 12 * segments + 8 * (self.made - before.made);
         claim(struck || calls <= bound, || format!("{op:?} made {calls} calls of the disk, over {bound}"))?;
-        let may_be_full = self.poisoned || self.disk.capacity().is_some() || self.has_struck(self.struck_before);
+        let may_be_full =
+            self.trust.is_poisoned() || self.disk.capacity().is_some() || self.trust.has_struck(&self.disk);
         claim(may_be_full || stats.resident_bytes <= CAPACITY, || {
             format!("{} bytes are resident", stats.resident_bytes)
         })?;
@@ -114,7 +76,9 @@ impl PageWorld {
     fn check_files(&self, tail: Lsn) -> Checked {
         let segments = tail.0 / SEGMENT + 1 + FILES;
         let (len, files) = (self.disk.total_len(), self.disk.file_names().len() as u64);
-        claim(len <= segments * SEGMENT && files <= segments, || format!("{files} files of {len} bytes up to {tail}"))
+        // A write that went astray may have made a file longer.
+        let fits = len <= segments * SEGMENT && files <= segments;
+        claim(fits || self.trust.is_betrayed(), || format!("{files} files of {len} bytes up to {tail}"))
     }
 
     /// Compares everything that a recovery found.

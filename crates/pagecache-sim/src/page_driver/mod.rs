@@ -1,5 +1,6 @@
 //! The page cache as a world: its operations done on a simulated disk and compared with the model.
 
+mod cases;
 mod check;
 mod flips;
 mod op;
@@ -7,6 +8,7 @@ mod perform;
 mod scenario;
 mod swarm;
 
+pub use cases::cases;
 pub use flips::{Flips, Moment, closed_store, flip_bits};
 pub use op::{Bytes, Concat, FRAGMENT_MIN, PageOp, Pick, Update, Wrong};
 pub use scenario::{alphabet, preludes};
@@ -16,12 +18,10 @@ use std::fmt;
 use pagecache::crossbeam_epoch::{Collector, LocalHandle};
 use pagecache::{Background, Config, ConfigBuilder, Error, PageCache, PageId};
 
-use crate::disk::{AfterSync, Effect, SimDisk};
-use crate::driver::{Checked, Violation, World, claim};
+use crate::disk::SimDisk;
+use crate::driver::{Blind, Checked, Mood, Trust, Violation, World};
 use crate::page_model::{Body, PageModel};
 use crate::rng::Rng;
-
-use check::Blind;
 
 type Answer<T> = Result<T, Error>;
 
@@ -42,10 +42,7 @@ pub struct PageWorld {
     seed: u64,
     /// Fragments made so far: each has its own bytes.
     made: u64,
-    /// What had struck when the store was opened.
-    struck_before: usize,
-    /// The store has said that it has failed, or has to.
-    poisoned: bool,
+    trust: Trust,
 }
 
 impl fmt::Debug for PageWorld {
@@ -76,12 +73,15 @@ impl World for PageWorld {
         let collector = Collector::new();
         let handle = collector.register();
         let model = PageModel::new();
-        PageWorld { disk, pages: None, collector, handle, model, seed, made: 0, struck_before: 0, poisoned: false }
+        PageWorld { disk, pages: None, collector, handle, model, seed, made: 0, trust: Trust::default() }
     }
 
     fn over(&self, disk: SimDisk) -> PageWorld {
         let mut other = PageWorld::new(disk, self.seed);
         (other.model, other.made) = (self.model.clone(), self.made);
+        let mut trust = self.trust.clone();
+        trust.look(&self.disk, self.model.stable());
+        other.trust = trust.elsewhere();
         other
     }
 
@@ -93,31 +93,22 @@ impl World for PageWorld {
         self.pages.is_some() && !self.disk.crashed()
     }
 
-    fn open(&mut self) -> Checked {
+    fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    fn start(&mut self) -> Result<bool, Violation> {
         self.pages = None;
-        self.poisoned = false;
-        self.struck_before = self.disk.struck().len();
-        if self.disk.struck().iter().any(|(_, effect)| *effect == Effect::SyncFails(AfterSync::LaterSyncLies)) {
-            // No recovery can do anything about a disk that goes on lying.
-            self.disk.clear_faults();
+        self.trust.look(&self.disk, self.model.stable());
+        self.trust.opening(&self.disk);
+        if self.trust.is_betrayed() {
+            self.model.doubt(self.trust.promised(self.model.stable()));
         }
         let (calls, struck) = (self.disk.io_count(), self.disk.struck().len());
-        let mut started = PageCache::start(self.config());
-        if let Err(error) = &started
-            && !self.disk.crashed()
-        {
-            let excused = self.disk.capacity().is_some() || self.has_struck(self.struck_before);
-            claim(excused, || format!("the start failed, and no call of the disk did: {error}"))?;
-            self.disk.clear_faults();
-            self.disk.set_capacity(None);
-            started = PageCache::start(self.config());
-        }
-        self.struck_before = self.disk.struck().len();
-        if self.disk.crashed() {
-            return Ok(());
-        }
-        let undisturbed = self.struck_before == struck;
-        let pages = started.map_err(|error| Violation::new(format!("the start failed: {error}")))?;
+        let started = PageCache::start(self.config());
+        let Some(pages) = self.trust.excuse_start(&self.disk, started, self.model.stable())? else { return Ok(false) };
+        let undisturbed = self.disk.struck().len() == struck;
+        self.trust.opened(&self.disk);
         // What is found is judged on a disk that reads.
         self.disk.clear_faults();
         self.check_opened(&pages)?;
@@ -125,7 +116,7 @@ impl World for PageWorld {
             self.check_calls_of_open(&pages, calls)?;
         }
         self.pages = Some(pages);
-        Ok(())
+        Ok(true)
     }
 
     fn close(&mut self) -> Checked {
@@ -151,6 +142,20 @@ impl World for PageWorld {
         let proven = self.write_and_read(&pages);
         self.pages = Some(pages);
         proven
+    }
+
+    fn mood(&mut self) -> Result<Mood, Violation> {
+        let Some(pages) = self.pages.take() else { return Err(Violation::new("a closed store")) };
+        let since = self.disk.struck().len();
+        let wrote = self.write_one(&pages)?;
+        let flushed = self.excused(pages.flush(), since, Blind::Nothing)?;
+        self.pages = Some(pages);
+        self.model.acknowledged(flushed.unwrap_or_default());
+        Ok(match flushed {
+            Some(_) if wrote => Mood::Works,
+            _ if self.trust.is_poisoned() => Mood::Poisoned,
+            _ => Mood::Refuses,
+        })
     }
 }
 

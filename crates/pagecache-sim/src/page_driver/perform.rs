@@ -2,10 +2,9 @@
 
 use pagecache::{Error, PageCache, PageId, PageState, Rejected, Version, version};
 
-use super::check::Blind;
 use super::op::Bytes;
 use super::{Answer, CAPACITY, Concat, FRAGMENT_MIN, PageOp, PageWorld, Update, Wrong};
-use crate::driver::{Checked, Violation, claim};
+use crate::driver::{Blind, Checked, Violation, claim};
 use crate::page_model::{Body, Change, Page};
 
 type Pages = PageCache<Concat>;
@@ -95,7 +94,7 @@ impl PageWorld {
             }
             answer => answer,
         };
-        let failed = self.poisoned;
+        let failed = self.trust.is_poisoned();
         let Some(version) = self.excused(answer, since, Blind::Room)? else {
             // Nothing happened.
             self.check_state(pages, id)?;
@@ -127,7 +126,8 @@ impl PageWorld {
         // A token where there is one in the cache's own hand; both ways are the same call.
         let token = match self.model.page(id) {
             Some(Page::Live { version: current, .. }) if self.made.is_multiple_of(4) && *current == at => {
-                pages.get(id, &guard).ok().map(|(_, token)| token)
+                let since = self.disk.struck().len();
+                self.excused(pages.get(id, &guard), since, Blind::Room)?.map(|(_, token)| token)
             }
             _ => None,
         };
@@ -238,6 +238,12 @@ impl PageWorld {
             self.check_page(pages, id)?;
         }
         Ok(())
+    }
+
+    /// A new page; whether it is there.
+    pub(super) fn write_one(&mut self, pages: &Pages) -> Result<bool, Violation> {
+        let id = self.allocate(pages)?;
+        Ok(self.update(pages, id, Update::Replace, 33)? == Outcome::Done)
     }
 
     /// Shows that an open store takes, keeps and returns something new.

@@ -1,8 +1,8 @@
 //! Random steps for pages: each seed has its own mix of operations, sizes, faults and crashes.
 
 use super::{FRAGMENT_MIN, PageOp, PageWorld, Pick, Update, Wrong};
-use crate::disk::{AfterSync, Call, Effect, Fault, When};
 use crate::driver::Step;
+use crate::driver::mix::{Temper, Weights, fault};
 use crate::driver::seeded::Swarm;
 use crate::rng::Rng;
 
@@ -58,7 +58,8 @@ const KINDS: [(Kind, u64); 21] = [
 
 /// The mix of one seed.
 struct Mix {
-    weights: Vec<(Kind, u64)>,
+    weights: Weights<Kind>,
+    temper: Temper,
     lens: Vec<u32>,
     /// Pages that are picked.
     spread: usize,
@@ -66,39 +67,24 @@ struct Mix {
 
 impl Mix {
     fn new(rng: &mut Rng) -> Mix {
-        let factor = |rng: &mut Rng| *rng.pick(&[0, 1, 1, 1, 4]);
-        let mut weights: Vec<_> = KINDS.iter().map(|(kind, weight)| (*kind, weight * factor(rng))).collect();
-        weights[0].1 = weights[0].1.max(2);
-        weights[1].1 = weights[1].1.max(4);
-        for (kind, weight) in &mut weights {
+        let mut weights = Weights::draw(&KINDS, rng);
+        let temper = Temper::draw(rng);
+        weights.adjust(|kind, weight| match kind {
+            Kind::New => weight.max(2),
+            Kind::Link => weight.max(4),
             // They are many operations each.
-            if matches!(kind, Kind::Flood | Kind::LinkMany) {
-                *weight = (*weight).min(1);
-            }
-        }
-        if rng.one_in(2) {
-            // A disk without faults, and never full.
-            weights.retain(|(kind, _)| !matches!(kind, Kind::Fault | Kind::Room | Kind::Heal));
-        }
+            Kind::Flood | Kind::LinkMany => weight.min(1),
+            Kind::Fault | Kind::Room | Kind::Heal if temper == Temper::Sound => 0,
+            Kind::Fault if temper == Temper::Lies => weight.max(3),
+            _ => weight,
+        });
         // The longest inline fragment is somewhat below 16 KiB.
         let classes = [FRAGMENT_MIN, 40, 300, 1200, 4000, 9000, 16_250, 16_400, 40_000];
         let below = *rng.pick(&[2, 3, 4, 6, classes.len()]);
         let mut lens = classes[..below].to_vec();
         // Small ones again and again: the long ones take the time.
         (0..4).for_each(|_| lens.extend_from_slice(&classes[..below.min(4)]));
-        Mix { weights, lens, spread: *rng.pick(&[1, 3, 10, 100]) }
-    }
-
-    fn kind(&self, rng: &mut Rng) -> Kind {
-        let total = self.weights.iter().map(|(_, weight)| weight).sum();
-        let mut at = rng.below(total);
-        for (kind, weight) in &self.weights {
-            match at.checked_sub(*weight) {
-                Some(rest) => at = rest,
-                None => return *kind,
-            }
-        }
-        Kind::Link
+        Mix { weights, temper, lens, spread: *rng.pick(&[1, 3, 10, 100]) }
     }
 
     fn len(&self, rng: &mut Rng) -> u32 {
@@ -114,7 +100,7 @@ impl Mix {
     }
 
     fn step(&self, rng: &mut Rng) -> Step<PageOp> {
-        let op = match self.kind(rng) {
+        let op = match self.weights.pick(rng) {
             Kind::New => PageOp::New(self.len(rng)),
             Kind::Link => PageOp::Link(self.pick(rng), self.len(rng)),
             Kind::Replace => PageOp::Replace(self.pick(rng), self.len(rng)),
@@ -136,7 +122,7 @@ impl Mix {
                 let after = if rng.one_in(4) { None } else { Some(rng.below(40)) };
                 return Step::Crash { after, seed: rng.next_u64() };
             }
-            Kind::Fault => return Step::Fault(fault(rng)),
+            Kind::Fault => return Step::Fault(fault(rng, self.temper)),
             Kind::Room => return Step::Room(rng.below(200_000)),
             Kind::Heal => return Step::Heal,
         };
@@ -153,32 +139,6 @@ fn wrong(rng: &mut Rng) -> Wrong {
         0 => Wrong::Null,
         1 => Wrong::Foreign,
         _ => Wrong::Old(rng.index(3)),
-    }
-}
-
-fn fault(rng: &mut Rng) -> Fault {
-    use Call::{Allocate, Create, Read, Remove, Rename, SetLen, SyncData, SyncDir, Write};
-    let when = match rng.index(4) {
-        0 => When::From(rng.below(8)),
-        1 => When::Chance { one_in: 2 + rng.below(20), seed: rng.next_u64() },
-        _ => When::Once(rng.below(12)),
-    };
-    match rng.index(11) {
-        0 | 1 => {
-            let after = *rng.pick(&[AfterSync::KeptClean, AfterSync::Dropped, AfterSync::LaterSyncLies]);
-            Fault::new(*rng.pick(&[SyncData, SyncData, SyncDir]), when, Effect::SyncFails(after))
-        }
-        2 => Fault::new(*rng.pick(&[SyncData, SyncDir]), when, Effect::Eio),
-        3 => Fault::new(Write, when, Effect::Eio),
-        4 | 5 => Fault::new(Read, when, Effect::Eio),
-        6 => Fault::new(*rng.pick(&[Allocate, Create, Remove, Rename, SetLen]), when, Effect::Eio),
-        7 => Fault::new(*rng.pick(&[Write, Allocate]), when, Effect::Enospc),
-        8 => {
-            // An interruption that never ends is a hang by anyone's account.
-            let when = if matches!(when, When::From(_)) { When::Once(0) } else { when };
-            Fault::new(*rng.pick(&[Read, Write]), when, Effect::Eintr)
-        }
-        _ => Fault::new(*rng.pick(&[Read, Write]), when, Effect::Short),
     }
 }
 
