@@ -48,6 +48,28 @@ pub enum Canary {
     IdGivenBackTwice,
     /// The prefix looks at the slots first and at the tail after.
     TailReadAfterSlots,
+    /// A chain is freed at once, whoever holds a guard.
+    MissingPin,
+    /// A failed write is repeated as if nothing had been.
+    FailedWriteRepeated,
+    /// A failed sync is repeated as if nothing had been.
+    FailedSyncRepeated,
+    /// A full disk ends the log for good.
+    FullDiskForGood,
+    /// The second copy of a segment's header is never written.
+    SecondHeaderMissing,
+    /// The mark of a round says that its own round is synced.
+    MarkProvesItself,
+    /// A trim gives back the pieces of an extent that it keeps.
+    PiecesFreedEarly,
+    /// A page that comes in has the version of its oldest fragment.
+    VersionRolledBack,
+    /// A clean close writes no mark.
+    CloseUnmarked,
+    /// Replay does not apply trims.
+    TrimForgottenAtReplay,
+    /// The ring goes round over bytes that are still being written.
+    RingReusedEarly,
 }
 
 #[cfg(feature = "canary")]

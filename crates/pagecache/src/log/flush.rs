@@ -218,7 +218,8 @@ impl LogCore {
         };
         let (place, open) = place;
         self.pad_to_segment_end(place);
-        let mark = Mark { stable: self.stable(), own: place.start, kind };
+        let stable = if planted(Canary::MarkProvesItself) { place.start } else { self.stable() };
+        let mark = Mark { stable, own: place.start, kind };
         let (head, tail) = pad_block(mark, place.end, self.lives.salt(place.start));
         // SAFETY: [start, end) belongs to this place's ticket, which is open (L2).
         unsafe {
@@ -336,9 +337,13 @@ impl LogCore {
                 Ok(())
             }
             Err(error) => match Error::io("write", segment.name(), error) {
-                full @ Error::NoSpace { .. } => {
+                full @ Error::NoSpace { .. } if !planted(Canary::FullDiskForGood) => {
                     rounds.strand(flight);
                     Err(full)
+                }
+                failed if planted(Canary::FailedWriteRepeated) => {
+                    rounds.strand(flight);
+                    Err(failed)
                 }
                 other => Err(self.poison_locked(rounds, other)),
             },
@@ -387,8 +392,12 @@ impl LogCore {
         if planted(Canary::SkippedSync) {
             return Ok(());
         }
-        for segment in dirty {
+        for segment in &dirty {
             if let Err(error) = segment.file.sync_data() {
+                if planted(Canary::FailedSyncRepeated) {
+                    self.rounds.lock().put_back_dirty(dirty);
+                    return Err(Error::NoSpace { what: "sync" });
+                }
                 return Err(self.poison(Error::sync("sync", segment.name(), error)));
             }
         }

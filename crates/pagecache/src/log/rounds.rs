@@ -125,6 +125,16 @@ impl Rounds {
         std::mem::take(&mut self.dirty)
     }
 
+    /// What a planted bug does after a sync that failed.
+    pub(crate) fn put_back_dirty(&mut self, dirty: Vec<Arc<Segment>>) {
+        self.dirty.extend(dirty);
+    }
+
+    /// Everything below is written or in flight.
+    pub(crate) fn claimed(&self) -> Lsn {
+        self.claimed
+    }
+
     /// Forgets seals that are stable.
     pub(crate) fn unseal(&mut self, stable: Lsn) {
         while self.seals.front().is_some_and(|seal| *seal <= stable) {

@@ -11,6 +11,7 @@ use super::flush::Patience;
 use super::geometry::Geometry;
 use super::rounds::Rounds;
 use super::tail::Urgency;
+use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
@@ -86,7 +87,8 @@ impl LogCore {
         // Acquire pairs with the release in `extend_to`: whoever raises the limits has seen the lives of the segments below
         // `ready`, and hands them on with the release in `raise`.
         let ready = self.ready.load(Ordering::Acquire);
-        let ring = rounds.written.0 + self.geometry.ring;
+        let written = if planted(Canary::RingReusedEarly) { rounds.claimed() } else { rounds.written };
+        let ring = written.0 + self.geometry.ring;
         self.tail.raise(Lsn(ready.saturating_sub(self.set_aside()).min(ring)), Lsn(ready.min(ring)));
     }
 

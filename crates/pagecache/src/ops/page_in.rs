@@ -45,6 +45,8 @@ impl<M: Materializer> Pages<M> {
         let mut weight = 0;
         for piece in pieces {
             let (at, frag) = self.read_piece(id, *piece, version, building.0.is_null())?;
+            let rolls_back = !building.0.is_null() && planted(Canary::VersionRolledBack);
+            let at = if rolls_back { version } else { at };
             let heap = self.materializer.heap_size(&frag);
             let mut node = Node::base(at, frag, heap, Pieces::one(*piece));
             if !building.0.is_null() {

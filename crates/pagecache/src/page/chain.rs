@@ -7,6 +7,7 @@ use crossbeam_epoch::Guard;
 
 use super::piece::{PIECES_MAX, Piece};
 use super::pieces::Pieces;
+use crate::base::canary::{Canary, planted};
 use crate::base::ids::Version;
 use crate::base::sync::{AtomicBool, Ordering};
 
@@ -252,6 +253,10 @@ pub(crate) unsafe fn drop_chain<P>(head: *mut Node<P>) {
 /// # Safety
 /// `head` was published and no slot names it (or a node above it) any more; `guard` is of the store's collector.
 pub(crate) unsafe fn retire<P: Send + 'static>(head: *mut Node<P>, guard: &Guard) {
+    if planted(Canary::MissingPin) {
+        // SAFETY: none: this is the bug.
+        return unsafe { drop_chain(head) };
+    }
     let head = SendPtr(head);
     // SAFETY: new readers cannot reach it, old ones hold guards; the closure owns it from then on.
     unsafe {

@@ -228,6 +228,9 @@ impl Pool {
         file.allocate(0, allocate).map_err(|error| Error::io("allocate", scratch, error))?;
         file.set_len(self.segment_size).map_err(|error| Error::io("set_len", scratch, error))?;
         for offset in [0, self.segment_size - BLOCK] {
+            if offset > 0 && planted(Canary::SecondHeaderMissing) {
+                continue;
+            }
             write_all(file, &block, offset).map_err(|error| Error::io("write", scratch, error))?;
         }
         file.sync_data().map_err(|error| Error::sync("sync", scratch, error))

@@ -5,12 +5,14 @@ use std::process::Command;
 use crate::base::canary::{Canary, plant};
 
 const PLANT: &str = "PAGECACHE_MODELS_PLANT";
-const KNOWN: [Canary; 5] = [
+const KNOWN: [Canary; 7] = [
     Canary::LostWakeup,
     Canary::SlotClearedBeforeCopy,
     Canary::StableInsideRecord,
     Canary::EarlyAcknowledgement,
     Canary::SkippedSync,
+    Canary::TailReadAfterSlots,
+    Canary::RingReusedEarly,
 ];
 
 pub(super) fn plant_what_was_asked() {
@@ -54,4 +56,14 @@ fn an_early_acknowledgement_is_found() {
 #[test]
 fn a_skipped_sync_is_found() {
     found(Canary::SkippedSync, "two_commit", &["no whole record"]);
+}
+
+#[test]
+fn a_tail_read_after_the_slots_is_found() {
+    found(Canary::TailReadAfterSlots, "two_writers_and_a_reader", &["no whole record", "Causality violation"]);
+}
+
+#[test]
+fn a_ring_reused_early_is_found() {
+    found(Canary::RingReusedEarly, "the_ring_goes_round_over_written_bytes_only", &["Causality", "no whole record"]);
 }
