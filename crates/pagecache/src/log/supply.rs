@@ -198,5 +198,5 @@ fn fill_with_zeros(segment: &Segment, from: u64, to: u64) -> Result<()> {
         write_all(segment.file.as_ref(), zeros, at).map_err(|error| Error::io("fill", segment.name(), error))?;
         at += zeros.len() as u64;
     }
-    segment.file.sync_data().map_err(|error| Error::io("sync", segment.name(), error))
+    segment.file.sync_data().map_err(|error| Error::sync("sync", segment.name(), error))
 }
