@@ -7,6 +7,7 @@ pub mod chart;
 pub mod engines;
 pub mod files;
 pub mod measure;
+pub mod options;
 pub mod ours;
 pub mod plain;
 pub mod report;

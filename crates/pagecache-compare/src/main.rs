@@ -9,33 +9,16 @@ mod rows;
 mod v02;
 mod v19;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use pagecache_bench::report::Report;
-use pagecache_bench::rows::Bench;
-
-struct Options {
-    runs: usize,
-    out: Option<PathBuf>,
-    dir: PathBuf,
-    scale: f64,
-}
+use pagecache_bench::options::{Options, USAGE};
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { runs: 5, out: None, dir: std::env::temp_dir(), scale: 1.0 };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or(format!("{arg} wants a value"));
-        match arg.as_str() {
-            "--runs" => options.runs = value()?.parse().map_err(|_| "--runs wants a number")?,
-            "--scale" => options.scale = value()?.parse().map_err(|_| "--scale wants a number")?,
-            "--out" => options.out = Some(value()?.into()),
-            "--dir" => options.dir = value()?.into(),
-            _ => return Err(format!("{arg}: no such option")),
-        }
+    let options = Options::parse(std::env::args().skip(1))?;
+    match options.words.first() {
+        Some(word) => Err(format!("{word}: no such option")),
+        None => Ok(options),
     }
-    Ok(options)
 }
 
 fn main() -> ExitCode {
@@ -49,21 +32,17 @@ fn main() -> ExitCode {
     let options = match options() {
         Ok(options) => options,
         Err(error) => {
-            eprintln!("{error}\npagecache-compare [--runs N] [--out FILE.jsonl] [--dir DIR] [--scale X]");
+            eprintln!("{error}\npagecache-compare {USAGE}");
             return ExitCode::FAILURE;
         }
     };
-    let dir = options.dir.join(format!("pagecache-compare-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("a place for files");
-    println!("medians of {} runs, everyone in turn; files under {}", options.runs, dir.display());
-    let report = Report::new(options.runs, options.out.as_deref()).expect("a place for results");
-    let mut bench = Bench { report, dir: dir.clone(), scale: options.scale };
-    rows::get(&mut bench);
-    rows::link(&mut bench);
-    rows::replace(&mut bench);
-    rows::append(&mut bench);
-    rows::durable(&mut bench);
-    resident::row(&mut bench);
-    std::fs::remove_dir_all(&dir).expect("the files go");
+    options.run("pagecache-compare", |bench| {
+        rows::get(bench);
+        rows::link(bench);
+        rows::replace(bench);
+        rows::append(bench);
+        rows::durable(bench);
+        resident::row(bench);
+    });
     ExitCode::SUCCESS
 }

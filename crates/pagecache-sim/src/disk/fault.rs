@@ -28,6 +28,21 @@ pub enum Call {
     Remove,
 }
 
+impl Call {
+    /// Every kind of call.
+    pub const ALL: [Call; 9] = [
+        Call::Read,
+        Call::Write,
+        Call::SyncData,
+        Call::SyncDir,
+        Call::Allocate,
+        Call::SetLen,
+        Call::Create,
+        Call::Rename,
+        Call::Remove,
+    ];
+}
+
 /// Which of the matching calls, counted from the arming of the fault, go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {

@@ -51,7 +51,7 @@ pub struct Case<Op> {
 
 /// The columns of the table: what goes wrong, and at which calls.
 const COLUMNS: [(&str, Effect, &[Call]); 10] = [
-    ("EIO", Effect::Eio, &ALL),
+    ("EIO", Effect::Eio, &Call::ALL),
     (
         "ENOSPC",
         Effect::Enospc,
@@ -65,18 +65,6 @@ const COLUMNS: [(&str, Effect, &[Call]); 10] = [
     ("lying sync", Effect::LyingSync, &SYNCS),
     ("lost write", Effect::LostWrite, &[Call::Write]),
     ("misdirected", Effect::MisdirectedWrite { delta: 4096 }, &[Call::Write]),
-];
-
-const ALL: [Call; 9] = [
-    Call::Read,
-    Call::Write,
-    Call::SyncData,
-    Call::SyncDir,
-    Call::Allocate,
-    Call::SetLen,
-    Call::Create,
-    Call::Rename,
-    Call::Remove,
 ];
 
 const SYNCS: [Call; 2] = [Call::SyncData, Call::SyncDir];

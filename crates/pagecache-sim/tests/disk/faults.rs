@@ -18,18 +18,7 @@ fn raw<T>(result: std::io::Result<T>) -> Option<i32> {
 
 #[test]
 fn every_call_fails_on_command() {
-    let all = [
-        Call::Read,
-        Call::Write,
-        Call::SyncData,
-        Call::SyncDir,
-        Call::Allocate,
-        Call::SetLen,
-        Call::Create,
-        Call::Rename,
-        Call::Remove,
-    ];
-    for call in all {
+    for call in Call::ALL {
         for (effect, code) in [(Effect::Eio, 5), (Effect::Enospc, 28), (Effect::Eintr, 4)] {
             let (disk, file) = with_ones();
             disk.fault(Fault::new(call, When::Once(0), effect));
@@ -45,7 +34,7 @@ fn every_call_fails_on_command() {
                 raw(disk.rename("a", "c")),
                 raw(disk.remove(&disk.file_names()[0])),
             ];
-            let struck: Vec<_> = all.iter().zip(results).filter(|(_, code)| code.is_some()).collect();
+            let struck: Vec<_> = Call::ALL.iter().zip(results).filter(|(_, code)| code.is_some()).collect();
             assert_eq!(struck, [(&call, Some(code))]);
         }
     }

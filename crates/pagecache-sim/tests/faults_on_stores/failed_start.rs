@@ -5,18 +5,6 @@ use pagecache_sim::disk::{AfterSync, Call, Effect, Fault, SimDisk, Survival, Whe
 
 use crate::harness::{Page, Texts, check, config, fill, pages, within_a_minute};
 
-const CALLS: [Call; 9] = [
-    Call::Read,
-    Call::Write,
-    Call::SyncData,
-    Call::SyncDir,
-    Call::Allocate,
-    Call::SetLen,
-    Call::Create,
-    Call::Rename,
-    Call::Remove,
-];
-
 /// A store to start on, drawn anew for each try.
 struct Store {
     name: &'static str,
@@ -62,7 +50,7 @@ fn a_start_that_fails_at_any_call_says_so_and_the_next_one_finds_everything() {
         ];
         let mut failures = 0;
         for store in stores() {
-            for (call, effect) in CALLS.iter().flat_map(|call| effects.map(|effect| (*call, effect))) {
+            for (call, effect) in Call::ALL.iter().flat_map(|call| effects.map(|effect| (*call, effect))) {
                 if matches!(effect, Effect::SyncFails(_)) && !matches!(call, Call::SyncData | Call::SyncDir) {
                     continue;
                 }
@@ -134,7 +122,7 @@ fn starts_that_fail_one_after_the_other_add_up_to_nothing() {
     for store in stores() {
         let disk = store.disk.crash(Survival::KeepAll);
         for nth in 0..60 {
-            let call = CALLS[nth as usize % CALLS.len()];
+            let call = Call::ALL[nth as usize % Call::ALL.len()];
             disk.fault(Fault::new(call, When::Once(nth / 9), Effect::Eio));
             let started = Texts::start(config(&disk).create(Create::Either).build());
             disk.clear_faults();

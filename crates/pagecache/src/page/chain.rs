@@ -20,10 +20,12 @@ struct Weight(u32);
 
 impl Weight {
     const UNIT: usize = 16;
+    /// This much, or more.
+    const MOST: Weight = Weight(u32::MAX);
 
     fn of(bytes: usize) -> Weight {
-        // A user's size is believed, but for numbers that no memory holds: sixteen of the highest can be added.
-        Weight(bytes.div_ceil(Weight::UNIT).min(u32::MAX as usize / 16) as u32)
+        // A user's size is believed, but for numbers that no memory holds.
+        Weight(u32::try_from(bytes.div_ceil(Weight::UNIT)).unwrap_or(Weight::MOST.0))
     }
 
     fn bytes(self) -> usize {
@@ -200,6 +202,10 @@ impl<'g, P> Chain<'g, P> {
     /// Bytes of memory of all nodes.
     pub(crate) fn weight(self) -> usize {
         let head = self.head();
+        if head.deltas == Weight::MOST {
+            // What was counted node by node must go node by node.
+            return self.nodes().map(Node::weight).sum();
+        }
         (usize::from(head.depth) + 1) * size_of::<Node<P>>() + head.deltas.bytes() + head.base.bytes()
     }
 
@@ -271,3 +277,32 @@ struct SendPtr<P>(*mut Node<P>);
 
 // SAFETY: `P: Send`, and the closure is the only owner.
 unsafe impl<P: Send> Send for SendPtr<P> {}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    /// What is counted as each node comes must be what is taken away when the chain goes, whatever users say of their sizes.
+    #[test]
+    fn a_chain_weighs_what_its_nodes_weigh() {
+        for heaps in
+            [vec![100], vec![1000, 64, 64, 1], vec![0; 9], vec![usize::MAX; 3], vec![1, usize::MAX, 5, 1 << 40]]
+        {
+            let (mut head, mut sum) = (std::ptr::null_mut::<Node<u8>>(), 0);
+            for heap in heaps {
+                let mut node = Node::base(Version::NONE, 0u8, heap, Pieces::one(Piece::from_word(8)));
+                assert!(node.weight() >= heap.min(1 << 36));
+                if !head.is_null() {
+                    // SAFETY: made below, and nobody else's.
+                    node.put_on(unsafe { Chain::from_raw(head) });
+                }
+                sum += node.weight();
+                head = Box::into_raw(node);
+                // SAFETY: as above.
+                assert_eq!(unsafe { Chain::from_raw(head) }.weight(), sum);
+            }
+            // SAFETY: as above; this is the end of it.
+            unsafe { drop_chain(head) };
+        }
+    }
+}
