@@ -20,3 +20,24 @@ fn damage_between_the_two_walks_of_a_start_is_told() {
     assert!(!after.start().unwrap(), "it opened");
     assert!(after.trust().is_lost(), "it was not refused as damaged");
 }
+
+/// A disk put the close's mark too far, and then what the next start wrote again, over the acknowledged record itself; that start
+/// ended on a full disk, and the one after it met a torn round that nothing proves. No store can know better. The driver did
+/// not either, and called it a loss.
+#[test]
+fn a_start_on_a_disk_that_lies_may_cost_the_last_round() {
+    let mut world = PageWorld::new(SimDisk::new(574), 574);
+    world.open().unwrap();
+    world.disk().fault(Fault::new(Call::Write, When::From(1), Effect::MisdirectedWrite { delta: 512 }));
+    world.apply(&PageOp::Link(0, 1239)).unwrap();
+    world.apply(&PageOp::MakeStable(0)).unwrap();
+    world.disk().set_capacity(Some(world.disk().used_bytes() + 13_951));
+    world.apply(&PageOp::New(0)).unwrap();
+    world.close().unwrap();
+    let lies = |world: &PageWorld| world.disk().struck().iter().filter(|strike| strike.effect.lies()).count();
+    let before = lies(&world);
+    assert!(!world.start().unwrap() && lies(&world) > before, "what is unproven was not written again");
+    world.disk().clear_faults();
+    world.disk().set_capacity(None);
+    assert!(world.start().unwrap(), "what is lost is a tail");
+}

@@ -21,7 +21,8 @@ pub enum Blind {
 ///
 /// - T1. An error is excused by a call of the disk that failed, by a full disk, or by an earlier failure that ended the store.
 /// - T2. A sync that failed is never answered with `Ok`, and ends the store.
-/// - T3. A disk that said `Ok` and did not do what it said may cost what was acknowledged since, and excuses `Corrupt`.
+/// - T3. A disk that said `Ok` and did not do what it said may cost what was acknowledged since, and excuses `Corrupt`. Within a
+///   start it may cost the last round too: a start writes again what nothing proves, and a wrong place may be in the middle of it.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     /// What had struck when the store was opened.
@@ -30,6 +31,8 @@ pub struct Trust {
     told: u64,
     /// What was stable when the disk first broke its word.
     floor: Option<Lsn>,
+    /// What is stable as far as was seen, and what was before that: the last round has no proof but itself.
+    seen: (Lsn, Lsn),
     lost: bool,
 }
 
@@ -37,7 +40,7 @@ impl Trust {
     /// The same store on another disk, closed.
     #[must_use]
     pub fn elsewhere(&self) -> Trust {
-        Trust { floor: self.floor, ..Trust::default() }
+        Trust { floor: self.floor, seen: self.seen, ..Trust::default() }
     }
 
     /// Begins anew with an opening.
@@ -82,6 +85,9 @@ impl Trust {
 
     /// Looks whether the disk has broken its word; all that was stable up to `stable` came before.
     pub fn look(&mut self, disk: &SimDisk, stable: Lsn) {
+        if self.floor.is_none() && stable > self.seen.1 {
+            self.seen = (self.seen.1, stable);
+        }
         if self.floor.is_none() && disk.struck().iter().any(|strike| strike.effect.lies()) {
             self.floor = Some(stable);
         }
@@ -143,6 +149,10 @@ impl Trust {
     /// It failed and may not have, or should have and did not.
     pub fn excuse_start<T>(&mut self, disk: &SimDisk, started: Answer<T>, stable: Lsn) -> Result<Option<T>, Violation> {
         self.look(disk, stable);
+        if disk.struck().iter().skip(self.opened).any(|strike| matches!(strike.effect, Effect::MisdirectedWrite { .. }))
+        {
+            self.floor = self.floor.map(|floor| floor.min(self.seen.0));
+        }
         let struck = failed_since(disk, self.opened);
         if disk.crashed() {
             return Ok(None);
