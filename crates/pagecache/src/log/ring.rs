@@ -8,9 +8,16 @@ use crate::format::record::Prefix;
 
 type Granule = [u8; 8];
 
+/// Where the first byte of the ring lies, so that a storage can write whole blocks from it without a copy, in bytes.
+#[cfg(not(loom))]
+const ALIGN: usize = crate::format::BLOCK as usize;
+
 #[derive(Debug)]
 pub(crate) struct Ring {
     cells: Box<[UnsafeCell<Granule>]>,
+    /// Granules of `cells` before the first of the ring.
+    skip: usize,
+    len: u64,
 }
 
 // SAFETY: every access goes through the methods below, whose callers promise that no two threads touch the same bytes at
@@ -24,20 +31,29 @@ impl Ring {
     #[cfg(not(loom))]
     pub(crate) fn new(len: u64) -> Ring {
         // Zeroed by the allocator, so that an unused ring costs no memory.
-        let cells = std::mem::ManuallyDrop::new(vec![[0u8; 8]; (len / 8) as usize]);
+        let cells = std::mem::ManuallyDrop::new(vec![[0u8; 8]; (len as usize + ALIGN) / 8]);
         let (pointer, count, capacity) = (cells.as_ptr(), cells.len(), cells.capacity());
         // SAFETY: `UnsafeCell<Granule>` is `repr(transparent)` over `Granule`; the vector is not dropped.
         let cells = unsafe { Vec::from_raw_parts(pointer.cast_mut().cast::<UnsafeCell<Granule>>(), count, capacity) };
-        Ring { cells: cells.into_boxed_slice() }
+        // The allocator gives multiples of 8 at least; where it cannot be told, any place serves.
+        let skip = (pointer.addr().wrapping_neg() % ALIGN) / 8;
+        Ring { cells: cells.into_boxed_slice(), skip, len }
     }
 
     #[cfg(loom)]
     pub(crate) fn new(len: u64) -> Ring {
-        Ring { cells: (0..len / 8).map(|_| UnsafeCell::new([0; 8])).collect() }
+        Ring { cells: (0..len / 8).map(|_| UnsafeCell::new([0; 8])).collect(), skip: 0, len }
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.cells.len() as u64 * 8
+        self.len
+    }
+
+    /// The first byte. Derived from the slice of cells, so it may write all of them.
+    #[cfg(not(loom))]
+    fn base(&self) -> *mut u8 {
+        // SAFETY: `skip` is less than the cells that `new` added, so this is within the slice.
+        unsafe { self.cells.as_ptr().add(self.skip) }.cast::<u8>().cast_mut()
     }
 
     /// Where an LSN is, and how many of `len` bytes lie there before the ring goes round.
@@ -105,11 +121,9 @@ impl Ring {
     #[cfg(not(loom))]
     #[inline]
     fn put(&self, start: usize, bytes: &[u8]) {
-        debug_assert!(start + bytes.len() <= self.cells.len() * 8);
-        // The pointer is derived from the slice of cells, so it may write all of them.
-        let base = self.cells.as_ptr().cast::<u8>().cast_mut();
-        // SAFETY: within the cells (asserted; `split` sees to it), and the callers of `write` own these bytes (L2).
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(start), bytes.len()) };
+        debug_assert!(start + bytes.len() <= self.len as usize);
+        // SAFETY: within the ring (asserted; `split` sees to it), and the callers of `write` own these bytes (L2).
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base().add(start), bytes.len()) };
     }
 
     #[cfg(loom)]
@@ -139,12 +153,11 @@ impl Ring {
         mut show: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let (start, first) = self.split(at, len as usize);
-        let base = self.cells.as_ptr().cast::<u8>();
         for (start, len) in [(start, first), (0, len as usize - first)] {
             if len > 0 {
-                debug_assert!(start + len <= self.cells.len() * 8);
-                // SAFETY: within the cells, initialized, and nobody writes there meanwhile (the caller's promise).
-                show(unsafe { std::slice::from_raw_parts(base.add(start), len) })?;
+                debug_assert!(start + len <= self.len as usize);
+                // SAFETY: within the ring, initialized, and nobody writes there meanwhile (the caller's promise).
+                show(unsafe { std::slice::from_raw_parts(self.base().add(start), len) })?;
             }
         }
         Ok(())

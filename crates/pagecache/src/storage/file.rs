@@ -72,7 +72,7 @@ impl Storage for FileStorage {
             OpenMode::ReadOnly => &mut options,
         };
         private(&mut options);
-        Ok(Arc::new(OsFile { file: options.open(self.dir.join(name))? }))
+        Ok(Arc::new(OsFile::new(options.open(self.dir.join(name))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -143,6 +143,18 @@ impl Drop for OsLock {
 #[derive(Debug)]
 struct OsFile {
     file: File,
+    #[cfg(target_os = "linux")]
+    direct: super::direct::Direct,
+}
+
+impl OsFile {
+    fn new(file: File) -> OsFile {
+        OsFile {
+            file,
+            #[cfg(target_os = "linux")]
+            direct: Default::default(),
+        }
+    }
 }
 
 impl StorageFile for OsFile {
@@ -153,6 +165,10 @@ impl StorageFile for OsFile {
 
     #[cfg(unix)]
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        if let Some(written) = self.direct.write_at(&self.file, buf, offset) {
+            return written;
+        }
         std::os::unix::fs::FileExt::write_at(&self.file, buf, offset)
     }
 
@@ -167,7 +183,10 @@ impl StorageFile for OsFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        #[cfg(target_os = "linux")]
+        self.direct.synced();
+        Ok(())
     }
 
     #[cfg(target_os = "linux")]
@@ -205,7 +224,7 @@ impl StorageFile for OsFile {
 /// Where the system cannot set space aside: writes zeros where the file ends before the range does. Space within the file is
 /// taken to be there.
 fn fill(file: &File, offset: u64, len: u64) -> io::Result<()> {
-    let file = OsFile { file: file.try_clone()? };
+    let file = OsFile::new(file.try_clone()?);
     let zeros = [0; 64 << 10];
     let (mut at, end) = (file.len()?, offset.saturating_add(len));
     while at < end {

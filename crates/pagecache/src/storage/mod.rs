@@ -4,6 +4,8 @@
 //! cache, a block device, the simulated disk of `pagecache-sim`); what a store relies on is written at each method.
 //! [`FileStorage`] is the real thing, [`MemoryStorage`] keeps everything in memory.
 
+#[cfg(target_os = "linux")]
+mod direct;
 mod file;
 mod memory;
 
