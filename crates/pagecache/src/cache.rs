@@ -253,7 +253,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         self.engine.log.stable()
     }
 
-    /// Does what the background thread does at its tick, for stores with
+    /// Does what the background threads do, for stores with
     /// [`Background::Caller`](crate::Background::Caller).
     ///
     /// # Errors
@@ -267,7 +267,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         Stats::of(&self.engine, &self.pages)
     }
 
-    /// Flushes, joins the background thread and frees the lock; the next start of the same path succeeds at once. Dropping the
+    /// Flushes, joins the background threads and frees the lock; the next start of the same path succeeds at once. Dropping the
     /// store does the same and keeps the errors to itself.
     ///
     /// # Errors

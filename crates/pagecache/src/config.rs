@@ -26,7 +26,7 @@ pub enum Create {
 /// Who does the work behind the scenes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Background {
-    /// One thread of the store, and replay on as many as there are processors.
+    /// Two threads of the store, and replay on as many as there are processors.
     #[default]
     Threads,
     /// Nobody: no thread is ever started, replay runs on the thread that starts the store, and what

@@ -1,4 +1,4 @@
-//! An open log with its lock and its background thread: what the bare log and the page cache have in common.
+//! An open log with its lock and its background threads: what the bare log and the page cache have in common.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::format::mark::MarkKind;
 use crate::format::segment::Purpose;
 use crate::log::core::LogCore;
 use crate::log::flush::Patience;
-use crate::maintain::flusher::{Due, Flusher, turn};
+use crate::maintain::{Workers, turn};
 use crate::recovery::open::{Options, Recovered, open};
 use crate::recovery::replay::Collect;
 use crate::recovery::survey::is_store;
@@ -25,7 +25,7 @@ pub(crate) struct Engine {
     pub(crate) read_only: bool,
     storage: Arc<dyn Storage>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
-    flusher: Mutex<Option<Flusher>>,
+    workers: Mutex<Option<Workers>>,
     temporary: bool,
     started: Instant,
 }
@@ -60,8 +60,8 @@ impl Engine {
         };
         let (log, recovered) = open(Arc::clone(&storage), options, make, join)?;
         let log = Arc::new(log);
-        let flusher = match config.background {
-            Background::Threads if !config.read_only => Some(Flusher::start(Arc::clone(&log), config.flush_every())?),
+        let workers = match config.background {
+            Background::Threads if !config.read_only => Some(Workers::start(Arc::clone(&log), config.flush_every())?),
             _ => None,
         };
         Ok(Engine {
@@ -70,7 +70,7 @@ impl Engine {
             read_only: config.read_only,
             storage,
             lock: Mutex::new(Some(lock)),
-            flusher: Mutex::new(flusher),
+            workers: Mutex::new(workers),
             temporary: config.temporary,
             started: Instant::now(),
         })
@@ -83,18 +83,18 @@ impl Engine {
 
     /// What the background does at its tick, on the caller's thread.
     pub(crate) fn tick(&self) -> Result<()> {
-        turn(&self.log, Due::Now)
+        turn(&self.log)
     }
 
-    /// Joins the thread, flushes, says that the close was clean and frees the lock, in this order and whatever fails on the
+    /// Joins the threads, flushes, says that the close was clean and frees the lock, in this order and whatever fails on the
     /// way. The second call does nothing.
     ///
     /// # Errors
     /// `Held`, `Poisoned`, `NoSpace`, `Io`; the lock is free in any case.
     pub(crate) fn close(&self) -> Result<()> {
-        let flusher = self.flusher.lock().take();
-        if let Some(mut flusher) = flusher {
-            flusher.stop();
+        let workers = self.workers.lock().take();
+        if let Some(mut workers) = workers {
+            workers.stop();
         }
         let Some(lock) = self.lock.lock().take() else { return Ok(()) };
         let flushed = if self.read_only { Ok(()) } else { self.finish() };

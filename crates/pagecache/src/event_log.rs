@@ -249,7 +249,7 @@ impl Log {
         self.engine.log.pool.disk_bytes()
     }
 
-    /// Does what the background thread does at its tick, for stores with [`Background::Caller`](crate::Background::Caller).
+    /// Does what the background threads do, for stores with [`Background::Caller`](crate::Background::Caller).
     ///
     /// # Errors
     /// As [`make_stable`](Log::make_stable).
@@ -257,7 +257,7 @@ impl Log {
         self.engine.tick()
     }
 
-    /// Flushes, joins the background thread and frees the lock; the next start of the same path succeeds at once.
+    /// Flushes, joins the background threads and frees the lock; the next start of the same path succeeds at once.
     ///
     /// # Errors
     /// `Held` where a reservation was leaked: what came before it is durable. `Poisoned`, `NoSpace`, `Io`.

@@ -357,7 +357,9 @@ fn child_process() {
         let tasks = fs::read_dir("/proc/self/task").unwrap();
         // A thread may end between the listing and the reading.
         let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
-        names.filter(|name| name.starts_with("pagecache-")).collect()
+        let mut names: Vec<_> = names.filter(|name| name.starts_with("pagecache-")).collect();
+        names.sort();
+        names
     };
     // A thread names itself once it runs, and its entry goes a moment after it was joined.
     let threads_become = |wanted: &[&str]| {
@@ -387,14 +389,14 @@ fn child_process() {
         let pc = temporary(Background::Threads).unwrap();
         put(&pc, 100);
         assert_eq!(names().len(), 1);
-        threads_become(&["pagecache-flush\n"]);
+        threads_become(&["pagecache-flush\n", "pagecache-space\n"]);
         std::panic::resume_unwind(Box::new("planted"));
     });
     assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&"planted"));
     assert!(names().is_empty());
     threads_become(&[]);
     let pc = temporary(Background::Threads).unwrap();
-    threads_become(&["pagecache-flush\n"]);
+    threads_become(&["pagecache-flush\n", "pagecache-space\n"]);
     pc.close().unwrap();
     assert!(names().is_empty());
     threads_become(&[]);

@@ -25,7 +25,7 @@ pub(crate) use std::{
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
     sync::{Condvar as RawCondvar, Mutex as RawMutex, MutexGuard},
 };
-// The models of loom run neither the background thread nor two at the table of segments.
+// The models of loom run neither the background threads nor two at the table of segments.
 #[cfg(not(shuttle))]
 pub(crate) use std::{
     sync::{RwLock as RawRwLock, RwLockReadGuard, RwLockWriteGuard},

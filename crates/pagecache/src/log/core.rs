@@ -47,8 +47,10 @@ pub(crate) struct LogCore {
     pub(super) closing: AtomicBool,
     max_record: u64,
     read_only: bool,
-    /// Rung when a chunk is complete, or a flush is asked for: background work may help.
+    /// Rung when a chunk is complete, or a flush is asked for.
     pub(crate) work: Event,
+    /// Rung when little of the ready space is left.
+    pub(crate) short: Event,
     flush_asked: AtomicBool,
     pub(crate) counters: Counters,
 }
@@ -104,6 +106,7 @@ impl LogCore {
             max_record: restart.max_record,
             read_only: restart.read_only,
             work: Event::new(),
+            short: Event::new(),
             flush_asked: AtomicBool::new(false),
             counters: Counters::default(),
         };

@@ -187,7 +187,7 @@ impl LogCore {
         self.rounds.lock().unseal(end);
         self.counters.rounds.fetch_add(1, Ordering::Relaxed);
         if self.wants_extension() {
-            self.work.ring();
+            self.short.ring();
         }
         Ok(())
     }

@@ -182,7 +182,7 @@ impl LogCore {
     }
 
     /// Whether less than half of what is ready in this segment is left.
-    pub(super) fn wants_extension(&self) -> bool {
+    pub(crate) fn wants_extension(&self) -> bool {
         // Relaxed: a look, to decide whether to take the lock or to ring.
         let (ready, tail) = (self.ready.load(Ordering::Relaxed), self.tail.bound().0);
         ready.saturating_sub(tail) < (ready & (self.geometry.segment - 1)) / 2

@@ -1,3 +1,74 @@
-//! Background work: the only threads of the kit.
+//! Background work: the only threads of the kit. Nobody waits for them: whoever needs room or durability now works for it.
 
-pub(crate) mod flusher;
+mod flusher;
+mod supplier;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::error::{Error, Result};
+use crate::base::sync::{JoinHandle, spawn};
+use crate::log::core::LogCore;
+use flusher::Due;
+
+/// The threads of an open log: one writes, one keeps segments ready. Making a segment waits for the disk several times, and
+/// what is written meanwhile need not wait with it.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    log: Arc<LogCore>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts the threads. `flush_every` bounds how long a completed record stays unsynced; `None` syncs on request only.
+    ///
+    /// # Errors
+    /// `Thread` where the system gives none.
+    pub(crate) fn start(log: Arc<LogCore>, flush_every: Option<Duration>) -> Result<Workers> {
+        let mut workers = Workers { log: Arc::clone(&log), threads: Vec::new() };
+        let supplied = Arc::clone(&log);
+        workers.spawn("pagecache-flush", move || flusher::run(&log, flush_every))?;
+        workers.spawn("pagecache-space", move || supplier::run(&supplied))?;
+        Ok(workers)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = spawn(name, run).map_err(|error| Error::Thread { source: Arc::new(error) })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Ends the threads and waits for them.
+    pub(crate) fn stop(&mut self) {
+        self.log.work.end();
+        self.log.short.end();
+        for thread in self.threads.drain(..) {
+            // A panic there is a bug that tests meet; the store is closing and its state is on disk.
+            let ended = thread.join();
+            debug_assert!(ended.is_ok());
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the threads do, all of it once, on the caller's thread.
+///
+/// # Errors
+/// As a flush; the next turn tries again.
+pub(crate) fn turn(log: &LogCore) -> Result<()> {
+    flusher::turn(log, Due::Now)?;
+    log.extend_ahead()
+}
+
+/// A full disk clears by itself: the next turn tries again. A failure has told everyone who waits.
+fn shrug(outcome: Result<()>) {
+    if let Err(_error) = outcome {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(error = %_error, "background work");
+    }
+}
