@@ -8,7 +8,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use pagecache::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile};
-use pagecache::{Background, ConfigBuilder, Error, Log, LogRead, Lsn, Materializer, PageCache, PagePtr, PageState};
+use pagecache::{
+    Background, ConfigBuilder, Error, Log, LogRead, Lsn, Materializer, PageCache, PagePtr, PageState, Tailed,
+};
 use pagecache_sim::disk::{AfterSync, Call, Effect, Fault, SimDisk, Survival, When};
 
 fn config(disk: &SimDisk) -> ConfigBuilder {
@@ -156,11 +158,12 @@ fn a_damaged_page_can_be_replaced_or_freed() {
     pc.free_at(ids[1], versions[1], &guard).unwrap();
 }
 
-/// Told to panic in its next syncs, or in its next long write only.
+/// Told to panic in its next syncs, in its next long write only, or where space is set aside.
 #[derive(Debug, Default)]
 struct Orders {
     syncs: AtomicBool,
     one_write: AtomicBool,
+    growth: AtomicBool,
 }
 
 /// A storage that panics when it is told to.
@@ -208,6 +211,7 @@ impl StorageFile for PanickyFile {
         self.0.sync_data()
     }
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        assert!(!self.1.growth.load(Ordering::SeqCst), "planted");
         self.0.allocate(offset, len)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -265,4 +269,88 @@ fn a_storage_that_panics_under_a_writer_without_room_ends_the_log_too() {
     assert!(panicked);
     assert!(matches!(flushed, Err(Error::Poisoned { .. })), "{flushed:?}");
     assert!(matches!(closed, Err(Error::Poisoned { .. })), "{closed:?}");
+}
+
+/// Flushes when it is dropped, as many a user's type does.
+struct FlushedAtEnd(Arc<Log>);
+
+impl Drop for FlushedAtEnd {
+    fn drop(&mut self) {
+        drop(self.0.flush());
+    }
+}
+
+/// A round led by a thread that was panicking for a reason of its own was taken for a storage that panics, and ended the log for
+/// everybody.
+#[test]
+fn a_flush_by_a_thread_that_panics_is_a_flush_like_any_other() {
+    let disk = SimDisk::new(1);
+    let log = Arc::new(Log::start(config(&disk).build()).unwrap());
+    let lsn = log.write(b"first").unwrap();
+    let at_end = FlushedAtEnd(Arc::clone(&log));
+    let panicked = std::thread::spawn(move || {
+        let _at_end = at_end;
+        std::panic::resume_unwind(Box::new("planted"));
+    });
+    assert!(panicked.join().is_err());
+    assert!(log.stable_lsn() > lsn, "it flushed nothing");
+    let second = log.write(b"second").unwrap();
+    assert!(log.make_stable(second).unwrap() > second);
+    assert!(log.tick().is_ok());
+}
+
+/// A store that was dropped by a thread that was panicking gave up half way: what was not written yet was lost, and the close was not
+/// clean.
+#[test]
+fn a_store_that_is_dropped_by_a_thread_that_panics_is_closed_cleanly() {
+    let disk = SimDisk::new(2);
+    let log = Log::start(config(&disk).build()).unwrap();
+    let written: Vec<_> = (0..9).map(|_| log.write(&[7; 6000]).unwrap()).collect();
+    let panicked = std::thread::spawn(move || {
+        let _log = log;
+        std::panic::resume_unwind(Box::new("planted"));
+    });
+    assert!(panicked.join().is_err());
+    let disk = disk.crash(Survival::DropAll);
+    let pc = Log::start(config(&disk).build()).unwrap();
+    assert_eq!(pc.iter_from(Lsn(0)).map(|found| found.unwrap().0).collect::<Vec<_>>(), written);
+    drop(pc);
+    assert!(pagecache::inspect::verify(config(&disk).build()).unwrap().evidence.clean);
+}
+
+/// A storage that panicked under the background thread ended that thread alone: nobody was told, nothing was flushed any more, and
+/// the close panicked in debug builds.
+#[test]
+fn a_storage_that_panics_in_the_background_ends_the_log() {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let orders = Arc::new(Orders::default());
+        let storage = Panicky(MemoryStorage::new(), Arc::clone(&orders));
+        let config = || ConfigBuilder::new().storage(storage.clone()).segment_size(64 << 10);
+        let log = Log::start(config().flush_every_ms(1).build()).unwrap();
+        let kept = log.write(b"kept").unwrap();
+        log.flush().unwrap();
+        let mut tail = log.tail_from(kept);
+        assert_eq!(tail.next(Duration::ZERO).unwrap(), Tailed::Record(kept, b"kept".to_vec()));
+        orders.growth.store(true, Ordering::SeqCst);
+        // Over half of the segment: the background looks for the next one, and these rounds need none yet.
+        while log.tail_lsn() < Lsn(40 << 10) {
+            let written = log.write(b"x").and_then(|lsn| log.make_stable(lsn));
+            assert!(matches!(written, Ok(_) | Err(Error::Poisoned { .. })), "{written:?}");
+            if written.is_err() {
+                break;
+            }
+        }
+        let ended = (0..40_000).any(|_| tail.next(Duration::from_millis(1)).unwrap() == Tailed::Closed);
+        let failed = log.write(b"x").unwrap_err();
+        assert!(ended);
+        orders.growth.store(false, Ordering::SeqCst);
+        let closed = catch_unwind(AssertUnwindSafe(|| log.close()));
+        let read = Log::start(config().background(Background::Caller).build()).unwrap().read(kept).unwrap();
+        tell.send((failed, closed.ok(), read)).unwrap();
+    });
+    let (failed, closed, read) = told.recv_timeout(Duration::from_secs(60)).expect("somebody waits for ever");
+    assert!(matches!(failed, Error::Poisoned { .. }), "{failed:?}");
+    assert!(matches!(closed, Some(Err(Error::Poisoned { .. }))), "{closed:?}");
+    assert_eq!(read, LogRead::Record(b"kept".to_vec()));
 }

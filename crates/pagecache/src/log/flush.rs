@@ -27,16 +27,28 @@ pub(crate) enum Patience {
     None,
 }
 
-/// Work on the storage that others may wait for. A storage that panics ends the log rather than everyone who waits.
+/// Work on the storage that others may wait for. A storage that panics ends the log rather than everyone who waits: whoever drops
+/// this without having [`finished`](Working::finish) is unwinding out of the work. (To ask whether the thread is panicking would
+/// not do: it may have been before it came here.)
 struct Working<'a> {
     log: &'a LogCore,
+    finished: bool,
+}
+
+impl<'a> Working<'a> {
+    fn begin(log: &'a LogCore) -> Working<'a> {
+        Working { log, finished: false }
+    }
+
+    fn finish(mut self) {
+        self.finished = true;
+    }
 }
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let source = Arc::new(std::io::Error::other("the storage panicked"));
-            let _ = self.log.poison(Error::Io { op: "flush", path: self.log.pool.describe(), source });
+        if !self.finished {
+            self.log.fail_by_panic();
         }
     }
 }
@@ -46,9 +58,18 @@ struct Leading<'a> {
     log: &'a LogCore,
 }
 
+impl Leading<'_> {
+    /// One round, led to its end.
+    fn lead(self, patience: Patience, kind: Option<MarkKind>) -> Result<()> {
+        let working = Working::begin(self.log);
+        let led = self.log.lead(patience, kind);
+        working.finish();
+        led
+    }
+}
+
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
-        drop(Working { log: self.log });
         let mut rounds = self.log.rounds.lock();
         rounds.leading = false;
         if rounds.poison.is_some() && planted(Canary::WaitersForgottenAtFailure) {
@@ -99,10 +120,7 @@ impl LogCore {
             }
             rounds.leading = true;
             drop(rounds);
-            let leading = Leading { log: self };
-            let led = self.lead(patience, None);
-            drop(leading);
-            led?;
+            Leading { log: self }.lead(patience, None)?;
             if patience == Patience::None {
                 return Ok(self.stable());
             }
@@ -121,8 +139,7 @@ impl LogCore {
         self.check(&rounds)?;
         rounds.leading = true;
         drop(rounds);
-        let _leading = Leading { log: self };
-        self.lead(Patience::None, Some(kind))
+        Leading { log: self }.lead(Patience::None, Some(kind))
     }
 
     /// What a background tick does: flush what is new; at rest, prove the last round once.
@@ -319,7 +336,7 @@ impl LogCore {
             return Err(self.poison(Error::Closed));
         };
         let mut offset = segment.offset(flight.from);
-        let working = Working { log: self };
+        let working = Working::begin(self);
         // SAFETY: the stretch is below the prefix and above `written`, which only `land` below moves over it (L2).
         let written = unsafe {
             self.ring.read(flight.from, flight.end.0 - flight.from.0, |piece| {
@@ -328,7 +345,7 @@ impl LogCore {
                 wrote
             })
         };
-        drop(working);
+        working.finish();
         let mut rounds = self.rounds.lock();
         let outcome = match written {
             Ok(()) => {
@@ -402,6 +419,12 @@ impl LogCore {
             }
         }
         Ok(())
+    }
+
+    /// Ends the log: a user's storage panicked, and what it has done of its work nobody knows.
+    pub(crate) fn fail_by_panic(&self) {
+        let source = Arc::new(std::io::Error::other("the storage panicked"));
+        let _ = self.poison(Error::Io { op: "flush", path: self.pool.describe(), source });
     }
 
     /// Ends the log (L5): the first cause is kept and told to everyone.

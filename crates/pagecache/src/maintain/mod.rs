@@ -3,6 +3,7 @@
 mod flusher;
 mod supplier;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,14 +26,21 @@ impl Workers {
     /// # Errors
     /// `Thread` where the system gives none.
     pub(crate) fn start(log: Arc<LogCore>, flush_every: Option<Duration>) -> Result<Workers> {
-        let mut workers = Workers { log: Arc::clone(&log), threads: Vec::new() };
-        let supplied = Arc::clone(&log);
-        workers.spawn("pagecache-flush", move || flusher::run(&log, flush_every))?;
-        workers.spawn("pagecache-space", move || supplier::run(&supplied))?;
+        let mut workers = Workers { log, threads: Vec::new() };
+        workers.spawn("pagecache-flush", move |log| flusher::run(log, flush_every))?;
+        workers.spawn("pagecache-space", supplier::run)?;
         Ok(workers)
     }
 
-    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    fn spawn(&mut self, name: &str, run: impl FnOnce(&LogCore) + Send + 'static) -> Result<()> {
+        let log = Arc::clone(&self.log);
+        let run = move || {
+            // A user's storage that panics ends the log, not only this thread: nobody else would know that its work is not done
+            // any more. What is held on the way is locks, which are not poisoned, and the lead, which ends the log by itself.
+            if catch_unwind(AssertUnwindSafe(|| run(&log))).is_err() {
+                log.fail_by_panic();
+            }
+        };
         let thread = spawn(name, run).map_err(|error| Error::Thread { source: Arc::new(error) })?;
         self.threads.push(thread);
         Ok(())
