@@ -9,22 +9,12 @@ use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::format::page::{PageHead, Payload};
 use crate::format::record::Kind;
-use crate::page::chain::{Chain, Node, drop_chain};
+use crate::page::chain::{Chain, Node, Unpublished};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
 use crate::page::piece::Piece;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Slot, Word};
-
-/// A chain that is being built; dropped as a whole where a piece fails.
-struct Building<P>(*mut Node<P>);
-
-impl<P> Drop for Building<P> {
-    fn drop(&mut self) {
-        // SAFETY: not published, so it is this thread's alone; null is an empty chain.
-        unsafe { drop_chain(self.0) };
-    }
-}
 
 impl<M: Materializer> Pages<M> {
     /// Reads the pieces and publishes the chain; `None` where the slot has moved on meanwhile. Its bytes are counted, and room
@@ -40,30 +30,27 @@ impl<M: Materializer> Pages<M> {
         pieces: &[Piece],
         guard: &'g Guard,
     ) -> Result<Option<(Word, Chain<'g, M::PageFrag>)>> {
-        let mut building = Building(std::ptr::null_mut());
+        let mut building = Unpublished::empty();
         let mut version = Version::NONE;
         let mut weight = 0;
         for piece in pieces {
-            let (at, frag) = self.read_piece(id, *piece, version, building.0.is_null())?;
-            let rolls_back = !building.0.is_null() && planted(Canary::VersionRolledBack);
-            let at = if rolls_back { version } else { at };
+            let first = building.chain().is_none();
+            let (at, frag) = self.read_piece(id, *piece, version, first)?;
+            let at = if !first && planted(Canary::VersionRolledBack) { version } else { at };
             let heap = self.materializer.heap_size(&frag);
-            let mut node = Node::base(at, frag, heap, Pieces::one(*piece));
-            if !building.0.is_null() {
-                // SAFETY: the node below is part of `building`, which lives at least as long as this one.
-                node.put_on(unsafe { Chain::from_raw(building.0) });
-            }
+            let node = Node::base(at, frag, heap, Pieces::one(*piece));
             weight += node.weight();
             version = at;
-            building.0 = Box::into_raw(node);
+            building.push(node);
         }
-        let resident = Word::resident(building.0);
-        let swapped = !building.0.is_null() && slot.swap(word, resident);
+        let head = building.into_raw();
+        let resident = Word::resident(head);
+        let swapped = !head.is_null() && slot.swap(word, resident);
         if !swapped && !planted(Canary::PageInWithoutCompare) {
+            // SAFETY: it was not published.
+            unsafe { resident.discard::<M::PageFrag>() };
             return Ok(None);
         }
-        let head = building.0;
-        std::mem::forget(building);
         match swapped {
             // SAFETY: the swap took the word's list, if it had one, out of the slot.
             true => unsafe { word.retire::<M::PageFrag>(guard) },

@@ -13,7 +13,7 @@ use crate::format::page::PageHead;
 use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
 use crate::log::extents::Underway;
 use crate::log::tail::Urgency;
-use crate::page::chain::{Chain, Fresh, Node};
+use crate::page::chain::{Chain, Fresh, Node, Unpublished};
 use crate::page::fragment::Fragment;
 use crate::page::materialize::Materializer;
 use crate::page::piece::Piece;
@@ -228,14 +228,11 @@ impl<M: Materializer> Pages<M> {
                 }
             }
             // User code: before the ticket (K2).
-            let folded = below.filter(|chain| chain.wants_fold()).map(|chain| self.merge(chain));
-            let folded_weight = folded.as_ref().map_or(0, |folded| folded.weight());
-            let folded = folded.map_or(std::ptr::null_mut(), Box::into_raw);
-            match (folded.is_null(), below) {
-                // SAFETY: just made; it is this thread's until the swap below.
-                (false, _) => node.put_on(unsafe { Chain::from_raw(folded) }),
-                (true, Some(chain)) => node.put_on(chain),
-                (true, None) => {}
+            let folded = below.filter(|chain| chain.wants_fold()).map(|chain| Unpublished::of(self.merge(chain)));
+            let folded = folded.unwrap_or_else(Unpublished::empty);
+            let folded_weight = folded.chain().map_or(0, Chain::weight);
+            if let Some(below) = folded.chain().or(below) {
+                node.put_on(below);
             }
             let kind = if write == Write::Link { Kind::Link } else { Kind::Replace };
             // Asked for once: user code may answer differently the next time.
@@ -246,8 +243,6 @@ impl<M: Materializer> Pages<M> {
                 Ok(ticket) => ticket,
                 Err(error) => {
                     node.take_off();
-                    // SAFETY: not published.
-                    unsafe { crate::page::chain::drop_chain(folded) };
                     return Err((error, node));
                 }
             };
@@ -257,8 +252,9 @@ impl<M: Materializer> Pages<M> {
             let raw = Box::into_raw(node);
             if slot.swap(word, Word::resident(raw)) {
                 ticket.complete();
+                let folded = !folded.into_raw().is_null();
                 match ground {
-                    Ground::Chain(old) if write == Write::Replace || !folded.is_null() => {
+                    Ground::Chain(old) if write == Write::Replace || folded => {
                         self.retire_chain(word, old, guard);
                     }
                     // SAFETY: the swap took the word's list, if it had one, out of the slot.
@@ -272,11 +268,9 @@ impl<M: Materializer> Pages<M> {
             if planted(Canary::FailedSwapTakenForSuccess) {
                 return Ok(version);
             }
-            // SAFETY: neither was published.
+            // SAFETY: it was not published.
             node = unsafe { Box::from_raw(raw) };
             node.take_off();
-            // SAFETY: as above; null is nothing.
-            unsafe { crate::page::chain::drop_chain(folded) };
         }
     }
 

@@ -70,6 +70,13 @@ const _: () = assert!(size_of::<Node<Vec<u8>>>() == 64);
 /// A new node, not yet published.
 pub(crate) type Fresh<P> = Box<Node<P>>;
 
+/// A chain that nobody else has seen, dropped as a whole: also where user code panics on the way to its publication.
+#[derive(Debug)]
+pub(crate) struct Unpublished<P> {
+    /// Null where there is none yet; from `Box::into_raw` with all nodes below, and nobody else's.
+    head: *mut Node<P>,
+}
+
 /// Borrowed nodes of a published chain, alive as long as the guard is.
 #[derive(Debug)]
 pub(crate) struct Chain<'g, P> {
@@ -157,6 +164,43 @@ impl<P> Node<P> {
             self.used.store(false, Ordering::Relaxed);
         }
         used
+    }
+}
+
+impl<P> Unpublished<P> {
+    /// A chain of no nodes.
+    pub(crate) fn empty() -> Unpublished<P> {
+        Unpublished { head: std::ptr::null_mut() }
+    }
+
+    pub(crate) fn of(node: Fresh<P>) -> Unpublished<P> {
+        Unpublished { head: Box::into_raw(node) }
+    }
+
+    /// Puts a node on top.
+    pub(crate) fn push(&mut self, mut node: Fresh<P>) {
+        if let Some(below) = self.chain() {
+            node.put_on(below);
+        }
+        self.head = Box::into_raw(node);
+    }
+
+    /// Its nodes, if it has any.
+    pub(crate) fn chain(&self) -> Option<Chain<'_, P>> {
+        // SAFETY: not null, and this one's alone as long as it is borrowed.
+        (!self.head.is_null()).then(|| unsafe { Chain::from_raw(self.head) })
+    }
+
+    /// Its head, which owns what is below. Who takes it publishes it.
+    pub(crate) fn into_raw(self) -> *mut Node<P> {
+        std::mem::ManuallyDrop::new(self).head
+    }
+}
+
+impl<P> Drop for Unpublished<P> {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has seen it; null is an empty chain.
+        unsafe { drop_chain(self.head) };
     }
 }
 
@@ -249,8 +293,11 @@ pub(crate) unsafe fn drop_chain<P>(head: *mut Node<P>) {
         // SAFETY: the caller's promise, node by node.
         let node = unsafe { Box::from_raw(next) };
         next = node.next;
-        // The panic was reported by the hook already; it must not end whoever happens to collect garbage.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(node)));
+        // The panic was reported by the hook already; it must not end whoever happens to collect garbage. What it carries may panic
+        // when it goes in its turn, and what that carries stays.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(node))) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload))).map_err(std::mem::forget);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod directories;
 mod files;
 mod fragments;
 mod harness;
+mod leaks;
 mod openers;
 mod read_only;
 mod user_code;
