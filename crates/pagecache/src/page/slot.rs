@@ -93,6 +93,16 @@ impl Word {
         !self.0.is_null() && matches!(self.tag(), 0 | COLD | SCATTERED)
     }
 
+    /// The version at which a page holds no data and has no owner: that of its free, none where it never had any. Nothing behind
+    /// the word is looked at, so no guard is needed.
+    pub(crate) fn vacant(self) -> Option<Version> {
+        match self.tag() {
+            0 if self.0.is_null() => Some(Version::NONE),
+            FREE => Some(Version((self.0.addr() & !TAG) as u64)),
+            _ => None,
+        }
+    }
+
     fn tag(self) -> usize {
         self.0.addr() & TAG
     }
