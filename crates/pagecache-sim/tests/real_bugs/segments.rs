@@ -1,5 +1,7 @@
 //! Segments: handed out once, given back in time, and never taken for what they were.
 
+use std::collections::BTreeSet;
+
 use pagecache::inspect::{Report, verify};
 use pagecache::{Error, Log, LogRead, Lsn};
 use pagecache_sim::disk::{Call, Effect, Fault, SimDisk, Survival, When};
@@ -63,6 +65,30 @@ fn whole_but_spares(disk: &SimDisk) -> Report {
     whole(disk)
 }
 
+/// The LSN at which each segment on the disk begins, as its header says: no two are the same, discarded ones included.
+fn no_two_begin_alike(disk: &SimDisk) {
+    let segments = disk.file_names().into_iter().filter(|name| name.starts_with("seg-"));
+    let starts: Vec<_> =
+        segments.map(|name| disk.read_file(&name)[48..56].try_into().map(u64::from_le_bytes).unwrap()).collect();
+    let distinct: BTreeSet<_> = starts.iter().collect();
+    assert_eq!(distinct.len(), starts.len(), "{starts:?}");
+}
+
+/// What a start leaves that dies at any call.
+fn no_two_begin_alike_wherever_a_start_dies(disk: &SimDisk) {
+    for call in 0.. {
+        let dying = disk.kill();
+        dying.crash_at(call);
+        drop(Log::start(config(&dying).build()));
+        for survival in dying.images(16, call) {
+            no_two_begin_alike(&dying.crash(survival));
+        }
+        if !dying.crashed() {
+            return;
+        }
+    }
+}
+
 /// sled 259: zeroing a segment failed, it went back to the free ones, and two segments had the same LSN.
 #[test]
 fn no_two_segments_begin_at_the_same_lsn_whatever_failed_when_they_were_made() {
@@ -82,6 +108,7 @@ fn no_two_segments_begin_at_the_same_lsn_whatever_failed_when_they_were_made() {
                     Err(Error::Poisoned { .. }) => {
                         failed += 1;
                         drop(open);
+                        no_two_begin_alike_wherever_a_start_dies(&disk);
                         open = log(&disk);
                     }
                     Err(Error::Io { .. }) => failed += 1,

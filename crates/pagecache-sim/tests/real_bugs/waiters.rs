@@ -97,6 +97,15 @@ fn what_ten_threads_were_told_by_the_time_of_a_crash_is_there_after_it() {
     });
 }
 
+/// Counts the thread that drops it as done, also where it panics.
+struct Done<'a>(&'a AtomicU64);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// sled 1420: a weak compare-and-swap, which may fail for nothing, was taken for a strong one. Here each thread updates a page that
 /// nobody else does, while others read, fold and evict it: no update is refused, and none that was accepted is missing.
 #[test]
@@ -112,6 +121,7 @@ fn an_update_of_a_page_that_nobody_else_updates_is_never_refused() {
             for (thread, ids) in ids.chunks(10).enumerate() {
                 let (pc, over) = (&pc, &over);
                 scope.spawn(move || {
+                    let _done = Done(over);
                     let mut at = vec![Version::NONE; ids.len()];
                     for turn in 0..4000 {
                         let page = turn % ids.len();
@@ -123,7 +133,6 @@ fn an_update_of_a_page_that_nobody_else_updates_is_never_refused() {
                         };
                         at[page] = linked.unwrap_or_else(|refused| panic!("turn {turn}: {refused}"));
                     }
-                    over.fetch_add(1, Ordering::Relaxed);
                 });
             }
             for _ in 0..2 {
