@@ -60,7 +60,13 @@ pub enum LogRead {
 
 /// A place in the log that is not part of it yet. Dropping it gives it up.
 ///
-/// A reservation stays on its thread and holds back the stable LSN: finish it soon.
+/// A reservation stays on its thread and holds back the stable LSN: finish it soon. That thread is refused where it would wait for
+/// it, which holds only as long as no other can have it:
+///
+/// ```compile_fail,E0277
+/// fn goes_to_another_thread<T: Send>() {}
+/// goes_to_another_thread::<pagecache::Reservation<'_>>();
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping a reservation aborts it"]
 pub struct Reservation<'a> {

@@ -130,17 +130,21 @@ fn a_flight_lands_while_a_segment_is_born() {
 // ---------------------------------------------------------------------------------------------------------------------
 // The ring goes round (L2)
 
-/// The ring is full but for a bit; one writes it out, one or two write over what was written.
+/// The ring is full but for a bit; one writes it out, one writes over what was written. The second record goes over a block that may
+/// be in flight while the first one finds room.
 fn the_ring_goes_round_over_written_bytes_only() {
     let rig = Rig::new();
     for id in 1..=4 {
         rig.append(id, 120);
     }
-    let writer = rig.spawn(|rig| rig.append(5, 120));
+    let writer = rig.spawn(|rig| {
+        rig.append(5, 120);
+        rig.append(6, 120);
+    });
     rig.log.write_out().unwrap();
     writer.join().unwrap();
     rig.log.flush(Patience::Wait).unwrap();
-    assert_eq!(rig.check_disk(rig.log.stable()), [1, 2, 3, 4, 5]);
+    assert_eq!(rig.check_disk(rig.log.stable()), [1, 2, 3, 4, 5, 6]);
 }
 
 fn an_urgent_writer_goes_round_too() {
