@@ -10,6 +10,7 @@ use super::core::LogCore;
 use super::open::Seen;
 use super::rounds::{Flight, Rounds};
 use super::tail::{Refused, Urgency};
+use super::working::{Leading, Working};
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
@@ -25,59 +26,6 @@ pub(crate) enum Patience {
     Wait,
     /// Not at all: what is whole now is flushed.
     None,
-}
-
-/// Work on the storage that others may wait for. A storage that panics ends the log rather than everyone who waits: whoever drops
-/// this without having [`finished`](Working::finish) is unwinding out of the work. (To ask whether the thread is panicking would
-/// not do: it may have been before it came here.)
-struct Working<'a> {
-    log: &'a LogCore,
-    finished: bool,
-}
-
-impl<'a> Working<'a> {
-    fn begin(log: &'a LogCore) -> Working<'a> {
-        Working { log, finished: false }
-    }
-
-    fn finish(mut self) {
-        self.finished = true;
-    }
-}
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.log.fail_by_panic();
-        }
-    }
-}
-
-/// The lead of a round, given up when dropped.
-struct Leading<'a> {
-    log: &'a LogCore,
-}
-
-impl Leading<'_> {
-    /// One round, led to its end.
-    fn lead(self, patience: Patience, kind: Option<MarkKind>) -> Result<()> {
-        let working = Working::begin(self.log);
-        let led = self.log.lead(patience, kind);
-        working.finish();
-        led
-    }
-}
-
-impl Drop for Leading<'_> {
-    fn drop(&mut self) {
-        let mut rounds = self.log.rounds.lock();
-        rounds.leading = false;
-        if rounds.poison.is_some() && planted(Canary::WaitersForgottenAtFailure) {
-            return;
-        }
-        drop(rounds);
-        self.log.moved.notify_all();
-    }
 }
 
 impl LogCore {
@@ -120,7 +68,7 @@ impl LogCore {
             }
             rounds.leading = true;
             drop(rounds);
-            Leading { log: self }.lead(patience, None)?;
+            Leading::begin(self).lead(patience, None)?;
             if patience == Patience::None {
                 return Ok(self.stable());
             }
@@ -139,7 +87,7 @@ impl LogCore {
         self.check(&rounds)?;
         rounds.leading = true;
         drop(rounds);
-        Leading { log: self }.lead(Patience::None, Some(kind))
+        Leading::begin(self).lead(Patience::None, Some(kind))
     }
 
     /// What a background tick does: flush what is new; at rest, prove the last round once.
@@ -183,7 +131,7 @@ impl LogCore {
     }
 
     /// One round. `leading` is set, so nobody else is here.
-    fn lead(&self, patience: Patience, kind: Option<MarkKind>) -> Result<()> {
+    pub(super) fn lead(&self, patience: Patience, kind: Option<MarkKind>) -> Result<()> {
         let sealed = self.rounds.lock().sealed;
         if kind.is_some() || self.tail() > sealed {
             // No leader sleeps for room while an earlier seal waits to be flushed: the owner of the ticket that takes the room may

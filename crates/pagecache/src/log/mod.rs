@@ -32,3 +32,4 @@ pub(crate) mod scan;
 pub(crate) mod supply;
 pub(crate) mod tail;
 pub(crate) mod trim;
+mod working;
