@@ -23,8 +23,10 @@ pub(super) fn turn(log: &LogCore, due: Due) -> Result<()> {
     if log.wants_extension() {
         log.short.ring();
     }
+    // Taken first: a request that stayed while this turn fails would keep later ones from ringing.
+    let asked = log.take_flush_asked();
     log.write_out()?;
-    if log.take_flush_asked() {
+    if asked {
         log.flush(Patience::None)?;
     }
     match due {
