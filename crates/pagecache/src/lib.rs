@@ -10,6 +10,10 @@ mod config;
 mod engine;
 mod event_log;
 mod format;
+/// What the fuzz targets need of the inside; not there in ordinary builds.
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 mod log;
 mod maintain;

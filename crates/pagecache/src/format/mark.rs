@@ -63,7 +63,7 @@ impl Mark {
 }
 
 /// Seeded apart from records (`MARK` in the high half), so that no record's bytes are ever a mark.
-fn checksum(body: &[u8], end: Lsn, salt: u64) -> u32 {
+pub(super) fn checksum(body: &[u8], end: Lsn, salt: u64) -> u32 {
     let mut seed = Small::<24>::new();
     seed.extend(&salt.to_le_bytes());
     seed.extend(&end.0.to_le_bytes());

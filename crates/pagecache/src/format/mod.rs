@@ -4,6 +4,8 @@ pub(crate) mod bytes;
 pub(crate) mod mark;
 pub(crate) mod page;
 pub(crate) mod record;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod repair;
 pub(crate) mod segment;
 
 /// The unit of flushing, in bytes: a block that holds acknowledged bytes is never written again with other bytes. Small

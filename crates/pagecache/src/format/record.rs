@@ -110,8 +110,8 @@ pub(crate) struct Frame<'h> {
 /// What the checksum of a record knows of its body: head, then payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Body {
-    len: u32,
-    crc: u32,
+    pub(super) len: u32,
+    pub(super) crc: u32,
 }
 
 /// What stands before a record's head: checksum, kind and length, in the order of memory, with zeros behind.
@@ -186,12 +186,17 @@ impl<'h> Frame<'h> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Frame<'_> {
+    /// A record with this body, of any shape, whatever the body says.
+    pub(crate) fn of_body(shape: Shape, body: &[u8]) -> Frame<'static> {
+        Frame { shape, head: &[], body: Body::of(body) }
+    }
+
     /// The whole record, as it shall stand at `lsn`.
     pub(crate) fn bytes(&self, payload: &[u8], lsn: Lsn, salt: u64) -> Vec<u8> {
         let prefix = self.prefix(lsn, salt);
-        let mut bytes = prefix.bytes[..prefix.len].to_vec();
+        let mut bytes = prefix.bytes.get(..prefix.len).unwrap_or_default().to_vec();
         bytes.extend_from_slice(self.head());
         bytes.extend_from_slice(payload);
         bytes.resize(self.len() as usize, 0);
@@ -200,6 +205,11 @@ impl Frame<'_> {
 }
 
 impl Body {
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn of(bytes: &[u8]) -> Body {
+        Body { len: bytes.len() as u32, crc: crc32c::crc32c(bytes) }
+    }
+
     /// The first bytes of the same record where it was given up; what follows them stays.
     pub(crate) fn aborted(self, lsn: Lsn, salt: u64) -> [u8; START] {
         let [a, b, c, d, kind, ..] = self.start(Shape::plain(Kind::Aborted), lsn, salt);
@@ -236,11 +246,11 @@ fn join(sum: u32, kind: [u8; 4]) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-const NO_BODY: Body = Body { len: 0, crc: 0 };
+pub(super) const NO_BODY: Body = Body { len: 0, crc: 0 };
 
 /// The checksum of the body goes on over where the record is and what it is.
 #[inline]
-fn checksum(body: Body, kind: [u8; 4], lsn: Lsn, salt: u64) -> u32 {
+pub(super) fn checksum(body: Body, kind: [u8; 4], lsn: Lsn, salt: u64) -> u32 {
     let (salt, place) = if planted(Canary::WrongCrcSeed) { (0, 0) } else { (salt, lsn.0) };
     let what = u64::from(u32::from_le_bytes(kind)) | u64::from(body.len) << 32;
     let mut block = [0u8; 24];
@@ -311,11 +321,12 @@ fn try_parse(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parsed<'_>>
     if bytes.len() < 10 && room >= 10 && bytes.get(5..).is_some_and(|rest| rest.iter().all(|byte| byte & 0x80 != 0)) {
         return Some(Parsed::Short { need: 16.min(room) });
     }
-    let body_len = cursor.varint()?;
+    // Before anything is added to it: a length near 2^64 would go round.
+    let body_len = cursor.varint().filter(|len| *len <= u64::from(u32::MAX))?;
     let body_at = 5 + varint_len(body_len);
-    let end = body_len.checked_add(body_at as u64)?;
+    let end = body_len + body_at as u64;
     let len = granular(end);
-    if body_len > u64::from(u32::MAX) || len > room {
+    if len > room {
         return None;
     }
     if (bytes.len() as u64) < len {

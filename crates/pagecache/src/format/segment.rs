@@ -8,7 +8,7 @@ use crate::base::ids::{Lsn, Sequence};
 pub(crate) const FORMAT: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"PGCACHE\x1a";
-const LEN: usize = 104;
+pub(super) const LEN: usize = 104;
 
 /// The smallest and the largest segment, in bytes.
 pub(crate) const SEGMENT_MIN: u64 = 64 << 10;

@@ -76,6 +76,7 @@ pub(super) fn survey(storage: &dyn Storage, trimmed: impl Fn(&[Link]) -> Result<
         });
     }
     let (mut candidates, mut problems) = (BTreeMap::new(), Vec::new());
+    let newest = sequences.iter().max().copied().unwrap_or_default();
     for sequence in sequences {
         let file_name = name(sequence);
         let file =
@@ -92,6 +93,10 @@ pub(super) fn survey(storage: &dyn Storage, trimmed: impl Fn(&[Link]) -> Result<
             },
             None => problems.extend(found),
         }
+    }
+    if candidates.is_empty() && problems.is_empty() {
+        // A leftover is what is there beside a store; here there is none.
+        problems.push(problem(newest, 0, None, "no segment is what its name says"));
     }
     let mut files =
         Files { purpose: None, segment_size: 0, links: Vec::new(), leftovers, problems, begins_after: None };

@@ -123,7 +123,24 @@ impl<'a> Walk<'a> {
         self.proven = self.proven.max(self.proven_anywhere.unwrap_or_default());
         let kept = self.unless_trimmed.drain(..).filter(|(lsn, _)| *lsn >= self.trimmed);
         self.problems.extend(kept.map(|(_, problem)| problem));
+        self.check_beginning()?;
         if self.is_clean() { self.nothing_behind() } else { Ok(()) }
+    }
+
+    /// What a trim keeps begins with a record: a reader starts there.
+    fn check_beginning(&mut self) -> Result<()> {
+        let first = self.trimmed;
+        let inside =
+            |link: &&Link| first > link.segment.data_start() && first < link.segment.records_end().min(self.end);
+        let Some(link) = self.links.iter().find(inside) else { return Ok(()) };
+        let mut scanner = Scanner::new(Arc::clone(&link.segment), link.segment.records_end());
+        while scanner.position() < first && !matches!(scanner.step()?, Step::End | Step::Hole | Step::Unknown { .. }) {}
+        // A hole below it was trimmed, or was reported.
+        if scanner.position() > first {
+            let what = "what was trimmed ends inside a record";
+            self.problems.push(At::new(&link.segment, first).problem(what));
+        }
+        Ok(())
     }
 
     /// Whether the last thing in the log is the mark of a close with nothing unproven before it.
@@ -376,11 +393,12 @@ pub(super) fn trimmed(links: &[Link]) -> Result<Lsn> {
         let mut scanner = Scanner::new(Arc::clone(&link.segment), link.segment.records_end());
         loop {
             match scanner.step()? {
-                Step::Record { shape, body, .. } => {
+                Step::Record { lsn, shape, body, .. } => {
                     if shape.kind == Kind::Trim
-                        && let Ok(to) = body.try_into()
+                        && let Ok(to) = body.try_into().map(u64::from_le_bytes)
+                        && to <= lsn.0
                     {
-                        trimmed = trimmed.max(Lsn(u64::from_le_bytes(to)));
+                        trimmed = trimmed.max(Lsn(to));
                     }
                 }
                 Step::Mark { .. } => {}

@@ -47,10 +47,12 @@ impl LogCore {
     /// # Errors
     /// `Corrupt` where a piece, the chain or the whole does not fit.
     pub(crate) fn read_extent(&self, named_by: Lsn, extent: &ExtentRef) -> Result<crate::base::aligned::AlignedBuf> {
-        let damaged = |at: Lsn, what| self.corrupt_at(at, Lsn(at.0 + 8), what);
-        // No length is believed that the log between the first piece and the reference cannot hold.
+        let damaged = |at: Lsn, what| self.corrupt_at(at, Lsn(at.0.saturating_add(8)), what);
+        // No length is believed that the log between the first piece and the reference cannot hold. LSNs may jump from a segment
+        // to the next, so the segments count too.
         let span =
             extent.last.0.checked_sub(extent.first.0).and_then(|span| span.checked_add(self.geometry.inline_max()));
+        let span = span.map(|span| span.min(self.pool.data_between(extent.first, extent.last)));
         if extent.last >= named_by || span.is_none_or(|span| extent.len > span) {
             return Err(damaged(extent.last, "an extent is longer than its pieces"));
         }

@@ -104,6 +104,10 @@ impl Walk {
                         continue;
                     }
                     return match self.log.at(self.at, 0) {
+                        // Nobody asked for this place: the log says that it begins here.
+                        Err(Error::NotARecord { lsn }) if lsn == self.log.first() => {
+                            Err(self.log.corrupt_at(lsn, stable, "the first record that is kept is not there"))
+                        }
                         Err(error @ Error::Corrupt(_)) => Err(error),
                         Err(_) => Err(Error::NotARecord { lsn: self.at }),
                         Ok(_) => Err(self.log.corrupt_at(self.at, stable, "a record cannot be read")),

@@ -1,6 +1,7 @@
 //! Page ids: fresh ones, and freed ones that wait until their free is durable (V5 of the design: reuse comes after).
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::ptr;
 
 use crate::base::canary::{Canary, planted};
@@ -15,8 +16,27 @@ pub(crate) struct Ids {
     allocated: AtomicU64,
     /// Freed ids, pushed by anyone, taken as a whole by whoever allocates: so no id can be taken twice.
     freed: AtomicPtr<Freed>,
-    /// Freed ids in about the order of their frees. Only tried: whoever finds it locked takes a fresh id.
-    waiting: Mutex<VecDeque<(PageId, Lsn)>>,
+    /// Ids to be taken again. Only tried: whoever finds it locked takes a fresh id.
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// Ids that were free or unused at the start, in runs, rising.
+    unused: VecDeque<Range<u64>>,
+    /// Ids freed since, in about the order of their frees.
+    freed: VecDeque<(PageId, Lsn)>,
+}
+
+impl Waiting {
+    fn unused(&mut self) -> Option<PageId> {
+        let run = self.unused.front_mut()?;
+        let id = run.next().map(PageId);
+        if run.is_empty() {
+            self.unused.pop_front();
+        }
+        id
+    }
 }
 
 #[derive(Debug)]
@@ -27,14 +47,14 @@ struct Freed {
 }
 
 impl Ids {
-    /// Ids below `next` are in use, but for `free`.
-    pub(crate) fn new(next: u64, free: VecDeque<(PageId, Lsn)>) -> Ids {
-        let allocated = next.saturating_sub(free.len() as u64);
+    /// Ids below `next` are in use, but for the runs of `unused`, none of which is empty.
+    pub(crate) fn new(next: u64, unused: VecDeque<Range<u64>>) -> Ids {
+        let allocated = next.saturating_sub(unused.iter().map(|run| run.end - run.start).sum());
         Ids {
             next: AtomicU64::new(next),
             allocated: AtomicU64::new(allocated),
             freed: AtomicPtr::new(ptr::null_mut()),
-            waiting: Mutex::new(free),
+            waiting: Mutex::new(Waiting { unused, freed: VecDeque::new() }),
         }
     }
 
@@ -43,7 +63,11 @@ impl Ids {
         // Relaxed: counters.
         self.allocated.fetch_add(1, Ordering::Relaxed);
         if let Some(mut waiting) = self.waiting.try_lock() {
-            self.collect(&mut waiting);
+            if let Some(id) = waiting.unused() {
+                return id;
+            }
+            let waiting = &mut waiting.freed;
+            self.collect(waiting);
             let durable = |at: Lsn| at < stable || planted(Canary::IdReusedBeforeFreeStable);
             if waiting.front().is_some_and(|(_, at)| durable(*at))
                 && let Some((id, _)) = waiting.pop_front()
@@ -128,5 +152,13 @@ mod tests {
         assert_eq!(ids.take(Lsn(300)), PageId(1));
         assert_eq!(ids.take(Lsn(300)), PageId(5));
         assert_eq!(ids.allocated(), 6);
+    }
+
+    #[test]
+    fn unused_ids_of_a_start_are_taken_first_in_order_and_cost_nothing_each() {
+        let ids = Ids::new(1 << 35, [1..3, 5..6, 1 << 30..(1 << 35) - 1].into());
+        assert_eq!(ids.allocated(), 1 + 2 + (1 << 30) - 6 + 1);
+        let taken: Vec<u64> = (0..5).map(|_| ids.take(Lsn(0)).0).collect();
+        assert_eq!(taken, [1, 2, 5, 1 << 30, (1 << 30) + 1]);
     }
 }

@@ -37,6 +37,11 @@ impl<P> Table<P> {
         Table { buckets: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())) }
     }
 
+    /// One more than the highest id in the bucket of an id.
+    pub(crate) fn bucket_end(id: PageId) -> u64 {
+        locate(id).map_or(id.0 + 1, |(_, at, len)| id.0 + (len - at) as u64)
+    }
+
     /// The slot of an id, if its bucket was ever needed.
     pub(crate) fn get(&self, id: PageId) -> Option<&Slot<P>> {
         let (bucket, at, _) = locate(id)?;

@@ -1,6 +1,7 @@
 //! From the log's records to the mapping table: the newest replace of each page and the links on it, no page read.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::replay::{Collect, Record};
 use crate::base::canary::{Canary, planted};
@@ -12,7 +13,7 @@ use crate::page::ids::Ids;
 use crate::page::piece::{PIECES_MAX, Piece};
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Seen, Word};
-use crate::page::table::Table;
+use crate::page::table::{PAGES_MAX, Table};
 
 /// Entries below which one thread applies them all.
 const WORTH_A_THREAD: usize = 4096;
@@ -40,7 +41,8 @@ impl Collect for Entries {
         if !matches!(kind, Kind::Replace | Kind::Link | Kind::Free) {
             return Ok(());
         }
-        let Some((head, _)) = PageHead::decode(record.shape, record.body, record.body_at) else {
+        let head = PageHead::decode(record.shape, record.body, record.body_at).map(|(head, _)| head);
+        let Some(head) = head.filter(|head| head.page.0 < PAGES_MAX) else {
             return Err(record.corrupt("a page's record has no page"));
         };
         let piece = Piece::new(record.segment.address(record.lsn), record.len);
@@ -100,20 +102,33 @@ impl<P: Send + Sync> Replayed<P> {
 
     /// The table, and the ids: those below the highest that are free or were never written are free.
     pub(crate) fn finish(self) -> (Table<P>, Ids) {
-        let mut free = VecDeque::new();
-        for id in (0..self.high_water).map(PageId) {
-            let Some(slot) = self.table.get(id) else {
-                free.push_back((id, Lsn(0)));
-                continue;
-            };
-            let word = slot.load();
+        let mut free: VecDeque<Range<u64>> = VecDeque::new();
+        let mut id = 0;
+        while id < self.high_water {
+            let mut run = id..id + 1;
+            let word = self.table.get(PageId(id)).map(|slot| (slot, slot.load()));
             // SAFETY: nobody else is here yet: the words are this thread's.
-            match unsafe { word.see::<P>() } {
-                Seen::Absent | Seen::Free(_) => free.push_back((id, Lsn(0))),
+            let seen = word.map(|(slot, word)| (slot, word, unsafe { word.see::<P>() }));
+            let is_free = match seen {
+                None => {
+                    // A bucket that nobody needed: not one of its ids was written.
+                    run.end = Table::<P>::bucket_end(PageId(id)).min(self.high_water);
+                    true
+                }
+                Some((_, _, Seen::Absent | Seen::Free(_))) => true,
                 // What grew by doubling gives back what it does not need.
-                // SAFETY: as above.
-                Seen::Cold(_) => slot.set(unsafe { word.into_pieces() }.map_or(word, |list| Word::cold(list.shrunk()))),
-                _ => {}
+                Some((slot, word, Seen::Cold(_))) => {
+                    // SAFETY: as above.
+                    slot.set(unsafe { word.into_pieces() }.map_or(word, |list| Word::cold(list.shrunk())));
+                    false
+                }
+                Some(_) => false,
+            };
+            id = run.end;
+            match free.back_mut().filter(|last| is_free && last.end == run.start) {
+                Some(last) => last.end = run.end,
+                None if is_free => free.push_back(run),
+                None => {}
             }
         }
         (self.table, Ids::new(self.high_water, free))

@@ -154,6 +154,14 @@ impl Pool {
         table.get(after).map(Arc::clone)
     }
 
+    /// Bytes of data in the segments that hold the LSNs from `first` to `last`.
+    pub(crate) fn data_between(&self, first: Lsn, last: Lsn) -> u64 {
+        let table = self.table();
+        let from = table.partition_point(|segment| segment.data_end() <= first);
+        let to = table.partition_point(|segment| segment.header.start <= last);
+        to.saturating_sub(from) as u64 * (self.segment_size - 2 * BLOCK)
+    }
+
     /// All segments now, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
         self.table().iter().map(Arc::clone).collect()

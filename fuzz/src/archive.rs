@@ -1,0 +1,103 @@
+//! A directory as one short input: names, lengths, and the stretches of each file that are not zero.
+//!
+//! ```text
+//! file:     kind: 0 segment, 1 scratch, 2 any name | number: 8 bytes, or length: 1 byte, name | length: 4 | count: 2 | stretches
+//! stretch:  offset: 4 | length: 2 | bytes
+//! ```
+//!
+//! Every input is a directory: what ends too early ends there, and lengths and counts are cut to the bounds below.
+
+use std::ops::Range;
+
+use crate::disk::Files;
+use crate::input::Input;
+
+/// The longest file: 16 segments of the smallest size.
+const FILE_MAX: usize = 1 << 20;
+const FILES_MAX: usize = 12;
+const NAME_MAX: usize = 24;
+
+const BLOCK: usize = 256;
+const ZEROS: [u8; BLOCK] = [0; BLOCK];
+
+/// Zeros that end a stretch: fewer cost less than the head of another one.
+const GAP: usize = 16;
+
+pub fn unpack(input: &[u8]) -> Files {
+    let mut input = Input::new(input);
+    let mut files = Files::new();
+    while !input.is_empty() && files.len() < FILES_MAX {
+        let name = match input.u8() % 4 {
+            0 | 3 => format!("seg-{:016x}", input.u64()),
+            1 => format!("tmp-{:016x}", input.u64()),
+            _ => {
+                let len = usize::from(input.u8()) % NAME_MAX;
+                // What a storage may list: plain ASCII without separators.
+                let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'\\');
+                let name = input.bytes(len).iter().filter(|byte| plain(byte));
+                format!("x{}", name.map(|byte| char::from(*byte)).collect::<String>())
+            }
+        };
+        let mut bytes = vec![0; input.u32() as usize % (FILE_MAX + 1)];
+        for _ in 0..input.u16() {
+            if input.is_empty() {
+                break;
+            }
+            let (offset, len) = (input.u32() as usize, usize::from(input.u16()));
+            let piece = input.bytes(len);
+            let from = offset.min(bytes.len());
+            let to = (from + piece.len()).min(bytes.len());
+            bytes[from..to].copy_from_slice(&piece[..to - from]);
+        }
+        files.insert(name, bytes);
+    }
+    files
+}
+
+pub fn pack(files: &Files) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, bytes) in files {
+        let number = |prefix| name.strip_prefix(prefix).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        match (number("seg-"), number("tmp-")) {
+            (Some(number), _) => {
+                out.push(0);
+                out.extend(number.to_le_bytes());
+            }
+            (_, Some(number)) => {
+                out.push(1);
+                out.extend(number.to_le_bytes());
+            }
+            _ => {
+                let name = name.strip_prefix('x').unwrap_or(name);
+                out.extend([2, name.len() as u8]);
+                out.extend(name.as_bytes());
+            }
+        }
+        let stretches = stretches(bytes);
+        out.extend((bytes.len() as u32).to_le_bytes());
+        out.extend((stretches.len() as u16).to_le_bytes());
+        for (offset, piece) in stretches {
+            out.extend((offset as u32).to_le_bytes());
+            out.extend((piece.len() as u16).to_le_bytes());
+            out.extend(piece);
+        }
+    }
+    out
+}
+
+/// Where a file is not zero.
+pub fn stretches(bytes: &[u8]) -> Vec<(usize, &[u8])> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    // Most blocks are zero: they are told from others by one comparison, as every byte looked at alone is one more that the
+    // fuzzer traces.
+    for (nth, block) in bytes.chunks(BLOCK).enumerate().filter(|(_, block)| **block != ZEROS[..block.len()]) {
+        for within in (0..block.len()).filter(|at| block[*at] != 0) {
+            let at = nth * BLOCK + within;
+            match found.last_mut().filter(|last| at - last.end <= GAP && at - last.start < usize::from(u16::MAX)) {
+                Some(last) => last.end = at + 1,
+                None => found.push(at..at + 1),
+            }
+        }
+    }
+    found.into_iter().map(|range| (range.start, &bytes[range])).collect()
+}

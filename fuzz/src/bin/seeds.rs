@@ -1,0 +1,278 @@
+//! Makes the seeds: real stores, whole for the targets that open directories, in parts for those that decode. One argument: the
+//! folder that gets a folder for each target.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use pagecache::inspect::verify;
+use pagecache::{Background, Config, ConfigBuilder, Fragment, Log, Materializer, PageBytes, PageCache, Version};
+use pagecache_fuzz::archive::{pack, stretches, unpack};
+use pagecache_fuzz::disk::{Disk, Files};
+
+const BLOCK: usize = 4096;
+
+fn config(disk: &Disk) -> Config {
+    let builder = ConfigBuilder::new().storage(disk.clone()).segment_size(64 << 10).background(Background::Caller);
+    builder.flush_every_ms(None).build()
+}
+
+/// Mostly zeros, which cost nothing in an input.
+fn long(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    bytes[len / 2] = 1;
+    bytes[len - 1] = 2;
+    bytes
+}
+
+/// What a log is at some moments of its life. No file is lost by a kill, so a copy is what it leaves.
+fn logs() -> Vec<(&'static str, Files)> {
+    let mut stores = Vec::new();
+    let disk = Disk::default();
+    let log = Log::start(config(&disk)).unwrap();
+    stores.push(("log-new", disk.files()));
+    for nth in 0..4u8 {
+        log.write(&vec![nth; usize::from(nth) * 9]).unwrap();
+    }
+    log.reserve(b"aborted").unwrap().abort();
+    log.flush().unwrap();
+    stores.push(("log-crashed", disk.files()));
+    log.write(b"one more round").unwrap();
+    log.flush().unwrap();
+    log.tick().unwrap();
+    stores.push(("log-proven", disk.files()));
+    log.close().unwrap();
+    stores.push(("log-closed", disk.files()));
+
+    // Cut where the last round was torn: the log goes on in a second segment.
+    let torn = Disk::of(&stores[1].1);
+    let log = Log::start(config(&torn)).unwrap();
+    log.write(b"after the cut").unwrap();
+    log.close().unwrap();
+    stores.push(("log-cut", torn.files()));
+
+    let disk = Disk::default();
+    let log = Log::start(config(&disk)).unwrap();
+    log.write(&long(30_000)).unwrap();
+    let after = log.write(b"after the extent").unwrap();
+    log.flush().unwrap();
+    stores.push(("log-extent", disk.files()));
+    for _ in 0..12 {
+        log.write(&long(15_000)).unwrap();
+    }
+    log.flush().unwrap();
+    stores.push(("log-segments", disk.files()));
+    log.trim(after).unwrap();
+    stores.push(("log-trimmed-a-little", disk.files()));
+    let last = log.write(b"kept").unwrap();
+    log.flush().unwrap();
+    log.trim(last).unwrap();
+    log.write(&long(14_000)).unwrap();
+    log.close().unwrap();
+    stores.push(("log-trimmed", disk.files()));
+    assert!(disk.files().keys().any(|name| name.starts_with("tmp-")), "a trim keeps spares");
+    assert!(!disk.files().contains_key("seg-0000000000000000"), "a trim gives segments back");
+    stores
+}
+
+struct Concat;
+
+impl Materializer for Concat {
+    type PageFrag = Vec<u8>;
+    type Recovery = ();
+    fn new(_: &Option<()>) -> Self {
+        Concat
+    }
+    fn merge(&self, frags: &[&Vec<u8>]) -> Vec<u8> {
+        frags.iter().flat_map(|frag| frag.iter().copied()).collect()
+    }
+    fn recover(&self, _: &Vec<u8>) -> Option<()> {
+        None
+    }
+}
+
+/// Bytes that are stored as they lie in memory, so that records are aligned. They begin with their length, as postcard's do.
+struct Own(Vec<u8>);
+
+impl Fragment for Own {
+    fn as_bytes(&self) -> Option<&[u8]> {
+        Some(&self.0)
+    }
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        out.extend(&self.0);
+        Ok(())
+    }
+    fn decode(bytes: PageBytes) -> Result<Self, String> {
+        Ok(Own(bytes.to_vec()))
+    }
+    fn heap_size(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+impl Materializer for Own {
+    type PageFrag = Own;
+    type Recovery = ();
+    fn new(_: &Option<()>) -> Self {
+        Own(Vec::new())
+    }
+    fn merge(&self, frags: &[&Own]) -> Own {
+        Own(frags.iter().flat_map(|frag| frag.0.clone()).collect())
+    }
+    fn recover(&self, _: &Own) -> Option<()> {
+        None
+    }
+}
+
+fn pages() -> Vec<(&'static str, Files)> {
+    let mut stores = Vec::new();
+    let disk = Disk::default();
+    let pages = PageCache::<Concat>::start(config(&disk)).unwrap();
+    let guard = pages.pin();
+    let mut versions = BTreeMap::new();
+    for nth in 0..6u8 {
+        let id = pages.allocate(&guard);
+        let mut at = pages.replace_at(id, Version::NONE, vec![nth; 5], &guard).unwrap();
+        for link in 0..nth {
+            at = pages.link_at(id, at, vec![link], &guard).unwrap();
+        }
+        versions.insert(id, at);
+    }
+    pages.flush().unwrap();
+    stores.push(("pages-crashed", disk.files()));
+    for (id, at) in versions.iter().step_by(2) {
+        pages.free_at(*id, *at, &guard).unwrap();
+    }
+    pages.flush().unwrap();
+    pages.flush().unwrap();
+    // Ids that were freed, and one that begins with a link.
+    let id = pages.allocate(&guard);
+    let at = match pages.state(id, &guard).unwrap() {
+        pagecache::PageState::Free(at) => at,
+        _ => Version::NONE,
+    };
+    let _ = pages.link_at(id, at, b"again".to_vec(), &guard);
+    let fresh = pages.allocate(&guard);
+    let _ = pages.link_at(fresh, Version::NONE, b"linked on nothing".to_vec(), &guard);
+    pages.close().unwrap();
+    stores.push(("pages-closed", disk.files()));
+
+    let disk = Disk::default();
+    let pages = PageCache::<Concat>::start(config(&disk)).unwrap();
+    let guard = pages.pin();
+    let extent = pages.allocate(&guard);
+    let at = pages.replace_at(extent, Version::NONE, long(30_000), &guard).unwrap();
+    let at = pages.link_at(extent, at, long(20_000), &guard).unwrap();
+    pages.flush().unwrap();
+    stores.push(("pages-extents", disk.files()));
+    for _ in 0..8 {
+        let id = pages.allocate(&guard);
+        pages.replace_at(id, Version::NONE, long(14_000), &guard).unwrap();
+    }
+    pages.link_at(extent, at, b"far away".to_vec(), &guard).unwrap();
+    pages.close().unwrap();
+    stores.push(("pages-segments", disk.files()));
+
+    let disk = Disk::default();
+    let pages = PageCache::<Own>::start(config(&disk)).unwrap();
+    let guard = pages.pin();
+    for nth in 0..4u8 {
+        let id = pages.allocate(&guard);
+        let mut bytes = vec![nth; 8 * usize::from(nth) + 1];
+        bytes[0] = bytes.len() as u8 - 1;
+        let at = pages.replace_at(id, Version::NONE, Own(bytes), &guard).unwrap();
+        pages.link_at(id, at, Own(vec![1, 9]), &guard).unwrap();
+    }
+    pages.close().unwrap();
+    stores.push(("pages-aligned", disk.files()));
+    stores
+}
+
+/// Writes the seeds of one target.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(corpus: &Path, target: &str) -> Folder {
+        let path = corpus.join(target);
+        std::fs::create_dir_all(&path).expect("the corpus can be written");
+        Folder(path)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.0.join(format!("seed-{name}")), bytes).expect("the corpus can be written");
+    }
+}
+
+/// The segments of a store in parts: headers, records and marks, each with the place that its checksum covers.
+fn parts(corpus: &Path, name: &str, files: &Files) {
+    let [headers, records, marks] = ["segment_header", "record", "mark"].map(|target| Folder::new(corpus, target));
+    for (file, bytes) in files.iter().filter(|(file, _)| file.starts_with("seg-")) {
+        let name = format!("{name}-{}", &file[16..]);
+        headers.put(&name, &bytes[..128]);
+        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let (start, salt) = (number(48), number(56));
+        let data = &bytes[..bytes.len() - BLOCK];
+        for (at, piece) in stretches(data).into_iter().filter(|(at, _)| *at >= BLOCK && at % BLOCK == 0) {
+            // The block, and what goes on behind it.
+            let len = piece.len().max(BLOCK).min(20_000).min(data.len() - at);
+            let place = [(start + at as u64).to_le_bytes(), salt.to_le_bytes()].concat();
+            let room = ((data.len() - at) as u32).to_le_bytes();
+            records.put(&format!("{name}-{at:x}"), &[&place[..], &room, &data[at..at + len]].concat());
+        }
+        for end in (2 * BLOCK..=data.len()).step_by(BLOCK) {
+            let mark = &data[end - 24..end];
+            if mark.iter().any(|byte| *byte != 0) {
+                let place = [(start + end as u64).to_le_bytes(), salt.to_le_bytes()].concat();
+                marks.put(&format!("{name}-{end:x}"), &[&place[..], mark].concat());
+            }
+        }
+    }
+}
+
+fn small_seeds(corpus: &Path) {
+    let heads = Folder::new(corpus, "page_head");
+    // Kind and flags, place of the body, then as docs/FORMAT.md draws them.
+    heads.put("replace", &[0, 6, 5, 1, b'b']);
+    heads.put("link", &[1, 6, 5, 0x80, 8, 1, b'b']);
+    heads.put("free", &[2, 6, 0xff, 1]);
+    heads.put("aligned", &[0x40, 6, 5, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let mut extent = vec![0x80, 6, 5];
+    extent.extend([4096u64, 8192, 5000].into_iter().flat_map(u64::to_le_bytes));
+    extent.extend([1, 2, 3, 4]);
+    heads.put("extent", &extent);
+    let decoders = Folder::new(corpus, "parts");
+    decoders.put("varint", &[0, 0xff, 0xff, 0xff, 1]);
+    decoders.put("extent", &[&[1], &extent[3..]].concat());
+    decoders.put("segment", b"\x02seg-00000000000000ff");
+    decoders.put("scratch", b"\x02tmp-0123456789abcdef");
+    let fragments = Folder::new(corpus, "fragment");
+    fragments.put("text", b"\x00\x05hello");
+    fragments.put("bytes", &[1, 3, 1, 2, 3]);
+    fragments.put("numbers", &[2, 2, 0x80, 1, 7]);
+    fragments.put("leaf", &[4, 0, 1, 2, 8, 9, 2, 0, 1, 7]);
+    fragments.put("inner", &[4, 1, 1, 1, b'k', 3, 4, 1, 3]);
+    fragments.put("words", &[5, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+    fragments.put("map", &[6, 1, 5, 1, 1, b'v']);
+}
+
+fn main() {
+    let corpus = PathBuf::from(std::env::args_os().nth(1).expect("the folder of the corpus"));
+    small_seeds(&corpus);
+    let [log, page, all] =
+        ["log_directory", "page_directory", "verify_directory"].map(|target| Folder::new(&corpus, target));
+    let mut stores = 0;
+    for (name, files) in logs().into_iter().chain(pages()) {
+        let packed = pack(&files);
+        assert!(unpack(&packed) == files, "{name} does not come back");
+        let report = verify(ConfigBuilder::new().storage(Disk::of(&files)).build()).expect("it is a store");
+        assert!(report.is_sound(), "{name}: {:?}", report.problems);
+        if name.starts_with("log") { &log } else { &page }.put(name, &packed);
+        all.put(name, &packed);
+        parts(&corpus, name, &files);
+        println!("seed {name}: {} files, {} bytes", files.len(), packed.len());
+        stores += 1;
+    }
+    // A bare log where pages are wanted, and the other way round.
+    log.put("pages", &pack(&pages()[0].1));
+    page.put("log", &pack(&logs()[0].1));
+    assert!(stores >= 13, "{stores} stores");
+}
