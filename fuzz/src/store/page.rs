@@ -19,7 +19,7 @@ impl<const RECOVERS: bool> Materializer for Concat<RECOVERS> {
         Concat
     }
     fn merge(&self, frags: &[&Vec<u8>]) -> Vec<u8> {
-        frags.iter().flat_map(|frag| frag.iter().copied()).collect()
+        frags.iter().fold(Vec::new(), |whole, frag| [&whole[..], frag].concat())
     }
     fn recover(&self, frag: &Vec<u8>) -> Option<usize> {
         (frag.len() > 4).then_some(frag.len())

@@ -36,7 +36,8 @@ fn compare(disk: &Disk, report: &Report) {
                 if report.is_sound() {
                     assert_eq!(contents.ended, None, "sound, and cannot be read");
                     assert!(contents.records.len() as u64 <= report.records.raw);
-                    assert_eq!(log.tail_lsn(), report.evidence.end);
+                    // An opening steps back over a segment without a record.
+                    assert!(log.tail_lsn() <= report.evidence.end);
                     assert_eq!(log.first_lsn(), report.evidence.first);
                 }
             }

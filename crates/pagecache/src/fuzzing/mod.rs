@@ -13,6 +13,10 @@ use crate::format::segment::{Found, Named, SegmentHeader, name, parse_name, scra
 use crate::format::{GRANULE, repair};
 
 #[cfg(all(test, not(loom)))]
+pub(crate) mod forge;
+#[cfg(all(test, not(loom)))]
+mod found;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 /// What a decoder made of its bytes, for counts.

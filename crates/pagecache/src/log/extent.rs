@@ -59,7 +59,11 @@ impl LogCore {
         let mut whole = crate::base::aligned::AlignedBuf::zeroed(extent.len as usize);
         let (mut at, mut rest) = (extent.last, extent.len as usize);
         loop {
-            let record = self.load(at, 0)?;
+            let record = self.load(at, 0).map_err(|error| match error {
+                // Nobody but the extent says that one starts there.
+                Error::NotARecord { .. } => damaged(at, "a piece of an extent is something else"),
+                other => other,
+            })?;
             let body = record.body();
             let Some((before, piece)) = body.split_at_checked(8).filter(|_| record.shape.kind == Kind::Extent) else {
                 return Err(damaged(at, "a piece of an extent is something else"));

@@ -1,0 +1,139 @@
+//! What fuzzing has found: each input as a store by hand, with what went wrong before.
+
+use super::forge::{Concat, Forge, header};
+use super::*;
+use crate::base::error::Error;
+use crate::base::ids::{PageId, Sequence, Version};
+use crate::format::BLOCK;
+use crate::format::segment::{Previous, Purpose};
+use crate::storage::Storage;
+use crate::{LogRead, PageCache};
+
+/// The length went round when it was made a multiple of 8, before it was compared with anything: a panic where overflows are
+/// checked, on bytes that no checksum had covered yet.
+#[test]
+fn a_length_near_2_to_the_64_is_a_hole() {
+    for below in 0..40 {
+        let mut length = Small::<10>::new();
+        length.varint(u64::MAX - below);
+        let bytes = [&[0xff, 0xff, 0xff, 0xff, Kind::Raw as u8], length.as_slice(), &[0; 9]].concat();
+        assert_eq!(parse(&bytes, Lsn(4096), 1, 1 << 20), Parsed::Hole);
+    }
+}
+
+/// `verify` called a directory sound that `start` refuses: its only segment bears another one's number and was never written
+/// to, so it is a leftover, and nothing else is there.
+#[test]
+fn leftovers_alone_are_no_sound_store() {
+    let forge = Forge::new(Purpose::Log);
+    forge.storage.rename(&name(Sequence(0)), &name(Sequence(5))).unwrap();
+    assert!(forge.log().unwrap_err().is_corrupt());
+    let problems = forge.verify().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!((problems[0].segment, &*problems[0].what), (5, "no segment is what its name says"));
+}
+
+/// A header says that the log begins in the middle of a record. Reading from the beginning answered `NotARecord`, as if the
+/// caller had asked for that place; and `verify` had not looked.
+#[test]
+fn a_trim_that_ends_inside_a_record_is_damage() {
+    let mut forge = Forge::new(Purpose::Log);
+    let whole = forge.raw(&[0; 200]);
+    forge.close();
+    let inside = Lsn(whole.0 + 40);
+    forge.trim(inside.0);
+    forge.close();
+    let log = forge.log().unwrap();
+    let found: Vec<_> = log.iter_from(Lsn(0)).collect();
+    assert!(matches!(&found[..], [Err(error)] if error.is_corrupt()), "{found:?}");
+    assert!(matches!(log.read(inside), Err(Error::NotARecord { lsn }) if lsn == inside), "who asks is told");
+    drop(log);
+    let problems = forge.verify().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!((problems[0].lsn, &*problems[0].what), (Some(inside), "what was trimmed ends inside a record"));
+}
+
+/// The piece before lies inside a record: reading the whole answered `NotARecord`, of a place that nobody had asked for; a page
+/// cache that asks `recover` did not start with an error that says nothing of damage.
+#[test]
+fn a_piece_that_starts_inside_a_record_is_damage() {
+    let mut forge = Forge::new(Purpose::Log);
+    let first = forge.raw(&[0; 200]);
+    let last = forge.piece(Lsn(first.0 + 40), b"two");
+    let named = forge.extent(first, last, 6, 0);
+    forge.close();
+    let log = forge.log().unwrap();
+    assert!(log.read(named).unwrap_err().is_corrupt());
+    assert!(log.iter_from(named).next().unwrap().unwrap_err().is_corrupt());
+    drop(log);
+    let mut forge = Forge::new(Purpose::Pages);
+    let first = forge.page(Kind::Replace, 0, 0);
+    let last = forge.piece(Lsn(first.0 + 8), b"two");
+    let mut head = PageHead { page: PageId(1), base: Version::NONE }.encode(Kind::Replace);
+    ExtentRef { first, last, len: 6, crc: 0 }.push_to(&mut head);
+    forge.record(Shape { extent: true, ..Shape::plain(Kind::Replace) }, head, b"");
+    forge.close();
+    let recovering = PageCache::<Concat<true>>::start(forge.config().build());
+    assert!(recovering.unwrap_err().is_corrupt());
+}
+
+/// Class: an 8-byte pointer becomes an 8 TiB allocation (redb 1331). LSNs may jump between segments, and what lay between two
+/// of them was taken for what the log between can hold: the process died of the allocation.
+#[test]
+fn an_extent_over_a_jump_of_lsns_is_no_longer_than_the_segments() {
+    let mut forge = Forge::new(Purpose::Log);
+    let first = forge.piece(Lsn(0), b"one");
+    forge.close();
+    let cut = forge.at;
+    let far = 1 << 60;
+    forge.segment(header(Purpose::Log, 1), |next| {
+        next.start = Lsn(far);
+        next.previous = next.previous.map(|previous| Previous { end: cut, ..previous });
+        next.stable = cut;
+    });
+    let last = forge.piece(first, b"two");
+    let long = forge.extent(first, last, far - BLOCK, 0);
+    let right = forge.extent(first, last, 6, crc32c::crc32c(b"onetwo"));
+    forge.close();
+    let log = forge.log().unwrap();
+    assert!(log.read(long).unwrap_err().is_corrupt());
+    assert_eq!(log.read(right).unwrap(), LogRead::Record(b"onetwo".to_vec()));
+}
+
+/// The end of the damage was its start and 8, which went round: a panic where overflows are checked.
+#[test]
+fn an_extent_at_the_end_of_all_lsns_is_damage() {
+    let mut forge = Forge::new(Purpose::Log);
+    let named = forge.extent(Lsn(8), Lsn(u64::MAX), 6, 0);
+    forge.close();
+    assert!(forge.log().unwrap().read(named).unwrap_err().is_corrupt());
+}
+
+/// An id that no page may have made a start fail with `NoSpace`, which clears by itself.
+#[test]
+fn an_id_above_the_highest_is_damage() {
+    let mut forge = Forge::new(Purpose::Pages);
+    let at = forge.page(Kind::Replace, 1 << 36, 0);
+    forge.close();
+    match forge.pages() {
+        Err(Error::Corrupt(found)) => assert_eq!((found.lsns.start, found.what), (at, "a page's record has no page")),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Each id that was never written below one that was cost 16 bytes at a start.
+#[test]
+fn ids_that_were_never_written_are_taken_in_order_and_not_kept_one_by_one() {
+    let mut forge = Forge::new(Purpose::Pages);
+    for page in [3, 4, 70_000] {
+        forge.page(Kind::Replace, page, 0);
+    }
+    forge.page(Kind::Free, 4, 0);
+    forge.close();
+    let pages = forge.pages().unwrap();
+    assert_eq!((pages.page_count(), pages.stats().ids_high_water), (2, 70_001));
+    let taken: Vec<u64> = (0..69_999).map(|_| pages.try_allocate().unwrap().0).collect();
+    let free: Vec<u64> = (0..70_000).filter(|id| *id != 3).collect();
+    assert_eq!(taken, free);
+    assert_eq!(pages.try_allocate().unwrap(), PageId(70_001));
+}
