@@ -19,6 +19,9 @@ sim:
 kills cycles="1000":
     cargo run --release -- kills --cycles {{cycles}}
 
+fuzz seconds="10":
+    fuzz/run {{seconds}}
+
 bench:
     cargo run --release -p pagecache-bench --bin spine -- --out target/spine.jsonl
     cargo run --release -p pagecache-bench --bin plot target/spine.jsonl target/plots

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::base::damage::Damage;
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::config::Config;
@@ -188,7 +189,7 @@ impl Log {
                     Err(_) if lsn < log.first() => Ok(LogRead::Trimmed { first: log.first() }),
                     Err(error) => Err(error),
                 },
-                None => Err(log.corrupt_at(lsn, Lsn(lsn.0 + 8), "an extent's record is malformed")),
+                None => Err(log.corrupt_at(lsn, Lsn(lsn.0 + 8), Damage::ExtentMalformed)),
             },
             (Kind::Aborted, _) => Ok(LogRead::Aborted),
             _ => Ok(LogRead::Padding),

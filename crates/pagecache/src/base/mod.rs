@@ -2,6 +2,7 @@
 
 pub(crate) mod aligned;
 pub(crate) mod canary;
+pub(crate) mod damage;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod ids;

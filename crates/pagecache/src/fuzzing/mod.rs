@@ -17,6 +17,10 @@ pub(crate) mod forge;
 #[cfg(all(test, not(loom)))]
 mod found;
 #[cfg(all(test, not(loom)))]
+mod outcomes;
+#[cfg(all(test, not(loom)))]
+mod refusals;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 /// What a decoder made of its bytes, for counts.

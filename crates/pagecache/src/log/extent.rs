@@ -6,6 +6,7 @@
 use super::core::LogCore;
 use super::extents::Underway;
 use super::tail::Urgency;
+use crate::base::damage::Damage;
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
@@ -54,24 +55,24 @@ impl LogCore {
             extent.last.0.checked_sub(extent.first.0).and_then(|span| span.checked_add(self.geometry.inline_max()));
         let span = span.map(|span| span.min(self.pool.data_between(extent.first, extent.last)));
         if extent.last >= named_by || span.is_none_or(|span| extent.len > span) {
-            return Err(damaged(extent.last, "an extent is longer than its pieces"));
+            return Err(damaged(extent.last, Damage::ExtentTooLong));
         }
         let mut whole = crate::base::aligned::AlignedBuf::zeroed(extent.len as usize);
         let (mut at, mut rest) = (extent.last, extent.len as usize);
         loop {
             let record = self.load(at, 0).map_err(|error| match error {
                 // Nobody but the extent says that one starts there.
-                Error::NotARecord { .. } => damaged(at, "a piece of an extent is something else"),
+                Error::NotARecord { .. } => damaged(at, Damage::PieceElse),
                 other => other,
             })?;
             let body = record.body();
             let Some((before, piece)) = body.split_at_checked(8).filter(|_| record.shape.kind == Kind::Extent) else {
-                return Err(damaged(at, "a piece of an extent is something else"));
+                return Err(damaged(at, Damage::PieceElse));
             };
             let from = rest.checked_sub(piece.len()).filter(|_| !piece.is_empty());
             let Some((from, target)) = from.and_then(|from| Some((from, whole.as_mut_slice().get_mut(from..rest)?)))
             else {
-                return Err(damaged(at, "an extent's pieces are longer than the extent"));
+                return Err(damaged(at, Damage::PiecesTooLong));
             };
             target.copy_from_slice(piece);
             rest = from;
@@ -81,13 +82,13 @@ impl LogCore {
             }
             // Each piece lies below the one after, so the chain ends.
             if before >= at || before < extent.first {
-                return Err(damaged(at, "an extent's chain is broken"));
+                return Err(damaged(at, Damage::ChainBroken));
             }
             at = before;
         }
         match crc32c::crc32c(whole.as_slice()) == extent.crc {
             true => Ok(whole),
-            false => Err(damaged(extent.last, "an extent's pieces do not add up to its checksum")),
+            false => Err(damaged(extent.last, Damage::ExtentChecksum)),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::core::LogCore;
 use super::read::unknown_kind;
 use super::scan::{Scanner, Step};
+use crate::base::damage::Damage;
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
@@ -80,7 +81,7 @@ impl Walk {
                             Err(_) if lsn < self.log.first() => None,
                             Err(error) => return Err(error),
                         },
-                        Some(None) => return Err(self.log.corrupt_at(lsn, next, "an extent's record is malformed")),
+                        Some(None) => return Err(self.log.corrupt_at(lsn, next, Damage::ExtentMalformed)),
                         None => bytes,
                     };
                     self.at = next;
@@ -106,11 +107,11 @@ impl Walk {
                     return match self.log.at(self.at, 0) {
                         // Nobody asked for this place: the log says that it begins here.
                         Err(Error::NotARecord { lsn }) if lsn == self.log.first() => {
-                            Err(self.log.corrupt_at(lsn, stable, "the first record that is kept is not there"))
+                            Err(self.log.corrupt_at(lsn, stable, Damage::FirstMissing))
                         }
                         Err(error @ Error::Corrupt(_)) => Err(error),
                         Err(_) => Err(Error::NotARecord { lsn: self.at }),
-                        Ok(_) => Err(self.log.corrupt_at(self.at, stable, "a record cannot be read")),
+                        Ok(_) => Err(self.log.corrupt_at(self.at, stable, Damage::Checksum)),
                     };
                 }
             }

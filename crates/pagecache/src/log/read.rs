@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::core::LogCore;
 use super::scan::{Scanner, Step};
 use crate::base::aligned::AlignedBuf;
+use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::Lsn;
 use crate::format::BLOCK;
@@ -104,7 +105,7 @@ impl LogCore {
         match self.find(lsn, guess)? {
             At::Record(loaded) => Ok(loaded),
             At::Padding | At::Beyond { .. } | At::Trimmed { .. } => {
-                Err(self.corrupt_at(lsn, Lsn(lsn.0 + 8), "a record is not where it should be"))
+                Err(self.corrupt_at(lsn, Lsn(lsn.0 + 8), Damage::Misplaced))
             }
         }
     }
@@ -157,16 +158,16 @@ impl LogCore {
                 break;
             }
         }
-        self.corrupt_at(lsn, end, "a record does not have its checksum")
+        self.corrupt_at(lsn, end, Damage::Checksum)
     }
 
     /// Damage at an LSN.
-    pub(crate) fn corrupt_at(&self, lsn: Lsn, end: Lsn, what: &'static str) -> Error {
+    pub(crate) fn corrupt_at(&self, lsn: Lsn, end: Lsn, what: Damage) -> Error {
         let (segment, offset) = match self.pool.at_lsn(lsn) {
             Some(segment) => (segment.header.sequence.0, segment.offset(lsn)),
             None => (u64::MAX, 0),
         };
-        Error::Corrupt(Box::new(Corruption { page: None, segment, offset, lsns: lsn..end, what }))
+        Error::Corrupt(Box::new(Corruption { page: None, segment, offset, lsns: lsn..end, what: what.what() }))
     }
 }
 

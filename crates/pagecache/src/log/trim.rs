@@ -4,6 +4,7 @@ use super::core::LogCore;
 use super::scan::{Scanner, Step};
 use super::tail::Urgency;
 use crate::base::canary::{Canary, planted};
+use crate::base::damage::Damage;
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
@@ -47,7 +48,7 @@ impl LogCore {
             match scanner.step()? {
                 Step::Record { .. } | Step::Mark { .. } => {}
                 Step::End => return Ok(end),
-                Step::Hole | Step::Unknown { .. } => return Err(self.corrupt_at(at, end, "records cannot be walked")),
+                Step::Hole | Step::Unknown { .. } => return Err(self.corrupt_at(at, end, Damage::TrimUnwalked)),
             }
         }
         Ok(scanner.position())

@@ -5,6 +5,7 @@ use crossbeam_epoch::Guard;
 
 use super::Pages;
 use crate::base::canary::{Canary, planted};
+use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::format::page::{PageHead, Payload};
@@ -70,29 +71,29 @@ impl<M: Materializer> Pages<M> {
                 segment: piece.address().0 / self.log.pool.segment_size(),
                 offset: piece.address().0 % self.log.pool.segment_size(),
                 lsns: Lsn(below.0)..Lsn(u64::MAX),
-                what: "the segment of a page is gone",
+                what: Damage::SegmentGone.what(),
             })));
         };
-        let damaged = |what| {
+        let damaged = |what: Damage| {
             Error::Corrupt(Box::new(Corruption {
                 page: Some(id),
                 segment: segment.header.sequence.0,
                 offset: segment.offset(lsn),
                 lsns: lsn..Lsn(lsn.0 + piece.len_max()),
-                what,
+                what: what.what(),
             }))
         };
         let mine = |error: Error| match error {
             Error::Corrupt(at) => Error::Corrupt(Box::new(Corruption { page: Some(id), ..*at })),
-            Error::NotARecord { .. } => damaged("a page's record is not where it should be"),
+            Error::NotARecord { .. } => damaged(Damage::PageMisplaced),
             other => other,
         };
         let loaded = self.log.load(lsn, piece.len_max()).map_err(mine)?;
         let Some((head, payload)) = PageHead::decode(loaded.shape, loaded.body(), loaded.body_at) else {
-            return Err(damaged("a page's record is something else"));
+            return Err(damaged(Damage::PageElse));
         };
         if head.page != id {
-            return Err(damaged("a record of another page stands in this one's place"));
+            return Err(damaged(Damage::OtherPage));
         }
         let fits = match loaded.shape.kind {
             Kind::Replace => first,
@@ -100,7 +101,7 @@ impl<M: Materializer> Pages<M> {
             _ => false,
         };
         if !fits {
-            return Err(damaged("a fragment does not go on the version below it"));
+            return Err(damaged(Damage::OtherVersion));
         }
         let bytes = match payload {
             Payload::Inline(at) => {

@@ -8,6 +8,7 @@ use super::replay::{Collect, Findings, replay};
 use super::survey::{Survey, survey};
 use crate::base::aligned::AlignedBuf;
 use crate::base::canary::{Canary, planted};
+use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::config::Create;
@@ -150,7 +151,7 @@ fn resume<C: Collect>(
                 segment: torn.header.sequence.0,
                 offset: torn.offset(findings.at),
                 lsns: findings.at..findings.proven,
-                what: "a record below the stable LSN is not there",
+                what: Damage::StableMissing.what(),
             })));
         }
         Verdict::Continue | Verdict::Cut => {}

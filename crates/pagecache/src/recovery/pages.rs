@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::replay::{Collect, Record};
 use crate::base::canary::{Canary, planted};
+use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Sequence, Version};
 use crate::format::page::PageHead;
@@ -43,7 +44,7 @@ impl Collect for Entries {
         }
         let head = PageHead::decode(record.shape, record.body, record.body_at).map(|(head, _)| head);
         let Some(head) = head.filter(|head| head.page.0 < PAGES_MAX) else {
-            return Err(record.corrupt("a page's record has no page"));
+            return Err(record.corrupt(Damage::NoPage));
         };
         let piece = Piece::new(record.segment.address(record.lsn), record.len);
         (self.segment, self.start) = (record.segment.header.sequence, record.segment.header.start);
@@ -182,7 +183,7 @@ fn apply_one<P>(table: &Table<P>, collected: &Entries, entry: &Entry) -> Result<
                 segment: collected.segment.0,
                 offset: entry.lsn.0 - collected.start.0,
                 lsns: entry.lsn..Lsn(entry.lsn.0 + entry.piece.len_max()),
-                what: "a page has more links than it may have",
+                what: Damage::TooManyLinks.what(),
             })));
         }
         (Kind::Link, Seen::ColdOne(_) | Seen::Cold(_)) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::aligned::AlignedBuf;
+use crate::base::damage::Damage;
 use crate::base::error::{Error, Result};
 use crate::format::page::{PageHead, Payload};
 use crate::format::record::Kind;
@@ -31,7 +32,7 @@ pub(crate) fn recover<M: Materializer>(log: &LogCore, state: Option<M::Recovery>
                 // The log was walked up to here a moment ago: to go on without the rest would recover an older state.
                 Step::Hole | Step::Unknown { .. } => {
                     let at = scanner.position();
-                    return Err(log.corrupt_at(at, log.stable(), "a record below the stable LSN is not there"));
+                    return Err(log.corrupt_at(at, log.stable(), Damage::StableMissing));
                 }
             };
             if !matches!(shape.kind, Kind::Replace | Kind::Link) {

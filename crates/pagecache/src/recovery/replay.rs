@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::decide::{Evidence, Last, Stop};
 use super::survey::Survey;
 use crate::base::canary::{Canary, planted};
+use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::Lsn;
 use crate::format::mark::{Mark, MarkKind};
@@ -25,13 +26,13 @@ pub(crate) struct Record<'a> {
 
 impl Record<'_> {
     /// Its checksum is right, what it says cannot be.
-    pub(crate) fn corrupt(&self, what: &'static str) -> Error {
+    pub(crate) fn corrupt(&self, what: Damage) -> Error {
         Error::Corrupt(Box::new(Corruption {
             page: None,
             segment: self.segment.header.sequence.0,
             offset: self.segment.offset(self.lsn),
             lsns: self.lsn..Lsn(self.lsn.0 + self.len),
-            what,
+            what: what.what(),
         }))
     }
 }
@@ -107,7 +108,7 @@ fn walk<C: Collect>(segment: &Arc<Segment>, mut collect: C) -> Result<(C, Ended)
 fn trim(record: &Record<'_>) -> Result<Lsn> {
     match record.body.try_into().map(u64::from_le_bytes) {
         Ok(to) if to <= record.lsn.0 => Ok(Lsn(to)),
-        _ => Err(record.corrupt("a trim forgets what comes after it")),
+        _ => Err(record.corrupt(Damage::TrimAhead)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::aligned::AlignedBuf;
+use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::format::BLOCK;
@@ -29,8 +30,8 @@ pub(crate) struct Survey {
     unreadable: Option<Sequence>,
 }
 
-fn damage(sequence: Sequence, lsns: std::ops::Range<Lsn>, what: &'static str) -> Error {
-    Error::Corrupt(Box::new(Corruption { page: None, segment: sequence.0, offset: 0, lsns, what }))
+fn damage(sequence: Sequence, lsns: std::ops::Range<Lsn>, what: Damage) -> Error {
+    Error::Corrupt(Box::new(Corruption { page: None, segment: sequence.0, offset: 0, lsns, what: what.what() }))
 }
 
 /// The names in the directory, sorted by what they mean.
@@ -99,7 +100,7 @@ pub(crate) fn survey(storage: &dyn Storage, purpose: Purpose, read_only: bool) -
                 let segment = Arc::new(Segment::found(header, file, None));
                 if holds_records(&segment)? {
                     let lsns = segment.header.start..segment.data_end();
-                    return Err(damage(sequence, lsns, "a segment bears another one's name"));
+                    return Err(damage(sequence, lsns, Damage::OtherName));
                 }
                 // A recycled file whose rename was lost: the life under this name is over, the other never began.
                 survey.leftovers.push(file_name);
@@ -161,7 +162,7 @@ fn check_length(segment: &Segment) -> Result<()> {
         segment: segment.header.sequence.0,
         offset: len,
         lsns: Lsn(segment.header.start.0 + len)..Lsn(segment.header.start.0 + segment.header.segment_size),
-        what: "a segment's file is too short",
+        what: Damage::FileTooShort.what(),
     })))
 }
 
@@ -171,18 +172,14 @@ impl Survey {
         let Some((newest, last)) = segments.last_key_value() else {
             let sequence = self.unreadable.unwrap_or_default();
             return Err(match self.unreadable {
-                Some(_) => damage(sequence, Lsn(0)..Lsn(0), "no segment has a valid header"),
-                None => damage(sequence, Lsn(0)..Lsn(0), "no segment is what its name says"),
+                Some(_) => damage(sequence, Lsn(0)..Lsn(0), Damage::NoHeader),
+                None => damage(sequence, Lsn(0)..Lsn(0), Damage::NoNameFits),
             });
         };
         let identity = last.header;
         if let Some(lost) = self.unreadable.filter(|lost| lost > newest) {
             let from = identity.start.0 + identity.segment_size;
-            return Err(damage(
-                lost,
-                Lsn(from)..Lsn(from + identity.segment_size),
-                "the newest segment has no valid header",
-            ));
+            return Err(damage(lost, Lsn(from)..Lsn(from + identity.segment_size), Damage::NewestHeader));
         }
         if let Some(other) = segments.values().find(|segment| {
             segment.header.store != identity.store
@@ -212,11 +209,7 @@ impl Survey {
                     && previous.end >= segment.data_start()
                     && previous.end <= segment.data_end();
                 if !sound {
-                    return Err(damage(
-                        segment.header.sequence,
-                        previous.end..next.start,
-                        "a segment is not its successor's predecessor",
-                    ));
+                    return Err(damage(segment.header.sequence, previous.end..next.start, Damage::NotPredecessor));
                 }
                 segment.cut = (previous.end < segment.data_end()).then_some(previous.end);
             }
@@ -233,7 +226,7 @@ impl Survey {
     pub(crate) fn check_beginning(&self, first: Lsn) -> Result<()> {
         match self.chain.first().and_then(|oldest| Some((oldest.header, oldest.header.previous?))) {
             Some((header, previous)) if first < previous.end => {
-                Err(damage(previous.sequence, first..header.start, "a segment is missing"))
+                Err(damage(previous.sequence, first..header.start, Damage::SegmentMissing))
             }
             _ => Ok(()),
         }
