@@ -1,8 +1,8 @@
 //! A directory of arbitrary files as a log.
 
-use pagecache::{Log, LogRead, Lsn};
+use pagecache::{Error, Log, LogRead, Lsn};
 
-use super::{Sum, bound, config, full, sum, told};
+use super::{Sum, bound, config, full, place, sum, told};
 use crate::disk::{Disk, Files};
 
 /// The records in order, and what ended them before the end.
@@ -29,10 +29,8 @@ pub(super) fn contents(log: &Log) -> Contents {
                 assert!(matches!(log.read(lsn), Ok(LogRead::Record(again)) if again == bytes), "{lsn} is two records");
                 contents.records.push((lsn, sum(&bytes)));
             }
-            Err(error) => {
-                assert!(error.is_corrupt(), "no error for a damaged record: {error:?}");
-                contents.ended = Some(format!("{error:?}"));
-            }
+            Err(Error::Corrupt(at)) => contents.ended = Some(place(&at)),
+            Err(other) => panic!("no error for a damaged record: {other:?}"),
         }
     }
     contents
@@ -82,7 +80,7 @@ fn arbitrary_reads(log: &Log) {
         match log.read(Lsn(lsn)) {
             Ok(_) => {}
             Err(error) => assert!(
-                error.is_corrupt() || matches!(error, pagecache::Error::NotARecord { .. }),
+                error.is_corrupt() || matches!(error, Error::NotARecord { .. }),
                 "no error for an arbitrary place: {error:?}"
             ),
         }

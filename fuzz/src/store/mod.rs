@@ -11,7 +11,7 @@ pub mod log;
 pub mod page;
 pub mod verify;
 
-use pagecache::{Background, ConfigBuilder, Create, Error};
+use pagecache::{Background, ConfigBuilder, Corruption, Create, Error};
 
 use crate::bound::Bound;
 use crate::disk::{Disk, Files};
@@ -58,6 +58,14 @@ fn told(error: &Error) -> String {
         other => panic!("no error for bad files: {other:?}"),
     }
     format!("{error:?}")
+}
+
+/// Damage, without the end of what it may affect: that depends on how much of the log is stable.
+fn place(at: &Corruption) -> String {
+    format!(
+        "damaged: {} in segment {} at offset {} ({:?} from {})",
+        at.what, at.segment, at.offset, at.page, at.lsns.start
+    )
 }
 
 /// Whether a failed write is one that numbers near their end cause.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pagecache::inspect;
 use pagecache::{Error, Materializer, PageCache, PageId, PageState, Version};
 
-use super::{IDS_MAX, Sum, bound, config, full, sum, told};
+use super::{IDS_MAX, Sum, bound, config, full, place, sum, told};
 use crate::disk::{Disk, Files};
 
 /// Pages of bytes; a merge is a concatenation. What it recovers is the longest fragment.
@@ -51,7 +51,7 @@ pub(super) fn contents<const RECOVERS: bool>(pages: &Pages<RECOVERS>) -> Content
             }
             Err(Error::Corrupt(at)) => {
                 assert_eq!(at.page, Some(id), "damage of another page: {at:?}");
-                Err(format!("{at:?}"))
+                Err(place(&at))
             }
             Err(Error::Decode { page, what }) => {
                 assert_eq!(page, Some(id));
