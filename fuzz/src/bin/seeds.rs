@@ -213,7 +213,7 @@ fn parts(corpus: &Path, name: &str, files: &Files) {
         let data = &bytes[..bytes.len() - BLOCK];
         for (at, piece) in stretches(data).into_iter().filter(|(at, _)| *at >= BLOCK && at % BLOCK == 0) {
             // The block, and what goes on behind it.
-            let len = piece.len().max(BLOCK).min(20_000).min(data.len() - at);
+            let len = piece.len().clamp(BLOCK, 20_000).min(data.len() - at);
             let place = [(start + at as u64).to_le_bytes(), salt.to_le_bytes()].concat();
             let room = ((data.len() - at) as u32).to_le_bytes();
             records.put(&format!("{name}-{at:x}"), &[&place[..], &room, &data[at..at + len]].concat());

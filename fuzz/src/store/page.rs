@@ -77,9 +77,7 @@ pub fn check(files: &Files) -> bool {
         Err(_) => false,
     };
     // Both ways: with a second walk that decodes every fragment, and without.
-    match files.values().map(Vec::len).sum::<usize>() % 2 == 0
-        && sum(files.values().next().map_or(&[], |f| f)).1 % 2 == 0
-    {
+    match sum(files.values().next().map_or(&[], |file| file)).1.is_multiple_of(2) {
         true => check_as::<true>(files, &disk, sound),
         false => check_as::<false>(files, &disk, sound),
     }
@@ -164,11 +162,7 @@ fn change<const RECOVERS: bool>(pages: &Pages<RECOVERS>, expected: &mut Contents
             PageState::Free(at) => at,
             other => panic!("{id} was allocated and is {other:?}"),
         };
-        let made = pages.replace_at(id, at, page, &guard).or_else(|error| match error.error() {
-            Error::Conflict { .. } | Error::NoPage { .. } => panic!("{id} at {at}: {error:?}"),
-            _ => Err(error),
-        });
-        match made.map_err(Error::from) {
+        match pages.replace_at(id, at, page, &guard).map_err(Error::from) {
             Ok(version) => expected.insert(id, (version, Ok(of_it))),
             Err(error) if full(&error) => return false,
             Err(error) => panic!("a new page is not written: {error:?}"),

@@ -177,12 +177,9 @@ fn page_head_of(shape: Shape, body: &[u8], body_at: usize) -> Outcome {
         assert!(shape.kind == Kind::Free, "not a record: {again:?}");
         return Outcome::Decoded;
     };
-    match PageHead::decode(shape, body, body_at) {
-        Some((found, Payload::Inline(at))) => {
-            assert_eq!((found, body.get(at..)), (given, Some(bytes)));
-        }
-        other => assert!(false, "{given:?} came back as {other:?}"),
-    }
+    let again = PageHead::decode(shape, body, body_at);
+    let same = matches!(again, Some((found, Payload::Inline(at))) if found == given && body.get(at..) == Some(bytes));
+    assert!(same, "{given:?} came back as {again:?}");
     Outcome::Decoded
 }
 

@@ -252,7 +252,7 @@ fn every_reason_to_refuse_a_page_head() {
     let reference = |first: u64, last: u64| [&[5][..], &first.to_le_bytes(), &last.to_le_bytes(), &[1; 12]].concat();
     assert_eq!(page_head(&[5, 1], replace, 6), Outcome::Decoded);
     assert_eq!(page_head(&[5, 1, 9], replace | aligned, 6), Outcome::Decoded);
-    assert_eq!(page_head(&reference(8, 16), link - 1 | extent, 6), Outcome::Decoded);
+    assert_eq!(page_head(&reference(8, 16), replace | extent, 6), Outcome::Decoded);
     assert_eq!(page_head(&[5], free, 6), Outcome::Decoded);
     let base = {
         let mut base = Small::<10>::new();
