@@ -36,5 +36,11 @@ doc:
 tour:
     cargo run --release -- tour
 
+asan:
+    scripts/sanitize address
+
+tsan:
+    scripts/sanitize thread
+
 ci:
     .ci/run
