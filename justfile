@@ -42,5 +42,8 @@ asan:
 tsan:
     scripts/sanitize thread
 
+weaken:
+    scripts/weaken
+
 ci:
     .ci/run

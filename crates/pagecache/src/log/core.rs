@@ -257,6 +257,7 @@ impl LogCore {
     /// Refuses new tickets, and wakes all who wait.
     pub(crate) fn close(&self) {
         self.tail.close();
+        // Release pairs with the acquire in `is_open` of a walk.
         self.closing.store(true, Ordering::Release);
         self.wake_everyone();
     }

@@ -143,18 +143,22 @@ impl LogCore {
         }
         let Some(end) = self.whole_seal(patience)? else { return Ok(()) };
         if planted(Canary::EarlyAcknowledgement) {
-            self.stable.fetch_max(end.0, Ordering::Release);
+            self.acknowledge(end);
         }
         self.write_below(end)?;
         self.sync()?;
-        // Release: whoever reads the stable LSN finds the bytes written (and below the prefix).
-        self.stable.fetch_max(end.0, Ordering::Release);
+        self.acknowledge(end);
         self.rounds.lock().unseal(end);
         self.counters.rounds.fetch_add(1, Ordering::Relaxed);
         if self.wants_extension() {
             self.short.ring();
         }
         Ok(())
+    }
+
+    fn acknowledge(&self, end: Lsn) {
+        // Release: whoever reads the stable LSN finds the bytes written (and below the prefix).
+        self.stable.fetch_max(end.0, Ordering::Release);
     }
 
     /// Whether a seal is drawn that is not yet stable.
@@ -226,9 +230,10 @@ impl LogCore {
         if limit.is_own() {
             return Err(Error::WouldDeadlock { lsn: limit.bound() });
         }
-        let stop = || self.closing.load(Ordering::Acquire) || self.tail.has_failed();
+        // Relaxed, both: the lock in `wait` and `wake_all` lets no sleeper miss the flag, and only a refusal follows from it.
+        let stop = || self.closing.load(Ordering::Relaxed) || self.tail.has_failed();
         self.open.wait(limit, stop);
-        match self.closing.load(Ordering::Acquire) {
+        match self.closing.load(Ordering::Relaxed) {
             true => Err(Error::Closed),
             false => Ok(()),
         }

@@ -120,14 +120,16 @@ impl Walk {
 
     /// Whether more may come.
     pub(crate) fn is_open(&self) -> bool {
+        // Acquire pairs with the release in `close`: what became stable before it is found by whoever is told the end.
         !self.log.closing.load(Ordering::Acquire) && self.log.rounds.lock().poison.is_none()
     }
 
     /// Waits until something may have come or the log is over, at most `limit`.
     pub(crate) fn wait(&self, limit: Duration) {
         let rounds = self.log.rounds.lock();
-        // Under the lock: `wake_everyone` and every leader take it between the change and the wake-up.
-        let over = self.log.closing.load(Ordering::Acquire) || rounds.poison.is_some();
+        // Under the lock: `wake_everyone` and every leader take it between the change and the wake-up. So Relaxed; and whoever
+        // is woken asks `is_open` before it looks.
+        let over = self.log.closing.load(Ordering::Relaxed) || rounds.poison.is_some();
         if self.log.stable() <= self.at && !over {
             drop(self.log.moved.wait_timeout(rounds, limit));
         }

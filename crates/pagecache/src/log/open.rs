@@ -99,9 +99,10 @@ impl OpenSlots {
                 if slot.word.load(Ordering::Relaxed) != FREE {
                     continue;
                 }
-                // Acquire: the last owner's cleared name comes before ours. Release: keeps its bytes visible through us
-                // (O2, a read-modify-write continues the release sequence).
-                let claimed = slot.word.compare_exchange(FREE, bound.0, Ordering::AcqRel, Ordering::Relaxed);
+                // Acquire: the last owner's cleared name and count come before ours. Its bytes stay visible through us
+                // without a release of our own (O2): a read-modify-write of any order continues its release sequence. And
+                // there is nothing of ours to release: whoever is in order with our draw is in order with this.
+                let claimed = slot.word.compare_exchange(FREE, bound.0, Ordering::Acquire, Ordering::Relaxed);
                 if claimed.is_ok() {
                     // Relaxed: only this thread compares it with its own name.
                     slot.owner.store(me, Ordering::Relaxed);
@@ -117,7 +118,7 @@ impl OpenSlots {
         let mut next = chunk.next.load(Ordering::Acquire);
         if next.is_null() {
             let fresh = Box::into_raw(Box::new(Chunk::new()));
-            next = match chunk.next.compare_exchange(next, fresh, Ordering::AcqRel, Ordering::Acquire) {
+            next = match chunk.next.compare_exchange(next, fresh, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => fresh,
                 Err(found) => {
                     // SAFETY: `fresh` came from `Box::into_raw` above and was never shared.
@@ -241,9 +242,10 @@ impl Open<'_> {
         self.slot.since.store(since, Ordering::Relaxed);
         // Relaxed: a look; the CAS decides and keeps a sleeper's flag.
         let mut word = self.slot.word.load(Ordering::Relaxed);
-        // Release: keeps O2 through the raise.
+        // Release: the pad that this reservation left at a segment's end lies below the higher bound, so it comes before.
+        // No acquire: what others leave in the word is a flag.
         while let Err(found) =
-            self.slot.word.compare_exchange(word, lsn.0 | (word & AWAITED), Ordering::AcqRel, Ordering::Relaxed)
+            self.slot.word.compare_exchange(word, lsn.0 | (word & AWAITED), Ordering::Release, Ordering::Relaxed)
         {
             word = found;
         }
@@ -259,8 +261,9 @@ impl Drop for Open<'_> {
             HELD.set(HELD.get().saturating_sub(1));
         }
         self.slot.owner.store(0, Ordering::Relaxed);
-        // Release: the bytes in the ring and the cleared name come before (O2).
-        let word = self.slot.word.swap(FREE, Ordering::AcqRel);
+        // Release: the bytes in the ring and the cleared name come before (O2). No acquire: the lock in `wake_all` puts us
+        // in order with the sleeper.
+        let word = self.slot.word.swap(FREE, Ordering::Release);
         if word & AWAITED != 0 {
             self.slots.wake_all();
         }

@@ -97,17 +97,20 @@ impl Tail {
 
     /// Refuses every later draw.
     pub(crate) fn close(&self) {
-        // AcqRel: keeps the release sequence of the draws whole.
-        self.word.fetch_or(CLOSED, Ordering::AcqRel);
+        // Relaxed: nothing follows from the flag but a refusal, and a read-modify-write of any order continues the release
+        // sequence of the draws.
+        self.word.fetch_or(CLOSED, Ordering::Relaxed);
     }
 
-    /// Refuses every later draw, because the log has failed.
+    /// Refuses every later draw, because the log has failed. Called under the lock of the rounds, which guards the cause.
     pub(crate) fn fail(&self) {
-        self.word.fetch_or(FAILED, Ordering::AcqRel);
+        // Relaxed: as in `close`. Who sees the flag takes the lock for the cause, and is behind whoever set both under it.
+        self.word.fetch_or(FAILED, Ordering::Relaxed);
     }
 
     /// Whether the log has failed.
     pub(crate) fn has_failed(&self) -> bool {
-        self.word.load(Ordering::Acquire) & FAILED != 0
+        // Relaxed: as in `fail`.
+        self.word.load(Ordering::Relaxed) & FAILED != 0
     }
 }

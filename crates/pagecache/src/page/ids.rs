@@ -122,7 +122,8 @@ impl Ids {
 
     /// One more than the highest id ever handed out.
     pub(crate) fn high_water(&self) -> u64 {
-        self.next.load(Ordering::Acquire)
+        // Relaxed: a number; nothing is published with it.
+        self.next.load(Ordering::Relaxed)
     }
 
     pub(crate) fn allocated(&self) -> u64 {

@@ -1,5 +1,5 @@
-//! The slot under loom: the shipped word, slot and nodes, linked, folded and evicted by threads that race. Nothing is reclaimed
-//! here: the epoch has models of its own.
+//! The slot under loom: the shipped word, slot and nodes, linked, folded and evicted by threads that race; and the table that
+//! slots are in. Nothing is reclaimed here: the epoch has models of its own.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use super::chain::{Fresh, Node};
 use super::piece::Piece;
 use super::pieces::Pieces;
 use super::slot::{Seen, Slot, Word};
-use crate::base::ids::Version;
+use super::table::Table;
+use crate::base::ids::{PageId, Version};
 use crate::base::sync::UnsafeCell;
 
 /// A fragment that loom watches: it is written before its node is published, and read by whoever finds the node.
@@ -143,4 +144,22 @@ fn a_link_meets_an_eviction() {
 #[test]
 fn a_fold_meets_an_eviction_and_a_link() {
     race("link, fold, evict", &[|slot| link(slot, 16, 2), |slot| (fold(slot), evict(slot)).0], 3);
+}
+
+/// Two want the same bucket at once and link in it; whoever finds the bucket finds its slots made, and the same ones for ever.
+#[test]
+fn two_make_a_bucket_under_a_reader() {
+    explore("bucket, bucket, look", || {
+        let table = Arc::new(Table::<Watched>::new());
+        let threads = [(9, 2), (10, 4)].map(|(id, value)| {
+            let table = Arc::clone(&table);
+            loom::thread::spawn(move || link(table.ensure(PageId(id)).unwrap(), 16, value))
+        });
+        let seen = table.get(PageId(10)).map_or(0, sum_of);
+        assert!(seen == 0 || seen == 4, "what was linked, or nothing: {seen}");
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!([9, 10, 11].map(|id| sum_of(table.get(PageId(id)).unwrap())), [2, 4, 0]);
+    });
 }

@@ -185,9 +185,9 @@ impl<P> Slot<P> {
     /// Publishes `new` where the slot still says `old`; strong, so a failure means that it says something else.
     #[must_use]
     pub(crate) fn swap(&self, old: Word, new: Word) -> bool {
-        // Release publishes the nodes behind `new`; Acquire on both ways out, so that a later look at `old`'s nodes, or at
-        // whoever came first, sees them whole.
-        self.word.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        // Release publishes the nodes behind `new`. No acquire: `old` was acquired when it was loaded, or is the caller's own;
+        // and what came first instead is not shown here, but loaded by whoever wants to know.
+        self.word.compare_exchange(old.0, new.0, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Sets the word while the store opens and nobody else is there.

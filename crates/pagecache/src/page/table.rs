@@ -7,8 +7,9 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::PageId;
 use crate::base::sync::{AtomicPtr, Ordering};
 
-/// Slots of the first bucket, as a power of two. Small under shuttle, where each slot is made one by one, and buckets are added.
-const FIRST: u32 = if cfg!(shuttle) { 2 } else { 12 };
+/// Slots of the first bucket, as a power of two. Small under loom and shuttle, where each slot is made one by one, and buckets are
+/// added.
+const FIRST: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 12 };
 /// Ids are below 2 to this power.
 const ID_BITS: u32 = 36;
 const BUCKETS: usize = (ID_BITS - FIRST + 1) as usize;
@@ -68,8 +69,8 @@ impl<P> Table<P> {
         if fresh.is_null() {
             return Err(Error::NoSpace { what: "memory for the mapping table" });
         }
-        // Release publishes the zeroed slots. A loser gives its bucket back.
-        if cell.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        // Release publishes the zeroed slots. A loser gives its bucket back; the winner's is acquired by the look below.
+        if cell.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Relaxed).is_err() {
             // SAFETY: `fresh` was made with this length and never shared.
             unsafe { free_slots(fresh, len) };
         }

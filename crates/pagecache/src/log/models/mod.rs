@@ -12,6 +12,7 @@ use std::time::Instant;
 use loom::thread::spawn;
 
 use super::flush::Patience;
+use super::iter::Walk;
 use super::open::OpenSlots;
 use super::tail::Urgency;
 use crate::base::error::Error;
@@ -98,6 +99,23 @@ fn a_held_ticket_is_raised_and_given_up() {
     holder.join().unwrap();
     writer.join().unwrap();
     assert_eq!(rig.check_ring(START).1.len(), 2);
+}
+
+/// A ticket begins in the next segment and leaves a pad at the end of this one: once it is raised the pad is below the prefix.
+fn a_raised_ticket_shows_the_pad_before_it() {
+    let start = Lsn(SEGMENT - 2 * BLOCK);
+    let rig = Rig::at(start);
+    rig.append(1, 72);
+    rig.log.extend_to(Lsn(SEGMENT + BLOCK)).unwrap();
+    let holder = rig.spawn(|rig| {
+        let ticket = rig.draw(2, 72, Urgency::Urgent).unwrap();
+        assert!(ticket.lsn().0 > SEGMENT);
+        ticket.hold(7);
+        ticket.complete();
+    });
+    rig.check_ring(start);
+    holder.join().unwrap();
+    assert_eq!(rig.check_ring(start).1, [1, 2]);
 }
 
 /// Both writers find no room before the segment's end; one makes the next segment, both may draw in it (L1, P2).
@@ -435,6 +453,22 @@ fn a_commit_meets_a_close() {
     assert!(matches!(rig.draw(2, 16, Urgency::Normal).map(drop), Err(Error::Closed)));
 }
 
+/// A tail asks whether the log is open before it looks: once the answer was no, it finds all that was stable at the close.
+fn a_tail_that_is_told_the_end_has_all() {
+    let rig = Rig::new();
+    let writer = rig.spawn(|rig| {
+        rig.commit(1, 16);
+        rig.log.close();
+    });
+    let mut walk = Walk::new(Arc::clone(&rig.log), START);
+    let open = walk.is_open();
+    let found = walk.next().unwrap();
+    assert!(open || found.is_some(), "the end was told before the last record");
+    writer.join().unwrap();
+    assert_eq!(found.or_else(|| walk.next().unwrap()).map(|(lsn, bytes)| (lsn, bytes.len())), Some((START, 10)));
+    assert!(!walk.is_open() && walk.next().unwrap().is_none());
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // The run
 
@@ -497,6 +531,7 @@ models! {
     three_writers_and_a_reader <= 1,
     two_add_a_chunk_under_a_reader <= 2,
     a_held_ticket_is_raised_and_given_up <= 2,
+    a_raised_ticket_shows_the_pad_before_it <= 3,
     the_log_goes_on_in_a_new_segment <= 2,
     a_flight_lands_while_a_segment_is_born <= 3,
     the_ring_goes_round_over_written_bytes_only <= 2,
@@ -519,4 +554,5 @@ models! {
     a_full_disk_is_told_to_one <= 1,
     a_close_lets_all_waiters_go <= 2,
     a_commit_meets_a_close <= 3,
+    a_tail_that_is_told_the_end_has_all <= 3,
 }

@@ -21,7 +21,7 @@ use crate::store::pool::{Birth, Identity, Pool};
 /// A whole log on a disk of its own.
 #[derive(Debug)]
 pub(super) struct Rig {
-    pub(super) log: LogCore,
+    pub(super) log: Arc<LogCore>,
     pub(super) disk: Disk,
     pub(super) start: Lsn,
 }
@@ -41,7 +41,7 @@ impl Rig {
             read_only: false,
             extents: Extents::default(),
         };
-        Arc::new(Rig { log: LogCore::new(pool, restart), disk, start })
+        Arc::new(Rig { log: Arc::new(LogCore::new(pool, restart)), disk, start })
     }
 
     pub(super) fn new() -> Arc<Rig> {
