@@ -290,6 +290,9 @@ impl LogCore {
         };
         let mut offset = segment.offset(flight.from);
         let working = Working::begin(self);
+        if planted(Canary::RingReusedEarly) {
+            self.refresh_limits(&self.rounds.lock());
+        }
         // SAFETY: the stretch is below the prefix and above `written`, which only `land` below moves over it (L2).
         let written = unsafe {
             self.ring.read(flight.from, flight.end.0 - flight.from.0, |piece| {
