@@ -7,21 +7,14 @@
 //!
 //! Every input is a directory: what ends too early ends there, and lengths and counts are cut to the bounds below.
 
-use std::ops::Range;
-
 use crate::disk::Files;
 use crate::input::Input;
+use crate::sparse::stretches;
 
 /// The longest file: 16 segments of the smallest size.
 const FILE_MAX: usize = 1 << 20;
 const FILES_MAX: usize = 12;
 const NAME_MAX: usize = 24;
-
-const BLOCK: usize = 256;
-const ZEROS: [u8; BLOCK] = [0; BLOCK];
-
-/// Zeros that end a stretch: fewer cost less than the head of another one.
-const GAP: usize = 16;
 
 pub fn unpack(input: &[u8]) -> Files {
     let mut input = Input::new(input);
@@ -83,21 +76,4 @@ pub fn pack(files: &Files) -> Vec<u8> {
         }
     }
     out
-}
-
-/// Where a file is not zero.
-pub fn stretches(bytes: &[u8]) -> Vec<(usize, &[u8])> {
-    let mut found: Vec<Range<usize>> = Vec::new();
-    // Most blocks are zero: they are told from others by one comparison, as every byte looked at alone is one more that the
-    // fuzzer traces.
-    for (nth, block) in bytes.chunks(BLOCK).enumerate().filter(|(_, block)| **block != ZEROS[..block.len()]) {
-        for within in (0..block.len()).filter(|at| block[*at] != 0) {
-            let at = nth * BLOCK + within;
-            match found.last_mut().filter(|last| at - last.end <= GAP && at - last.start < usize::from(u16::MAX)) {
-                Some(last) => last.end = at + 1,
-                None => found.push(at..at + 1),
-            }
-        }
-    }
-    found.into_iter().map(|range| (range.start, &bytes[range])).collect()
 }

@@ -23,7 +23,7 @@ impl Disk {
         for (name, bytes) in files {
             let file = disk.open(name, OpenMode::CreateNew).expect("names are different");
             file.set_len(bytes.len() as u64).expect("memory takes any length");
-            for (offset, piece) in crate::archive::stretches(bytes) {
+            for (offset, piece) in crate::sparse::stretches(bytes) {
                 write_all(file.as_ref(), piece, offset as u64).expect("memory takes every write");
             }
         }

@@ -5,4 +5,5 @@ pub mod bound;
 pub mod disk;
 pub mod input;
 pub mod mutate;
+pub mod sparse;
 pub mod store;

@@ -3,8 +3,9 @@
 
 use pagecache::fuzzing;
 
-use crate::archive::{pack, stretches, unpack};
+use crate::archive::{pack, unpack};
 use crate::disk::Files;
+use crate::sparse::stretches;
 
 /// libFuzzer's own mutator: buffer, length of the input in it, longest length allowed; returns the new length.
 pub type Plain = fn(&mut [u8], usize, usize) -> usize;

@@ -9,7 +9,7 @@ use crate::base::ids::{Lsn, PageId, Version};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
-use crate::log::flush::Patience;
+use crate::log::core::Patience;
 use crate::ops::Pages;
 use crate::ops::rejected::Rejected;
 use crate::ops::update::Write;

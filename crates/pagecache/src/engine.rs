@@ -11,7 +11,7 @@ use crate::config::{Background, Config, Create, SEGMENT_DEFAULT};
 use crate::format::mark::MarkKind;
 use crate::format::segment::Purpose;
 use crate::log::core::LogCore;
-use crate::log::flush::Patience;
+use crate::log::core::Patience;
 use crate::maintain::{Workers, turn};
 use crate::recovery::open::{Options, Recovered, open};
 use crate::recovery::replay::Collect;

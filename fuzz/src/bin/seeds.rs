@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use pagecache::inspect::verify;
 use pagecache::{Background, Config, ConfigBuilder, Fragment, Log, Materializer, PageBytes, PageCache, Version};
-use pagecache_fuzz::archive::{pack, stretches, unpack};
+use pagecache_fuzz::archive::{pack, unpack};
 use pagecache_fuzz::disk::{Disk, Files};
+use pagecache_fuzz::sparse::stretches;
 
 const BLOCK: usize = 4096;
 

@@ -6,20 +6,19 @@ use std::sync::atomic::AtomicU64 as PlainU64;
 use crossbeam_utils::CachePadded;
 
 use super::extents::Extents;
-use super::flush::Patience;
 use super::geometry::{Geometry, Place};
 use super::lives::Lives;
-use super::open::{Open, OpenSlots, Seen};
+use super::open::{OpenSlots, Seen};
 use super::ring::Ring;
-use super::rounds::{CHUNK, Rounds};
+use super::rounds::Rounds;
 use super::supply::Supply;
-use super::tail::{Refused, Tail, Urgency};
+use super::tail::{Refused, Tail};
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::event::Event;
-use crate::base::ids::{Address, Lsn};
-use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
-use crate::format::record::{Body, Frame, pad_segment};
+use crate::base::ids::Lsn;
+use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::format::record::pad_segment;
 use crate::store::pool::Pool;
 
 /// A log that is open. Everything is shared; nothing here starts a thread.
@@ -53,6 +52,15 @@ pub(crate) struct LogCore {
     pub(crate) short: Event,
     flush_asked: AtomicBool,
     pub(crate) counters: Counters,
+}
+
+/// Whether a leader waits for tickets that others hold open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Until they are done, or the log closes.
+    Wait,
+    /// Not at all: what is whole now is flushed.
+    None,
 }
 
 /// What the log has done since it was opened.
@@ -180,40 +188,6 @@ impl LogCore {
         }
     }
 
-    /// Draws a place for a record and copies its payload in. Waits, before an LSN exists, for room in the ring or makes a
-    /// segment ready.
-    ///
-    /// # Errors
-    /// `NoSpace`, `Closed`, `Poisoned`, `ReadOnly`; `WouldDeadlock` where the room is held up by this thread's own ticket.
-    pub(crate) fn draw(&self, frame: &Frame<'_>, payload: &[u8], urgency: Urgency) -> Result<Ticket<'_>> {
-        // Not only asserted: lengths may come from user code that answers differently each time (L2 hangs on them).
-        if frame.len() > self.geometry.inline_max() {
-            return Err(Error::TooLarge { len: payload.len() as u64, max: self.inline_max() });
-        }
-        if payload.len() as u64 != frame.payload_len() {
-            return Err(Error::Encode { what: "the fragment's bytes changed while it was written".to_owned() });
-        }
-        loop {
-            let open = self.open.claim(self.tail.bound());
-            match self.tail.draw(urgency, |tail| self.geometry.place(tail, frame.len())) {
-                Ok(place) => {
-                    self.pad_to_segment_end(place);
-                    open.count(payload.len() as u64);
-                    let ticket = self.ticket(open, frame, payload, place);
-                    return Ok(ticket);
-                }
-                Err(Refused::Room { needed }) => {
-                    drop(open);
-                    self.make_room(needed, urgency, Patience::Wait)?;
-                }
-                Err(refused) => {
-                    drop(open);
-                    return Err(self.refusal(refused));
-                }
-            }
-        }
-    }
-
     /// Fills what a place skips at the end of a segment.
     pub(super) fn pad_to_segment_end(&self, place: Place) {
         let end = self.geometry.data_end(place.from);
@@ -226,19 +200,6 @@ impl LogCore {
             self.ring.write(place.from, &pad);
             self.ring.zero(Lsn(place.from.0 + 8), end.0 - place.from.0 - 8);
         }
-    }
-
-    fn ticket<'c>(&'c self, open: Open<'c>, frame: &Frame<'_>, payload: &[u8], place: Place) -> Ticket<'c> {
-        let open = (!planted(Canary::SlotClearedBeforeCopy)).then_some(open);
-        let prefix = frame.prefix(place.start, self.lives.salt(place.start));
-        // SAFETY: [start, end) belongs to this ticket, which is open (L2).
-        unsafe { self.ring.put_record(place.start, place.end, prefix, frame.head(), payload) };
-        Ticket { log: self, open, body: frame.body(), place, not_send: std::marker::PhantomData }
-    }
-
-    /// Draws and completes in one go.
-    pub(crate) fn append(&self, frame: &Frame<'_>, payload: &[u8], urgency: Urgency) -> Result<Lsn> {
-        Ok(self.draw(frame, payload, urgency)?.complete())
     }
 
     /// Asks the background for a flush, without waiting for it.
@@ -282,71 +243,48 @@ impl LogCore {
             None => Error::Closed,
         }
     }
-}
 
-/// A reservation: an LSN with its bytes in place, not yet part of the log. Dropping it gives it up.
-///
-/// It stays on its thread: the thread that holds it is the one that must not wait for it.
-#[derive(Debug)]
-pub(crate) struct Ticket<'c> {
-    log: &'c LogCore,
-    open: Option<Open<'c>>,
-    body: Body,
-    place: Place,
-    not_send: std::marker::PhantomData<*mut ()>,
-}
-
-impl Ticket<'_> {
-    pub(crate) fn lsn(&self) -> Lsn {
-        self.place.start
+    /// Bytes below the ready LSN that only frees and pads may take.
+    pub(super) fn set_aside(&self) -> u64 {
+        (256 << 10).min(self.geometry.segment / 4)
     }
 
-    /// Where the record will be on disk.
-    pub(crate) fn address(&self) -> Address {
-        self.log.lives.address(self.place.start)
+    pub(super) fn refresh_limits(&self, rounds: &Rounds) {
+        // Acquire pairs with the release in `extend_to`: whoever raises the limits has seen the lives of the segments below
+        // `ready`, and hands them on with the release in `raise`.
+        let ready = self.ready.load(Ordering::Acquire);
+        let written = if planted(Canary::RingReusedEarly) { rounds.claimed() } else { rounds.written };
+        let ring = written.0 + self.geometry.ring;
+        self.tail.raise(Lsn(ready.saturating_sub(self.set_aside()).min(ring)), Lsn(ready.min(ring)));
     }
 
-    /// Bytes of the record.
-    pub(crate) fn len(&self) -> u64 {
-        self.place.end.0 - self.place.start.0
-    }
-
-    /// Says that this ticket is held for long, since `since` (milliseconds of the caller's clock).
-    pub(crate) fn hold(&self, since: u64) {
-        if let Some(open) = &self.open {
-            open.raise(self.place.start, since);
+    /// # Errors
+    /// `Poisoned`, where the log has failed.
+    pub(super) fn check(&self, rounds: &Rounds) -> Result<()> {
+        match &rounds.poison {
+            Some(cause) => Err(Error::Poisoned { cause: Arc::clone(cause) }),
+            None => Ok(()),
         }
     }
 
-    /// Makes the record part of the log.
-    pub(crate) fn complete(mut self) -> Lsn {
-        self.close();
-        self.place.start
+    /// Ends the log: a user's storage panicked, and what it has done of its work nobody knows.
+    pub(crate) fn fail_by_panic(&self) {
+        let source = Arc::new(std::io::Error::other("the storage panicked"));
+        let _ = self.poison(Error::Io { op: "flush", path: self.pool.describe(), source });
     }
 
-    /// Gives the record up; its place stays, marked as aborted.
-    pub(crate) fn abort(self) {
-        drop(self);
+    /// Ends the log (L5): the first cause is kept and told to everyone.
+    pub(super) fn poison(&self, cause: Error) -> Error {
+        self.poison_locked(self.rounds.lock(), cause)
     }
 
-    /// Frees the slot: from now on the record counts as what its bytes say.
-    fn close(&mut self) {
-        self.open = None;
-        let chunk = CHUNK.min(self.log.geometry.ring / 4);
-        if (self.place.from.0 ^ self.place.end.0) >= chunk {
-            self.log.work.ring();
+    pub(super) fn poison_locked(&self, mut rounds: MutexGuard<'_, Rounds>, cause: Error) -> Error {
+        let cause = Arc::clone(rounds.poison.get_or_insert_with(|| Arc::new(cause)));
+        self.tail.fail();
+        drop(rounds);
+        if !planted(Canary::WaitersForgottenAtFailure) {
+            self.wake_everyone();
         }
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        if self.open.is_some() {
-            let start = self.place.start;
-            let aborted = self.body.aborted(start, self.log.lives.salt(start));
-            // SAFETY: the first bytes of this ticket's record, whose slot is still open (L2).
-            unsafe { self.log.ring.write(start, &aborted) };
-            self.close();
-        }
+        Error::Poisoned { cause }
     }
 }

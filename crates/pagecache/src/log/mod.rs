@@ -15,7 +15,9 @@
 //!   acknowledged after it, and everyone who waits is told.
 //! - L6. Nobody sleeps on a slot without having left a mark in the slot's own word, and every close of a slot sees it.
 
+pub(crate) mod append;
 pub(crate) mod core;
+mod extend;
 pub(crate) mod extent;
 pub(crate) mod extents;
 pub(crate) mod flush;
@@ -27,9 +29,11 @@ mod models;
 pub(crate) mod open;
 pub(crate) mod read;
 pub(crate) mod ring;
+mod room;
 pub(crate) mod rounds;
 pub(crate) mod scan;
 pub(crate) mod supply;
 pub(crate) mod tail;
 pub(crate) mod trim;
 mod working;
+mod write;

@@ -16,6 +16,7 @@ const ALIGN: usize = crate::format::BLOCK as usize;
 pub(crate) struct Ring {
     cells: Box<[UnsafeCell<Granule>]>,
     /// Granules of `cells` before the first of the ring.
+    #[cfg(not(loom))]
     skip: usize,
     len: u64,
 }
@@ -42,7 +43,7 @@ impl Ring {
 
     #[cfg(loom)]
     pub(crate) fn new(len: u64) -> Ring {
-        Ring { cells: (0..len / 8).map(|_| UnsafeCell::new([0; 8])).collect(), skip: 0, len }
+        Ring { cells: (0..len / 8).map(|_| UnsafeCell::new([0; 8])).collect(), len }
     }
 
     pub(crate) fn len(&self) -> u64 {

@@ -49,14 +49,14 @@ impl Tail {
         Tail { word: CachePadded::new(AtomicU64::new(at.0)), limits: CachePadded::new(limits) }
     }
 
-    /// Draws a ticket in one step. The caller's open slot must hold a bound already (L3).
-    pub(crate) fn draw(&self, urgency: Urgency, place: impl Fn(Lsn) -> Place) -> Result<Place, Refused> {
+    /// Draws a ticket in one step. `seen` is the [`bound`](Self::bound) that the caller's open slot holds already (L3): the first
+    /// try goes by it, as another load would only call in the line that all drawers share once more.
+    pub(crate) fn draw(&self, urgency: Urgency, seen: Lsn, place: impl Fn(Lsn) -> Place) -> Result<Place, Refused> {
         let limit = match urgency {
             Urgency::Normal => &self.limits.normal,
             Urgency::Urgent => &self.limits.urgent,
         };
-        // Relaxed: the CAS below decides; a stale value only costs a turn.
-        let mut word = self.word.load(Ordering::Relaxed);
+        let mut word = seen.0;
         loop {
             if word & FLAGS != 0 {
                 return Err(if word & FAILED != 0 { Refused::Failed } else { Refused::Closed });
@@ -65,7 +65,13 @@ impl Tail {
             // Acquire pairs with the release in `raise`: whoever reads the raised limit finds the ring's old bytes read
             // and the new segment's life published.
             if place.end.0 > limit.load(Ordering::Acquire) {
-                return Err(Refused::Room { needed: place.end });
+                // Only a tail that stands refuses, and it may be closed meanwhile. Relaxed: the next turn looks at it.
+                let now = self.word.load(Ordering::Relaxed);
+                if now == word {
+                    return Err(Refused::Room { needed: place.end });
+                }
+                word = now;
+                continue;
             }
             // Release: the bound in the slot comes before the draw; pairs with the acquire in `now`, and later draws
             // carry it on (a read-modify-write continues the release sequence).

@@ -1,10 +1,8 @@
 //! Work that others wait for: a round and who leads it, a write out of the ring. Its end is told however it comes.
 
 use super::core::LogCore;
-use super::flush::Patience;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::Result;
-use crate::format::mark::MarkKind;
 
 /// Work on the storage that others may wait for. A storage that panics ends the log rather than everyone who waits: whoever drops
 /// this without having [`finished`](Working::finish) is unwinding out of the work. (To ask whether the thread is panicking would
@@ -44,9 +42,9 @@ impl<'a> Leading<'a> {
     }
 
     /// One round, led to its end.
-    pub(super) fn lead(self, patience: Patience, kind: Option<MarkKind>) -> Result<()> {
+    pub(super) fn lead(self, round: impl FnOnce() -> Result<()>) -> Result<()> {
         let working = Working::begin(self.log);
-        let led = self.log.lead(patience, kind);
+        let led = round();
         working.finish();
         led
     }

@@ -6,7 +6,7 @@ use crate::base::error::Result;
 use crate::base::event::Woken;
 use crate::base::sync::is_past;
 use crate::log::core::LogCore;
-use crate::log::flush::Patience;
+use crate::log::core::Patience;
 
 /// Whether unsynced work has waited for as long as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

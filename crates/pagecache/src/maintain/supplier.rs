@@ -5,6 +5,10 @@ use crate::log::core::LogCore;
 
 pub(super) fn run(log: &LogCore) {
     while log.short.wait(None) != Woken::Over {
-        super::shrug(log.extend_ahead());
+        let mut outcome = Ok(());
+        while outcome.is_ok() && log.wants_extension() {
+            outcome = log.extend_ahead();
+        }
+        super::shrug(outcome);
     }
 }

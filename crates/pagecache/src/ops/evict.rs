@@ -6,7 +6,7 @@ use crossbeam_epoch::Guard;
 use super::Pages;
 use crate::base::canary::{Canary, planted};
 use crate::base::ids::PageId;
-use crate::log::flush::Patience;
+use crate::log::core::Patience;
 use crate::page::budget::Fill;
 use crate::page::materialize::Materializer;
 use crate::page::slot::{Seen, Slot, Word};

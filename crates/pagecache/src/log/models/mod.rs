@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use loom::thread::spawn;
 
-use super::flush::Patience;
+use super::core::Patience;
 use super::iter::Walk;
 use super::open::OpenSlots;
 use super::tail::Urgency;

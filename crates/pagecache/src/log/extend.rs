@@ -1,0 +1,123 @@
+//! Segments made ready ahead of the tail, so that `NoSpace` is known before an LSN exists.
+//!
+//! Space that was set aside and never written costs a sync more: the file system has to note that it holds data now. A log
+//! whose rounds are short pays that with each commit, so the background writes zeros there first, a step at a time. A log
+//! whose rounds are long would only write everything twice.
+
+use std::sync::Arc;
+
+use super::core::LogCore;
+use super::geometry::Geometry;
+use super::supply::{FIRST_STEP, Fill, Supply};
+use crate::base::error::{Error, Result};
+use crate::base::ids::Lsn;
+use crate::base::sync::Ordering;
+use crate::storage::write_all;
+use crate::store::pool::{Birth, Segment};
+
+/// The most that is filled with zeros in one step, in bytes; a quarter of a smaller segment.
+const FILL_STEP: u64 = 1 << 20;
+
+impl LogCore {
+    /// Makes segments ready until `needed` is below the ready LSN.
+    pub(super) fn extend_to(&self, needed: Lsn) -> Result<()> {
+        self.extend_filled(&mut self.supply.lock(), needed, Fill::Nothing)
+    }
+
+    fn extend_filled(&self, supply: &mut Supply, needed: Lsn, fill: Fill) -> Result<()> {
+        while supply.ready(&self.geometry) < needed {
+            let extended = self.extend(supply, fill);
+            // Also where it failed half-way: a segment that was born and not filled is ready as far as it goes.
+            // Release pairs with the acquire in `refresh_limits`: the new segment's life comes before.
+            self.ready.store(supply.ready(&self.geometry).0, Ordering::Release);
+            self.refresh_limits(&self.rounds.lock());
+            match extended {
+                Ok(()) => {}
+                // A failed sync tells nothing about what is on disk: no later one is believed (L5).
+                Err(error @ Error::Io { op: "sync" | "sync_dir" | "fill", .. }) => return Err(self.poison(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn extend(&self, supply: &mut Supply, fill: Fill) -> Result<()> {
+        let Some(newest) = &supply.newest else { return Err(Error::ReadOnly) };
+        let size = self.geometry.segment;
+        if supply.grown < size {
+            let grown = match fill {
+                Fill::Nothing => (supply.grown * 2).max(FIRST_STEP),
+                Fill::Zeros => supply.grown + self.fill_step(),
+            };
+            let grown = grown.min(size);
+            let step = newest.file.allocate(supply.grown, grown - supply.grown);
+            step.map_err(|error| Error::io("allocate", newest.name(), error))?;
+            if fill == Fill::Zeros {
+                // Nobody may draw there yet, and the last block is the header's second copy.
+                fill_with_zeros(newest, supply.grown, grown.min(size - self.geometry.block))?;
+            }
+            supply.grown = grown;
+            return Ok(());
+        }
+        let birth = Birth {
+            start: Lsn(newest.header.start.0 + size),
+            previous: Some(newest.as_previous(newest.data_end())),
+            stable: self.stable(),
+            first: self.first(),
+            allocate: size,
+        };
+        let segment = self.pool.birth(birth)?;
+        self.lives.publish(segment.header.start, segment.header.salt, segment.header.sequence);
+        let grown = match fill {
+            Fill::Zeros if !segment.recycled => self.fill_step(),
+            _ => size,
+        };
+        // It is there, whatever becomes of the zeros.
+        (supply.newest, supply.grown) = (Some(Arc::clone(&segment)), self.geometry.block);
+        if grown < size {
+            fill_with_zeros(&segment, self.geometry.block, grown)?;
+        }
+        supply.grown = grown;
+        Ok(())
+    }
+
+    fn fill_step(&self) -> u64 {
+        FILL_STEP.min(self.geometry.segment / 4)
+    }
+
+    /// Makes the next stretch ready in the background, where less is ready than should be. An idle log takes no more disk than it
+    /// has.
+    pub(crate) fn extend_ahead(&self) -> Result<()> {
+        if !self.wants_extension() {
+            return Ok(());
+        }
+        let mut supply = self.supply.lock();
+        let rounds = self.counters.rounds.load(Ordering::Relaxed);
+        let fill = supply.look(self.tail(), rounds);
+        let needed = Lsn(supply.ready(&self.geometry).0 + 1);
+        self.extend_filled(&mut supply, needed, fill)
+    }
+
+    /// Whether less is ready than should be: half of a segment that still grows; behind one that is whole another one, so that
+    /// those who write fast fill a segment in the time that the next is made.
+    pub(crate) fn wants_extension(&self) -> bool {
+        // Relaxed: a look, to decide whether to take the lock or to ring.
+        let (ready, tail) = (self.ready.load(Ordering::Relaxed), self.tail.bound().0);
+        let Geometry { segment, block, .. } = self.geometry;
+        let grown = ready & (segment - 1);
+        let wanted = if grown + block == segment { segment } else { grown / 2 };
+        ready.saturating_sub(tail) < wanted
+    }
+}
+
+/// Writes zeros and syncs them, so that the file system has nothing left to note when data comes.
+fn fill_with_zeros(segment: &Segment, from: u64, to: u64) -> Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut at = from;
+    while at < to {
+        let zeros = ZEROS.get(..(to - at).min(ZEROS.len() as u64) as usize).unwrap_or_default();
+        write_all(segment.file.as_ref(), zeros, at).map_err(|error| Error::io("fill", segment.name(), error))?;
+        at += zeros.len() as u64;
+    }
+    segment.file.sync_data().map_err(|error| Error::sync("sync", segment.name(), error))
+}

@@ -1,0 +1,46 @@
+//! Room for a ticket, made before there is an LSN: in a segment, and in the ring.
+
+use super::core::{LogCore, Patience};
+use super::tail::Urgency;
+use crate::base::error::Result;
+use crate::base::ids::Lsn;
+use crate::base::sync::Ordering;
+
+impl LogCore {
+    /// Waits or works until a ticket that ends at `needed` may be drawn.
+    pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency, patience: Patience) -> Result<bool> {
+        let set_aside = if urgency == Urgency::Normal { self.set_aside() } else { 0 };
+        // Relaxed: a look; `refresh_limits` reads it again.
+        if self.ready.load(Ordering::Relaxed) < needed.0 + set_aside {
+            self.extend_to(Lsn(needed.0 + set_aside))?;
+        }
+        self.make_ring_room(needed, patience)
+    }
+
+    /// Waits until a ticket that ends at `needed` has room in the ring, writing blocks meanwhile. `false` where it would have
+    /// to wait for a ticket, without the patience to.
+    fn make_ring_room(&self, needed: Lsn, patience: Patience) -> Result<bool> {
+        let mut rounds = self.rounds.lock();
+        while rounds.written.0 + self.geometry.ring < needed.0 {
+            self.check(&rounds)?;
+            let (prefix, limit) = self.prefix_and_limit();
+            rounds = match rounds.take_off(prefix, &self.geometry) {
+                Some(flight) => {
+                    drop(rounds);
+                    self.fly(flight)?;
+                    self.rounds.lock()
+                }
+                None if rounds.in_flight() => self.landed.wait(rounds),
+                None if patience == Patience::None => return Ok(false),
+                None => {
+                    drop(rounds);
+                    self.await_ticket(limit)?;
+                    self.rounds.lock()
+                }
+            };
+        }
+        // Whoever made the room may not have raised the limits yet; without this the draw would spin until it does.
+        self.refresh_limits(&rounds);
+        Ok(true)
+    }
+}
