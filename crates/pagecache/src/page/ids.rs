@@ -44,6 +44,9 @@ struct Freed {
     id: PageId,
     at: Lsn,
     next: *mut Freed,
+    /// Touched when the node is written and when it is read: plain memory is nothing that loom watches.
+    #[cfg(loom)]
+    watched: crate::base::sync::UnsafeCell<()>,
 }
 
 impl Ids {
@@ -93,7 +96,16 @@ impl Ids {
     }
 
     fn push(&self, id: PageId, at: Lsn) {
-        let node = Box::into_raw(Box::new(Freed { id, at, next: ptr::null_mut() }));
+        let node = Freed {
+            id,
+            at,
+            next: ptr::null_mut(),
+            #[cfg(loom)]
+            watched: crate::base::sync::UnsafeCell::new(()),
+        };
+        #[cfg(loom)]
+        node.watched.with_mut(|_| ());
+        let node = Box::into_raw(Box::new(node));
         let mut head = self.freed.load(Ordering::Relaxed);
         loop {
             // SAFETY: `node` is not shared before the swap below.
@@ -114,6 +126,8 @@ impl Ids {
         while !next.is_null() {
             // SAFETY: nodes come from `Box::into_raw`, and the swap made this thread their only owner.
             let node = unsafe { Box::from_raw(next) };
+            #[cfg(loom)]
+            node.watched.with(|_| ());
             waiting.push_back((node.id, node.at));
             next = node.next;
         }

@@ -1,14 +1,15 @@
-//! The slot under loom: the shipped word, slot and nodes, linked, folded and evicted by threads that race; and the table that
-//! slots are in. Nothing is reclaimed here: the epoch has models of its own.
+//! The slot under loom: the shipped word, slot and nodes, linked, folded and evicted by threads that race; the table that
+//! slots are in; and the ids that are free. Nothing is reclaimed here: the epoch has models of its own.
 
 use std::sync::Arc;
 
 use super::chain::{Fresh, Node};
+use super::ids::Ids;
 use super::piece::Piece;
 use super::pieces::Pieces;
 use super::slot::{Seen, Slot, Word};
 use super::table::Table;
-use crate::base::ids::{PageId, Version};
+use crate::base::ids::{Lsn, PageId, Version};
 use crate::base::sync::UnsafeCell;
 
 /// A fragment that loom watches: it is written before its node is published, and read by whoever finds the node.
@@ -161,5 +162,27 @@ fn two_make_a_bucket_under_a_reader() {
             thread.join().unwrap();
         }
         assert_eq!([9, 10, 11].map(|id| sum_of(table.get(PageId(id)).unwrap())), [2, 4, 0]);
+    });
+}
+
+/// Two give ids back while two take: whoever takes one that was given back finds it whole, and nobody finds it twice.
+#[test]
+fn ids_are_given_back_and_taken() {
+    explore("give back, give back and take, take", || {
+        let ids = Arc::new(Ids::new(2, [].into()));
+        let one = Arc::clone(&ids);
+        let one = loom::thread::spawn(move || one.give_back(PageId(0), Lsn(8)));
+        let two = Arc::clone(&ids);
+        let two = loom::thread::spawn(move || {
+            two.give_back(PageId(1), Lsn(16));
+            two.take(Lsn(24))
+        });
+        let mut taken = vec![ids.take(Lsn(24))];
+        one.join().unwrap();
+        taken.push(two.join().unwrap());
+        taken.extend([ids.take(Lsn(24)), ids.take(Lsn(24))]);
+        taken.sort();
+        assert!(taken.windows(2).all(|pair| pair[0] != pair[1]), "an id has two owners: {taken:?}");
+        assert!(taken.starts_with(&[PageId(0), PageId(1)]), "an id is lost: {taken:?}");
     });
 }
