@@ -10,9 +10,9 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
 use crate::log::core::Patience;
-use crate::ops::Pages;
 use crate::ops::rejected::Rejected;
 use crate::ops::update::Write;
+use crate::ops::{Misses, Pages};
 use crate::page::budget::Budget;
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
@@ -65,6 +65,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
             table,
             ids,
             budget: Budget::new(config.cache_capacity),
+            misses: Misses::default(),
             materializer: M::new(&recovered),
             collector: config.collector.unwrap_or_else(|| default_collector().clone()),
         };

@@ -19,6 +19,8 @@ pub struct Stats {
     pub resident_bytes: u64,
     /// Bytes that resident pages may occupy.
     pub cache_capacity: u64,
+    /// Reads of cold pages that were spared since the start: another thread was reading the same page.
+    pub shared_reads: u64,
     /// Bytes of the log's ring.
     pub ring_bytes: u64,
     /// Segments.
@@ -51,6 +53,7 @@ impl Stats {
             ids_high_water: pages.ids.high_water(),
             resident_bytes: pages.budget.resident(),
             cache_capacity: pages.budget.capacity(),
+            shared_reads: pages.misses.shared(),
             ring_bytes: log.memory(),
             segments: log.pool.all().len() as u64,
             segment_size: log.pool.segment_size(),

@@ -9,6 +9,7 @@ mod harness;
 mod histories;
 mod ids;
 mod links;
+mod misses;
 mod planted_bugs;
 mod readers;
 mod shutdown;

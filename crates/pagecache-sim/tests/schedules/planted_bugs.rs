@@ -9,8 +9,8 @@ const PLANT: &str = "PAGECACHE_SCHEDULES_PLANT";
 /// A bug, the scenario that meets it, and what is said of it.
 type Hunt = (Canary, &'static str, &'static [&'static str]);
 
-const HUNTS: [Hunt; 11] = [
-    (Canary::PageInWithoutCompare, "links::every_schedule::links_meet_on_a_page_that_comes_and_goes", &["assertion"]),
+const HUNTS: [Hunt; 12] = [
+    (Canary::PageInWithoutCompare, "histories::every_schedule::a_history_has_an_order", &["no order"]),
     (Canary::UnstableEvicted, "links::every_schedule::a_link_meets_page_ins_and_evictions", &["Corrupt", "damaged"]),
     (Canary::FailedSwapTakenForSuccess, "links::every_schedule::a_link_meets_links", &["a conflict of"]),
     (Canary::IdGivenBackTwice, "ids::every_schedule::freed_ids_go_round", &["handed out twice", "assertion"]),
@@ -24,6 +24,11 @@ const HUNTS: [Hunt; 11] = [
     ),
     (Canary::EarlyAcknowledgement, "histories::every_schedule::a_crash_at_any_moment_leaves_a_cut", &["no order"]),
     (Canary::SkippedSync, "histories::every_schedule::a_crash_at_any_moment_leaves_a_cut", &["no order"]),
+    (
+        Canary::SharedReadByPage,
+        "histories::every_schedule::a_history_has_an_order",
+        &["no order", "Corrupt", "damaged"],
+    ),
     (Canary::StaleTokenAccepted, "histories::every_schedule::a_history_has_an_order", &["no order"]),
 ];
 

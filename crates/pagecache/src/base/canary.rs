@@ -70,6 +70,8 @@ pub enum Canary {
     TrimForgottenAtReplay,
     /// The ring goes round over bytes that are still being written.
     RingReusedEarly,
+    /// A read of a page is shared with those whose slot has moved on.
+    SharedReadByPage,
 }
 
 #[cfg(feature = "canary")]

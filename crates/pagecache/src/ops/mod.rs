@@ -9,6 +9,7 @@
 mod allocate;
 mod evict;
 mod get;
+mod misses;
 mod page_in;
 pub(crate) mod rejected;
 pub(crate) mod update;
@@ -24,6 +25,7 @@ use crate::page::budget::Budget;
 use crate::page::ids::Ids;
 use crate::page::materialize::Materializer;
 use crate::page::table::Table;
+pub(crate) use misses::Misses;
 
 /// The pages of a store and the log under them.
 pub(crate) struct Pages<M: Materializer> {
@@ -31,6 +33,7 @@ pub(crate) struct Pages<M: Materializer> {
     pub(crate) table: Table<M::PageFrag>,
     pub(crate) ids: Ids,
     pub(crate) budget: Budget,
+    pub(crate) misses: Misses,
     pub(crate) materializer: M,
     pub(crate) collector: Collector,
 }

@@ -4,6 +4,7 @@
 use crossbeam_epoch::Guard;
 
 use super::Pages;
+use super::misses::{Read, Turn};
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
@@ -31,12 +32,19 @@ impl<M: Materializer> Pages<M> {
         pieces: &[Piece],
         guard: &'g Guard,
     ) -> Result<Option<(Word, Chain<'g, M::PageFrag>)>> {
+        let reads = match self.misses.turn(id, word) {
+            // A page-in of the same may have ended between the look at the slot and the turn.
+            Turn::Read(_) if slot.load() != word => return Ok(None),
+            Turn::Read(lead) => lead.land(self.read_pieces(id, pieces)?),
+            Turn::Shared(reads) => reads,
+            Turn::Look => return Ok(None),
+        };
         let mut building = Unpublished::empty();
         let mut version = Version::NONE;
         let mut weight = 0;
-        for piece in pieces {
+        for (piece, (at, bytes)) in pieces.iter().zip(reads) {
+            let frag = M::PageFrag::decode(bytes).map_err(|what| Error::Decode { page: Some(id), what })?;
             let first = building.chain().is_none();
-            let (at, frag) = self.read_piece(id, *piece, version, first)?;
             let at = if !first && planted(Canary::VersionRolledBack) { version } else { at };
             let heap = self.materializer.heap_size(&frag);
             let node = Node::base(at, frag, heap, Pieces::one(*piece));
@@ -63,8 +71,18 @@ impl<M: Materializer> Pages<M> {
         Ok(Some((resident, unsafe { Chain::from_raw(head) })))
     }
 
-    /// One record of a page: its version and fragment.
-    fn read_piece(&self, id: PageId, piece: Piece, below: Version, first: bool) -> Result<(Version, M::PageFrag)> {
+    /// A page's records, each checked to go on the one before it.
+    fn read_pieces(&self, id: PageId, pieces: &[Piece]) -> Result<Vec<Read>> {
+        let mut reads: Vec<Read> = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let below = reads.last().map(|(version, _)| *version);
+            reads.push(self.read_piece(id, *piece, below.unwrap_or(Version::NONE), below.is_none())?);
+        }
+        Ok(reads)
+    }
+
+    /// One record of a page: its version and its fragment's bytes.
+    fn read_piece(&self, id: PageId, piece: Piece, below: Version, first: bool) -> Result<Read> {
         let Some((segment, lsn)) = self.log.pool.at_address(piece.address()) else {
             return Err(Error::Corrupt(Box::new(Corruption {
                 page: Some(id),
@@ -114,7 +132,6 @@ impl<M: Materializer> Pages<M> {
                 PageBytes::new(whole, 0, end)
             }
         };
-        let frag = M::PageFrag::decode(bytes).map_err(|what| Error::Decode { page: Some(id), what })?;
-        Ok((lsn.into(), frag))
+        Ok((lsn.into(), bytes))
     }
 }

@@ -103,6 +103,11 @@ impl Word {
         }
     }
 
+    /// The word as a number that says nothing but whether two words are the same.
+    pub(crate) fn bits(self) -> usize {
+        self.0.addr()
+    }
+
     fn tag(self) -> usize {
         self.0.addr() & TAG
     }

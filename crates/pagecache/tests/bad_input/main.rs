@@ -2,6 +2,7 @@
 //! nothing hangs.
 #![cfg(all(not(loom), unix))]
 
+mod asking;
 mod crafted;
 mod directories;
 mod files;
