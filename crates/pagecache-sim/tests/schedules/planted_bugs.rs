@@ -16,11 +16,15 @@ const HUNTS: [Hunt; 12] = [
     (Canary::IdGivenBackTwice, "ids::every_schedule::freed_ids_go_round", &["handed out twice", "assertion"]),
     (Canary::WaitersForgottenAtFailure, "failures::every_schedule::a_failure_is_told_to_all_who_wait", &["deadlock"]),
     (Canary::LostWakeup, "shutdown::every_schedule::writers_wait_for_room_and_for_durability", &["deadlock"]),
-    (Canary::TailReadAfterSlots, "shutdown::every_schedule::the_background_meets_writers_and_a_close", &["Corrupt"]),
+    (
+        Canary::TailReadAfterSlots,
+        "shutdown::every_schedule::the_background_meets_writers_and_a_close",
+        &["Corrupt", "damaged"],
+    ),
     (
         Canary::SlotClearedBeforeCopy,
         "shutdown::every_schedule::writers_wait_for_room_and_for_durability",
-        &["is lost", "Corrupt"],
+        &["is lost", "Corrupt", "damaged"],
     ),
     (Canary::EarlyAcknowledgement, "histories::every_schedule::a_crash_at_any_moment_leaves_a_cut", &["no order"]),
     (Canary::SkippedSync, "histories::every_schedule::a_crash_at_any_moment_leaves_a_cut", &["no order"]),

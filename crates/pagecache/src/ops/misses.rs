@@ -7,7 +7,6 @@
 //!   pages, or wait for who asks for them.
 //! - S3. A read that fails is nobody else's: who waited for it looks again.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64 as PlainU64;
 
 use crate::base::canary::{Canary, planted};
@@ -21,31 +20,37 @@ pub(super) type Read = (Version, PageBytes);
 
 #[derive(Debug, Default)]
 pub(crate) struct Misses {
-    under_way: Mutex<Vec<UnderWay>>,
+    list: Mutex<List>,
+    /// A read that somebody waits for has landed or failed.
+    landed: Condvar,
     /// Reads that were spared.
     shared: PlainU64,
 }
 
+#[derive(Debug, Default)]
+struct List {
+    under_way: Vec<UnderWay>,
+    /// Of the next read.
+    number: u64,
+}
+
+/// A read, from its begin until it has landed and nobody waits for it any more.
 #[derive(Debug)]
 struct UnderWay {
+    number: u64,
     id: PageId,
     /// What the slot said, to be compared.
     word: usize,
-    flight: Arc<Flight>,
-}
-
-#[derive(Debug, Default)]
-struct Flight {
-    state: Mutex<State>,
-    landed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
     waiting: u64,
-    landed: bool,
-    /// For those who wait, if there are any and it did not fail.
-    found: Option<Vec<Read>>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Reading,
+    /// For those who wait.
+    Landed(Vec<Read>),
+    Failed,
 }
 
 /// What is to be done about a miss.
@@ -64,30 +69,67 @@ pub(super) enum Turn<'a> {
 #[derive(Debug)]
 pub(super) struct Lead<'a> {
     misses: &'a Misses,
-    flight: Arc<Flight>,
+    number: u64,
+    landed: bool,
+}
+
+impl List {
+    fn position(&self, number: u64) -> Option<usize> {
+        self.under_way.iter().position(|read| read.number == number)
+    }
+
+    /// A read that whoever misses this page may wait for.
+    fn same(&mut self, id: PageId, word: usize) -> Option<&mut UnderWay> {
+        self.under_way.iter_mut().find(|read| {
+            let is_same = read.id == id && (read.word == word || planted(Canary::SharedReadByPage));
+            is_same && matches!(read.state, State::Reading)
+        })
+    }
+
+    fn begin(&mut self, id: PageId, word: usize) -> u64 {
+        self.number += 1;
+        self.under_way.push(UnderWay { number: self.number, id, word, waiting: 0, state: State::Reading });
+        self.number
+    }
+
+    /// What a read has come to, for one who waits for it; `None` as long as it reads.
+    fn take(&mut self, number: u64) -> Option<Option<Vec<Read>>> {
+        let Some(at) = self.position(number) else { return Some(None) };
+        let read = self.under_way.get_mut(at)?;
+        if matches!(read.state, State::Reading) {
+            return None;
+        }
+        read.waiting -= 1;
+        if read.waiting > 0 {
+            return Some(match &read.state {
+                State::Landed(found) => Some(found.clone()),
+                State::Reading | State::Failed => None,
+            });
+        }
+        match self.under_way.swap_remove(at).state {
+            State::Landed(found) => Some(Some(found)),
+            State::Reading | State::Failed => Some(None),
+        }
+    }
 }
 
 impl Misses {
     pub(super) fn turn(&self, id: PageId, word: Word) -> Turn<'_> {
         let word = word.bits();
-        let mut under_way = self.under_way.lock();
-        let is_same = |other: &&UnderWay| other.id == id && (other.word == word || planted(Canary::SharedReadByPage));
-        let Some(same) = under_way.iter().find(is_same) else {
-            let flight = Arc::<Flight>::default();
-            under_way.push(UnderWay { id, word, flight: Arc::clone(&flight) });
-            return Turn::Read(Lead { misses: self, flight });
+        let mut list = self.list.lock();
+        let Some(same) = list.same(id, word) else {
+            let number = list.begin(id, word);
+            return Turn::Read(Lead { misses: self, number, landed: false });
         };
-        let flight = Arc::clone(&same.flight);
-        // Under the lock of the list: a read that is on it has not landed.
-        flight.state.lock().waiting += 1;
-        drop(under_way);
-        let mut state = flight.state.lock();
-        while !state.landed {
-            state = flight.landed.wait(state);
-        }
-        state.waiting -= 1;
-        let found = if state.waiting == 0 { state.found.take() } else { state.found.clone() };
-        drop(state);
+        same.waiting += 1;
+        let number = same.number;
+        let found = loop {
+            match list.take(number) {
+                Some(found) => break found,
+                None => list = self.landed.wait(list),
+            }
+        };
+        drop(list);
         match found {
             Some(found) => {
                 // Relaxed: a counter.
@@ -103,29 +145,33 @@ impl Misses {
         self.shared.load(Ordering::Relaxed)
     }
 
-    fn end(&self, flight: &Arc<Flight>, found: Option<&Vec<Read>>) {
-        self.under_way.lock().retain(|other| !Arc::ptr_eq(&other.flight, flight));
-        let mut state = flight.state.lock();
-        state.landed = true;
-        if state.waiting > 0 {
-            state.found = found.cloned();
+    fn end(&self, number: u64, found: Option<&Vec<Read>>) {
+        let mut list = self.list.lock();
+        let Some(at) = list.position(number) else { return };
+        match list.under_way.get_mut(at) {
+            Some(read) if read.waiting > 0 => {
+                read.state = found.cloned().map_or(State::Failed, State::Landed);
+                drop(list);
+                self.landed.notify_all();
+            }
+            _ => drop(list.under_way.swap_remove(at)),
         }
-        drop(state);
-        flight.landed.notify_all();
     }
 }
 
 impl Lead<'_> {
     /// The read has found this, for those who wait too.
-    pub(super) fn land(self, found: Vec<Read>) -> Vec<Read> {
-        self.misses.end(&self.flight, Some(&found));
+    pub(super) fn land(mut self, found: Vec<Read>) -> Vec<Read> {
+        self.landed = true;
+        self.misses.end(self.number, Some(&found));
         found
     }
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        // After a landing this finds nobody left.
-        self.misses.end(&self.flight, None);
+        if !self.landed {
+            self.misses.end(self.number, None);
+        }
     }
 }
