@@ -250,7 +250,7 @@ impl LogCore {
     }
 
     pub(super) fn refresh_limits(&self, rounds: &Rounds) {
-        // Acquire pairs with the release in `extend_to`: whoever raises the limits has seen the lives of the segments below
+        // Acquire pairs with the release in `extend_filled`: whoever raises the limits has seen the lives of the segments below
         // `ready`, and hands them on with the release in `raise`.
         let ready = self.ready.load(Ordering::Acquire);
         let written = if planted(Canary::RingReusedEarly) { rounds.claimed() } else { rounds.written };

@@ -88,10 +88,11 @@ impl LogCore {
     /// Makes the next stretch ready in the background, where less is ready than should be. An idle log takes no more disk than it
     /// has.
     pub(crate) fn extend_ahead(&self) -> Result<()> {
+        let mut supply = self.supply.lock();
+        // Under the lock: who waited for it may find that another has seen to it.
         if !self.wants_extension() {
             return Ok(());
         }
-        let mut supply = self.supply.lock();
         let rounds = self.counters.rounds.load(Ordering::Relaxed);
         let fill = supply.look(self.tail(), rounds);
         let needed = Lsn(supply.ready(&self.geometry).0 + 1);
@@ -101,7 +102,7 @@ impl LogCore {
     /// Whether less is ready than should be: half of a segment that still grows; behind one that is whole another one, so that
     /// those who write fast fill a segment in the time that the next is made.
     pub(crate) fn wants_extension(&self) -> bool {
-        // Relaxed: a look, to decide whether to take the lock or to ring.
+        // Relaxed: a look, to decide whether to ring; who extends looks under the lock that the ready LSN moves under.
         let (ready, tail) = (self.ready.load(Ordering::Relaxed), self.tail.bound().0);
         let Geometry { segment, block, .. } = self.geometry;
         let grown = ready & (segment - 1);

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use crate::base::error::Result;
 use crate::base::event::Woken;
 use crate::base::sync::is_past;
-use crate::log::core::LogCore;
-use crate::log::core::Patience;
+use crate::log::core::{LogCore, Patience};
 
 /// Whether unsynced work has waited for as long as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

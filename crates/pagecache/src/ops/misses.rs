@@ -7,6 +7,7 @@
 //!   pages, or wait for who asks for them.
 //! - S3. A read that fails is nobody else's: who waited for it looks again.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64 as PlainU64;
 
 use crate::base::canary::{Canary, planted};
@@ -29,14 +30,14 @@ pub(crate) struct Misses {
 
 #[derive(Debug, Default)]
 struct List {
-    under_way: Vec<UnderWay>,
+    reads: Vec<Reading>,
     /// Of the next read.
     number: u64,
 }
 
 /// A read, from its begin until it has landed and nobody waits for it any more.
 #[derive(Debug)]
-struct UnderWay {
+struct Reading {
     number: u64,
     id: PageId,
     /// What the slot said, to be compared.
@@ -45,11 +46,11 @@ struct UnderWay {
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     Reading,
-    /// For those who wait.
-    Landed(Vec<Read>),
+    /// For those who wait. Behind a pointer, so that nothing long is copied under the lock.
+    Landed(Arc<Vec<Read>>),
     Failed,
 }
 
@@ -75,12 +76,12 @@ pub(super) struct Lead<'a> {
 
 impl List {
     fn position(&self, number: u64) -> Option<usize> {
-        self.under_way.iter().position(|read| read.number == number)
+        self.reads.iter().position(|read| read.number == number)
     }
 
     /// A read that whoever misses this page may wait for.
-    fn same(&mut self, id: PageId, word: usize) -> Option<&mut UnderWay> {
-        self.under_way.iter_mut().find(|read| {
+    fn same(&mut self, id: PageId, word: usize) -> Option<&mut Reading> {
+        self.reads.iter_mut().find(|read| {
             let is_same = read.id == id && (read.word == word || planted(Canary::SharedReadByPage));
             is_same && matches!(read.state, State::Reading)
         })
@@ -88,27 +89,26 @@ impl List {
 
     fn begin(&mut self, id: PageId, word: usize) -> u64 {
         self.number += 1;
-        self.under_way.push(UnderWay { number: self.number, id, word, waiting: 0, state: State::Reading });
+        self.reads.push(Reading { number: self.number, id, word, waiting: 0, state: State::Reading });
         self.number
     }
 
-    /// What a read has come to, for one who waits for it; `None` as long as it reads.
-    fn take(&mut self, number: u64) -> Option<Option<Vec<Read>>> {
-        let Some(at) = self.position(number) else { return Some(None) };
-        let read = self.under_way.get_mut(at)?;
-        if matches!(read.state, State::Reading) {
-            return None;
-        }
+    fn is_reading(&self, number: u64) -> bool {
+        self.reads.iter().any(|read| read.number == number && matches!(read.state, State::Reading))
+    }
+
+    /// What a read that is over has found, for one who has waited for it.
+    fn leave(&mut self, number: u64) -> Option<Arc<Vec<Read>>> {
+        let at = self.position(number)?;
+        let read = self.reads.get_mut(at)?;
         read.waiting -= 1;
-        if read.waiting > 0 {
-            return Some(match &read.state {
-                State::Landed(found) => Some(found.clone()),
-                State::Reading | State::Failed => None,
-            });
-        }
-        match self.under_way.swap_remove(at).state {
-            State::Landed(found) => Some(Some(found)),
-            State::Reading | State::Failed => Some(None),
+        let state = match read.waiting {
+            0 => self.reads.swap_remove(at).state,
+            _ => read.state.clone(),
+        };
+        match state {
+            State::Landed(found) => Some(found),
+            State::Reading | State::Failed => None,
         }
     }
 }
@@ -123,18 +123,16 @@ impl Misses {
         };
         same.waiting += 1;
         let number = same.number;
-        let found = loop {
-            match list.take(number) {
-                Some(found) => break found,
-                None => list = self.landed.wait(list),
-            }
-        };
+        while list.is_reading(number) {
+            list = self.landed.wait(list);
+        }
+        let found = list.leave(number);
         drop(list);
         match found {
             Some(found) => {
                 // Relaxed: a counter.
                 self.shared.fetch_add(1, Ordering::Relaxed);
-                Turn::Shared(found)
+                Turn::Shared(Arc::unwrap_or_clone(found))
             }
             None => Turn::Look,
         }
@@ -148,14 +146,19 @@ impl Misses {
     fn end(&self, number: u64, found: Option<&Vec<Read>>) {
         let mut list = self.list.lock();
         let Some(at) = list.position(number) else { return };
-        match list.under_way.get_mut(at) {
-            Some(read) if read.waiting > 0 => {
-                read.state = found.cloned().map_or(State::Failed, State::Landed);
-                drop(list);
-                self.landed.notify_all();
-            }
-            _ => drop(list.under_way.swap_remove(at)),
+        if list.reads.get(at).is_some_and(|read| read.waiting == 0) {
+            list.reads.swap_remove(at);
+            return;
         }
+        drop(list);
+        let state = found.map_or(State::Failed, |found| State::Landed(Arc::new(found.clone())));
+        let mut list = self.list.lock();
+        // Who waits stays until the state changes.
+        if let Some(read) = list.position(number).and_then(|at| list.reads.get_mut(at)) {
+            read.state = state;
+        }
+        drop(list);
+        self.landed.notify_all();
     }
 }
 
