@@ -1,15 +1,19 @@
 //! The page cache: open, close, and what users call, each a line or two that names the room where it happens.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use crossbeam_epoch::{Guard, default_collector};
 
 use crate::base::error::{PageState, Result};
 use crate::base::ids::{Lsn, PageId, Version};
+use crate::checkpoint::replayer::Replayer;
+use crate::checkpoint::write::Checkpointer;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
 use crate::log::core::Patience;
+use crate::maintain::checkpoints;
 use crate::ops::rejected::Rejected;
 use crate::ops::update::Write;
 use crate::ops::{Misses, Pages};
@@ -17,8 +21,7 @@ use crate::page::budget::Budget;
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
 use crate::page::token::{PagePtr, token, version};
-use crate::recovery::pages::{Entries, Replayed};
-use crate::recovery::recoveries::recover;
+use crate::recovery::pages::{Rebuilt, Replayed};
 use crate::stats::Stats;
 
 /// A page, or its fragments, and the token of the version that they are.
@@ -37,7 +40,8 @@ pub type Found<'g, P, T> = (T, PagePtr<'g, P>);
 /// The second and third parameter follow from the first: `PageCache<M>` is what people write.
 pub struct PageCache<M: Materializer, P = <M as Materializer>::PageFrag, R = <M as Materializer>::Recovery> {
     // Before the engine, so that pages are gone when it closes.
-    pages: Pages<M>,
+    pages: Arc<Pages<M>>,
+    checkpointer: Arc<Checkpointer<M>>,
     engine: Engine,
     recovered: Option<M::Recovery>,
     _shape: PhantomData<fn() -> (P, R)>,
@@ -57,19 +61,28 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// `Corrupt` where the replayed log is damaged; `Decode` where a fragment is none of this materializer's; `Io`, `NoSpace`.
     pub fn start(config: Config) -> Result<Self> {
         let mut replayed = Replayed::new(config.background.replay_threads());
-        let engine = Engine::start(&config, Purpose::Pages, Entries::default, |entries| replayed.apply(entries))?;
-        let recovered = recover::<M>(&engine.log, None)?;
-        let (table, ids) = replayed.finish();
-        let pages = Pages {
-            log: std::sync::Arc::clone(&engine.log),
+        let mut engine = Engine::start(&config, Purpose::Pages, &mut replayed)?;
+        let checkpoint = engine.recovered.checkpoint.take();
+        let root = checkpoint.as_ref().map(|checkpoint| &checkpoint.root);
+        let redo = root.map_or(Lsn(0), |root| root.redo);
+        let mut replayer = Replayer::<M>::new(redo, root.and_then(|root| root.state.as_deref()))?;
+        replayer.walk(&engine.log, engine.log.stable())?;
+        let recovered = replayer.state().clone();
+        let Rebuilt { table, leaves, ids } = replayed.finish();
+        let pages = Arc::new(Pages {
+            log: Arc::clone(&engine.log),
             table,
+            leaves,
             ids,
             budget: Budget::new(config.cache_capacity),
             misses: Misses::default(),
             materializer: M::new(&recovered),
             collector: config.collector.unwrap_or_else(|| default_collector().clone()),
-        };
-        Ok(PageCache { pages, engine, recovered, _shape: PhantomData })
+        });
+        let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer));
+        let (log, working) = (Arc::clone(&engine.log), Arc::clone(&checkpointer));
+        engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &working))?;
+        Ok(PageCache { pages, checkpointer, engine, recovered, _shape: PhantomData })
     }
 
     /// What [`Materializer::recover`] last answered at start.
@@ -222,14 +235,35 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         self.pages.state(id, guard)
     }
 
-    /// The ids of pages that hold data, rising. Weakly consistent: what changes meanwhile may or may not be seen.
-    pub fn page_ids(&self) -> impl Iterator<Item = PageId> + '_ {
-        (0..self.pages.ids.high_water()).map(PageId).filter(|id| self.pages.holds_data(*id))
+    /// The ids of pages that hold data, rising. Weakly consistent: what changes meanwhile may or may not be seen. Leaves of the map
+    /// that were not needed since the start are read on the way; ids of one that cannot be read are errors.
+    pub fn page_ids(&self) -> impl Iterator<Item = Result<PageId>> + '_ {
+        (0..self.pages.ids.high_water()).map(PageId).filter_map(|id| match self.pages.holds_data(id) {
+            Ok(true) => Some(Ok(id)),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        })
     }
 
-    /// Pages that are allocated now, empty ones included.
-    pub fn page_count(&self) -> u64 {
-        self.pages.ids.allocated()
+    /// Pages that are allocated now, empty ones included. Leaves of the map with pages that the start has replayed are read, if they
+    /// were not yet.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`, where such a leaf cannot be read.
+    pub fn page_count(&self) -> Result<u64> {
+        self.pages.settle()?;
+        Ok(self.pages.ids.allocated())
+    }
+
+    /// Writes a checkpoint now, on this thread, if there is anything new: a start after that replays the log from about here. The
+    /// background does the same by itself, see [`log_limit`](crate::ConfigBuilder::log_limit). Updates go on meanwhile.
+    /// Returns the LSN from which a start would replay.
+    ///
+    /// # Errors
+    /// `NoSpace` and `Io`, after which the checkpoint before counts and a later one may succeed; `Corrupt` where a leaf of the map that
+    /// has to be written again is damaged; `Poisoned`, `ReadOnly`; `Decode`, `Encode` for what [`Materializer::recover`] is asked.
+    pub fn checkpoint(&self) -> Result<Lsn> {
+        self.checkpointer.checkpoint()
     }
 
     /// Returns once the update of this version is durable, and with it everything before.
@@ -260,7 +294,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// # Errors
     /// As [`make_stable`](Self::make_stable).
     pub fn tick(&self) -> Result<()> {
-        self.engine.tick()
+        self.engine.tick()?;
+        checkpoints::turn(&self.engine.log, &self.checkpointer)
     }
 
     /// A snapshot of what the store holds and has done.

@@ -26,7 +26,7 @@ pub enum Create {
 /// Who does the work behind the scenes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Background {
-    /// Two threads of the store, and replay on as many as there are processors.
+    /// Three threads of the store (two of a [`Log`](crate::Log)), and replay on as many as there are processors.
     #[default]
     Threads,
     /// Nobody: no thread is ever started, replay runs on the thread that starts the store, and what
@@ -58,6 +58,7 @@ impl Background {
 /// | `flush_every_ms` | 200 | 1 and up, or `None` |
 /// | `segment_size` | 8 MiB | a power of two, 64 KiB to 1 GiB |
 /// | `max_record` | 64 MiB | 1 KiB to 1 GiB |
+/// | `log_limit` | 64 MiB | 256 KiB to 1 TiB |
 /// | `background` | `Threads` | |
 /// | `collector` | crossbeam's default | any |
 #[derive(Clone, Debug)]
@@ -77,6 +78,7 @@ pub struct Config {
     pub(crate) flush_every_ms: Option<u64>,
     pub(crate) segment_size: Option<u64>,
     pub(crate) max_record: u64,
+    pub(crate) log_limit: u64,
     pub(crate) background: Background,
     pub(crate) collector: Option<Collector>,
 }
@@ -104,6 +106,7 @@ impl ConfigBuilder {
                 flush_every_ms: Some(200),
                 segment_size: None,
                 max_record: 64 << 20,
+                log_limit: 64 << 20,
                 background: Background::Threads,
                 collector: None,
             },
@@ -160,6 +163,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// Bytes of log that an opening after a crash may have to replay. A checkpoint is written each time half of it has been filled;
+    /// where the disk does not keep up with the log it may become longer. A bare log has no checkpoints and no use for it.
+    pub fn log_limit(mut self, bytes: u64) -> Self {
+        self.config.log_limit = bytes;
+        self
+    }
+
     /// The longest record or encoded fragment, in bytes.
     pub fn max_record(mut self, bytes: u64) -> Self {
         self.config.max_record = bytes;
@@ -198,6 +208,9 @@ impl Config {
         if !((1 << 10)..=(1 << 30)).contains(&self.max_record) {
             return refuse("max_record", self.max_record.to_string(), "1024 to 1073741824");
         }
+        if !((256 << 10)..=(1 << 40)).contains(&self.log_limit) {
+            return refuse("log_limit", self.log_limit.to_string(), "262144 to 1099511627776");
+        }
         if self.cache_capacity < 64 << 10 {
             return refuse("cache_capacity", self.cache_capacity.to_string(), "65536 and up");
         }
@@ -220,6 +233,11 @@ impl Config {
             return refuse("create", "Existing".to_owned(), "New or Either for a temporary store");
         }
         Ok(())
+    }
+
+    /// Bytes of log from one checkpoint to the next: half of the limit, so that there is time to write one.
+    pub(crate) fn checkpoint_every(&self) -> u64 {
+        self.log_limit / 2
     }
 
     pub(crate) fn flush_every(&self) -> Option<Duration> {

@@ -13,7 +13,7 @@ use crate::format::segment::Purpose;
 use crate::log::core::{LogCore, Patience};
 use crate::maintain::{Workers, turn};
 use crate::recovery::open::{Options, Recovered, open};
-use crate::recovery::replay::Collect;
+use crate::recovery::rebuild::Rebuild;
 use crate::recovery::survey::is_store;
 use crate::storage::{FileStorage, LockGuard, LockMode, Storage};
 
@@ -34,12 +34,7 @@ impl Engine {
     ///
     /// # Errors
     /// `Config`, `Locked`, `NotFound`, `Exists`, `Incompatible`, `Corrupt`, `Io`, `NoSpace`, `Thread`.
-    pub(crate) fn start<C: Collect>(
-        config: &Config,
-        purpose: Purpose,
-        make: impl Fn() -> C + Sync,
-        join: impl FnMut(C) -> Result<()>,
-    ) -> Result<Engine> {
+    pub(crate) fn start(config: &Config, purpose: Purpose, rebuild: &mut impl Rebuild) -> Result<Engine> {
         config.validate()?;
         let storage = storage(config)?;
         // The lock leaves a file behind: not in a directory that is somebody else's, nor where there shall be nothing new.
@@ -53,11 +48,12 @@ impl Engine {
             segment_size: config.segment_size,
             default_segment_size: SEGMENT_DEFAULT,
             max_record: config.max_record,
+            checkpoint_every: config.checkpoint_every(),
             create,
             read_only: config.read_only,
             threads: config.background.replay_threads(),
         };
-        let (log, recovered) = open(Arc::clone(&storage), options, make, join)?;
+        let (log, recovered) = open(Arc::clone(&storage), options, rebuild)?;
         let log = Arc::new(log);
         let workers = match config.background {
             Background::Threads if !config.read_only => Some(Workers::start(Arc::clone(&log), config.flush_every())?),
@@ -78,6 +74,17 @@ impl Engine {
     /// Milliseconds since the start, for the age of what is held.
     pub(crate) fn clock(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// Runs a worker beside the others, where the store has threads, until it closes.
+    ///
+    /// # Errors
+    /// `Thread`.
+    pub(crate) fn work(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        match &mut *self.workers.lock() {
+            Some(workers) => workers.spawn(name, move |_| run()),
+            None => Ok(()),
+        }
     }
 
     /// What the background does at its tick, on the caller's thread.

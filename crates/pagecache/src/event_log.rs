@@ -16,6 +16,7 @@ use crate::log::extents::Underway;
 use crate::log::iter::Walk;
 use crate::log::read::At;
 use crate::log::tail::Urgency;
+use crate::recovery::rebuild::Rebuild;
 use crate::recovery::replay::{Collect, Record};
 
 /// An append-only log of byte records.
@@ -108,6 +109,15 @@ impl Collect for Found {
     }
 }
 
+impl Rebuild for Found {
+    type Part = Found;
+
+    fn join(&mut self, part: Found) -> Result<()> {
+        self.extents.extend(part.extents);
+        Ok(())
+    }
+}
+
 impl Log {
     /// Opens or creates a log.
     ///
@@ -115,12 +125,9 @@ impl Log {
     /// `Config` names an option to change; `Locked`, `NotFound`, `Exists` and `Incompatible` say what is at the path instead;
     /// `Corrupt` where acknowledged records are damaged; `Io`, `NoSpace`.
     pub fn start(config: Config) -> Result<Log> {
-        let mut extents = Vec::new();
-        let engine = Engine::start(&config, Purpose::Log, Found::default, |found| {
-            extents.extend(found.extents);
-            Ok(())
-        })?;
-        for (lsn, extent) in extents {
+        let mut found = Found::default();
+        let engine = Engine::start(&config, Purpose::Log, &mut found)?;
+        for (lsn, extent) in found.extents {
             engine.log.note_extent(lsn, &extent);
         }
         Ok(Log { engine })

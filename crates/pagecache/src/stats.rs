@@ -11,7 +11,8 @@ use crate::page::materialize::Materializer;
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Stats {
-    /// Pages that are allocated, empty ones included.
+    /// Pages that are allocated, empty ones included. After a start behind a checkpoint it may be off by pages that were replayed, until
+    /// their leaves of the map were read, which [`page_count`](crate::PageCache::page_count) does.
     pub pages: u64,
     /// One more than the highest page id ever handed out.
     pub ids_high_water: u64,
@@ -21,6 +22,8 @@ pub struct Stats {
     pub cache_capacity: u64,
     /// Reads of cold pages that were spared since the start: another thread was reading the same page.
     pub shared_reads: u64,
+    /// Bytes of memory of the mapping table: 8 a page, and what its growth in steps costs.
+    pub map_bytes: u64,
     /// Bytes of the log's ring.
     pub ring_bytes: u64,
     /// Segments.
@@ -39,6 +42,12 @@ pub struct Stats {
     pub tail: Lsn,
     /// Everything below is durable.
     pub stable: Lsn,
+    /// A start would replay the log from here.
+    pub redo: Lsn,
+    /// Checkpoints written since the start.
+    pub checkpoints: u64,
+    /// Bytes written for them, those that failed included.
+    pub checkpoint_bytes: u64,
     /// Bytes of log that the start replayed.
     pub replayed_bytes: u64,
     /// Whether the store had been closed cleanly.
@@ -54,8 +63,9 @@ impl Stats {
             resident_bytes: pages.budget.resident(),
             cache_capacity: pages.budget.capacity(),
             shared_reads: pages.misses.shared(),
+            map_bytes: pages.table.bytes() + pages.leaves.bytes(),
             ring_bytes: log.memory(),
-            segments: log.pool.all().len() as u64,
+            segments: (log.pool.log().len() + log.pool.map().len()) as u64,
             segment_size: log.pool.segment_size(),
             disk_bytes: log.pool.disk_bytes(),
             given_bytes: log.given(),
@@ -63,6 +73,9 @@ impl Stats {
             rounds: log.counters.rounds.load(Ordering::Relaxed),
             tail: log.tail(),
             stable: log.stable(),
+            redo: Lsn(log.counters.redo.load(Ordering::Relaxed)),
+            checkpoints: log.counters.checkpoints.load(Ordering::Relaxed),
+            checkpoint_bytes: log.counters.checkpoint_bytes.load(Ordering::Relaxed),
             replayed_bytes: engine.recovered.walked,
             clean_start: engine.recovered.clean,
         }

@@ -155,7 +155,7 @@ fn path_says_where_and_storage_says_instead_of_what() {
     let pc = Pages::start(config()).unwrap();
     put(&pc, 100);
     pc.close().unwrap();
-    assert_eq!(Pages::start(config()).unwrap().page_count(), 1);
+    assert_eq!(Pages::start(config()).unwrap().page_count().unwrap(), 1);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn create_says_whether_a_store_may_must_or_must_not_be_there() {
     assert!(matches!(start(Create::New), Err(Error::Exists { path }) if path == shown));
     for create in [Create::Existing, Create::Either, Create::default()] {
         let pc = start(create).unwrap();
-        assert_eq!(pc.page_count(), 1, "{create:?}");
+        assert_eq!(pc.page_count().unwrap(), 1, "{create:?}");
         pc.close().unwrap();
     }
     let other = dir.0.join("other");
@@ -197,7 +197,7 @@ fn a_temporary_store_at_a_path_is_gone_after_close_and_after_drop() {
     put(&pc, 100);
     pc.close().unwrap();
     assert!(matches!(Pages::start(at(&dir.store()).temporary(true).build()), Err(Error::Exists { .. })));
-    assert_eq!(Pages::start(at(&dir.store()).build()).unwrap().page_count(), 1);
+    assert_eq!(Pages::start(at(&dir.store()).build()).unwrap().page_count().unwrap(), 1);
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn segment_size_is_decided_once() {
         }
         for same in [at(&path), at(&path).segment_size(size)] {
             let pc = Pages::start(same.build()).unwrap();
-            assert_eq!((pc.stats().segment_size, pc.page_count()), (size, 1));
+            assert_eq!((pc.stats().segment_size, pc.page_count().unwrap()), (size, 1));
             pc.close().unwrap();
         }
     }
@@ -389,14 +389,14 @@ fn child_process() {
         let pc = temporary(Background::Threads).unwrap();
         put(&pc, 100);
         assert_eq!(names().len(), 1);
-        threads_become(&["pagecache-flush\n", "pagecache-space\n"]);
+        threads_become(&["pagecache-ckpt\n", "pagecache-flush\n", "pagecache-space\n"]);
         std::panic::resume_unwind(Box::new("planted"));
     });
     assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&"planted"));
     assert!(names().is_empty());
     threads_become(&[]);
     let pc = temporary(Background::Threads).unwrap();
-    threads_become(&["pagecache-flush\n", "pagecache-space\n"]);
+    threads_become(&["pagecache-ckpt\n", "pagecache-flush\n", "pagecache-space\n"]);
     pc.close().unwrap();
     assert!(names().is_empty());
     threads_become(&[]);

@@ -41,6 +41,7 @@ pub(super) fn open<const RECOVERS: bool>(disk: &Disk, read_only: bool) -> Result
 pub(super) fn contents<const RECOVERS: bool>(pages: &Pages<RECOVERS>) -> Contents {
     let mut contents = Contents::new();
     for id in pages.page_ids() {
+        let id = id.expect("a leaf that can be read");
         let guard = pages.pin();
         let state = pages.state(id, &guard).expect("the guard is the store's");
         let PageState::Live(version) = state else { panic!("{id} holds data and is {state:?}") };

@@ -168,6 +168,7 @@ fn objects(pc: &PageCache<Entries>) -> Result<Pages, Failure> {
     let guard = pc.pin();
     let mut count = 0;
     for id in pc.page_ids() {
+        let id = id?;
         count += 1;
         let (page, _) = pc.get(id, &guard)?;
         let object = page.first().ok_or_else(|| format!("{id} is empty"))?.page;
@@ -189,8 +190,9 @@ fn objects(pc: &PageCache<Entries>) -> Result<Pages, Failure> {
             numbers.push(number);
         }
     }
-    if pc.page_count() != count {
-        return Err(format!("{count} pages hold data, {} are allocated", pc.page_count()).into());
+    let allocated = pc.page_count()?;
+    if allocated != count {
+        return Err(format!("{count} pages hold data, {allocated} are allocated").into());
     }
     Ok(pages)
 }

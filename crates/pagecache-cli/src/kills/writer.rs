@@ -90,6 +90,7 @@ fn placed(pc: &PageCache<Entries>) -> Result<BTreeMap<u64, (PageId, Version)>, F
     let mut pages = BTreeMap::new();
     let guard = pc.pin();
     for id in pc.page_ids() {
+        let id = id?;
         let (entries, token) = pc.get(id, &guard)?;
         let object = entries.first().ok_or("an empty page")?.page;
         pages.insert(object.min(shared(0)), (id, version(token)));

@@ -223,6 +223,7 @@ fn picked(pc: &PageCache<Index>) -> Result<Vec<String>, Failure> {
         }
     }
     for id in pc.page_ids() {
+        let id = id?;
         if words.len() >= 3 {
             break;
         }
@@ -239,6 +240,7 @@ pub(super) fn fragments(say: Say, pc: &PageCache<Index>) -> Result<(), Failure> 
     let guard = pc.pin();
     let mut most = (0, None);
     for id in pc.page_ids() {
+        let id = id?;
         let (fragments, _) = pc.fragments(id, &guard)?;
         let words = fragments.iter().map(|words| words.0.len()).sum::<usize>();
         if fragments.count() > most.0.max(1) && words < 16 {
@@ -246,7 +248,7 @@ pub(super) fn fragments(say: Say, pc: &PageCache<Index>) -> Result<(), Failure> 
         }
     }
     // Every page may have been folded already: then one more link makes a fragment to show.
-    let Some(id) = most.1.or_else(|| pc.page_ids().next()) else { return Ok(()) };
+    let Some(id) = most.1.map(Ok).or_else(|| pc.page_ids().next()).transpose()? else { return Ok(()) };
     if most.1.is_none() {
         let mut words = Words::default();
         words.add("tour", Posting { file: 0, line: 1 });

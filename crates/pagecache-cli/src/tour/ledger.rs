@@ -95,7 +95,7 @@ impl Ledger {
     pub(super) fn compare(&self, pc: &PageCache<Entries>, filler: u64) -> Result<Outcome, Failure> {
         let guard = pc.pin();
         let mut outcome = Outcome { acknowledged: self.count(), ..Outcome::default() };
-        let mut pages: Vec<u64> = pc.page_ids().map(|id| id.0).collect();
+        let mut pages = pc.page_ids().map(|id| Ok(id?.0)).collect::<Result<Vec<u64>, pagecache::Error>>()?;
         pages.extend(self.acknowledged.keys());
         pages.sort_unstable();
         pages.dedup();

@@ -116,7 +116,7 @@ fn measure(
 
 /// Random pages that hold data, each under a guard of its own.
 pub(super) fn gets(pc: &PageCache<Index>, limit: Duration) -> Result<Speed, Failure> {
-    let ids: Vec<PageId> = pc.page_ids().collect();
+    let ids = pc.page_ids().collect::<Result<Vec<PageId>, _>>()?;
     if ids.is_empty() {
         return Err("nothing was indexed: is there any text?".into());
     }

@@ -1,5 +1,6 @@
 //! What is checked after each operation and each recovery, and which failures are excused.
 
+use pagecache::storage::Storage;
 use pagecache::{Error, Lsn, PageCache, PageId, PageState, version};
 
 use super::op::{Bytes, outline};
@@ -7,14 +8,20 @@ use super::{Answer, CAPACITY, Concat, PageOp, PageWorld, SEGMENT};
 use crate::driver::{Blind, Checked, Violation, claim};
 use crate::page_model::{Body, Page};
 
+/// The files that say where the checkpoint is.
+const SUPERBLOCKS: [&str; 2] = ["super-a", "super-b"];
+
 /// Counted calls of an open beyond those for files that it removes and blocks that it writes again.
 const OPEN_CALLS: u64 = 40;
 
 /// Counted calls of an operation beyond those for each segment that it fills and each update that it makes.
 const OP_CALLS: u64 = 24;
 
-/// Files beyond those that hold the log: the one in use, one ahead, one of a birth.
-const FILES: u64 = 6;
+/// The same for a checkpoint.
+const CHECKPOINT_CALLS: u64 = 60;
+
+/// Files beyond those that hold the log: the one in use, one ahead, one of a birth; two superblocks; two of the map, two given back.
+const FILES: u64 = 12;
 
 /// Bytes of pages that are read where a store was opened: all of a small one, another part of a large one each time.
 const READ_MAX: usize = 128 << 10;
@@ -54,7 +61,12 @@ impl PageWorld {
         let struck = self.disk.struck().len() > before.struck;
         let calls = self.disk.io_count() - before.calls;
         let segments = (tail.0 - before.tail.0) / SEGMENT + 1;
-        let bound = OP_CALLS + 12 * segments + 8 * (self.made - before.made);
+        // A checkpoint makes a segment of the map or two, writes both copies of the superblock, and gives back what was before.
+        let checkpoint = match op {
+            PageOp::Checkpoint | PageOp::Tick => CHECKPOINT_CALLS + 8 * (before.tail.0 / SEGMENT),
+            _ => 0,
+        };
+        let bound = OP_CALLS + 12 * segments + 8 * (self.made - before.made) + checkpoint;
         claim(struck || calls <= bound, || format!("{op:?} made {calls} calls of the disk, over {bound}"))?;
         let may_be_full =
             self.trust.is_poisoned() || self.disk.capacity().is_some() || self.trust.has_struck(&self.disk);
@@ -66,7 +78,8 @@ impl PageWorld {
 
     /// How many pages and ids there are.
     fn check_counts(&self, pages: &PageCache<Concat>) -> Checked {
-        let (count, expected) = (pages.page_count(), self.model.allocated().count() as u64);
+        let count = pages.page_count().map_err(|error| Violation::new(format!("pages cannot be counted: {error}")))?;
+        let expected = self.model.allocated().count() as u64;
         claim(count == expected, || format!("{count} pages are allocated and not {expected}"))?;
         let (next, expected) = (pages.stats().ids_high_water, self.model.high_water());
         claim(next == expected, || format!("the next new id is {next} and not {expected}"))
@@ -90,13 +103,52 @@ impl PageWorld {
         let guard = self.handle.pin();
         let ids = stats.ids_high_water.max(self.model.high_water()) + 2;
         let states: Answer<Vec<_>> = (0..ids).map(|id| pages.state(PageId(id), &guard)).collect();
-        let states = states.map_err(|error| Violation::new(format!("a state cannot be told: {error}")))?;
+        let states = match states {
+            // A leaf of the map is damaged, and the store says so for each of its pages: as much as a refusal to start.
+            Err(Error::Corrupt(_)) if self.trust.is_betrayed() => {
+                self.trust.lose();
+                return Ok(());
+            }
+            states => states.map_err(|error| Violation::new(format!("a state cannot be told: {error}")))?,
+        };
         self.model.recovered(&states, stats.ids_high_water, tail)?;
         self.check_ids(pages)?;
         let number = self.model.last_body().and_then(|body| super::op::last_number(body));
         let recovered = pages.recovered_state();
         claim(recovered == number.as_ref(), || format!("{recovered:?} is recovered and not {number:?}"))?;
         self.check_some(pages, stats.tail.0 / 8, READ_MAX)
+    }
+
+    /// What the store says of every id where it is opened without its checkpoints, by the whole log (I8). None where there is no
+    /// checkpoint, or the disk is not to be relied on.
+    pub(super) fn by_the_whole_log(&self) -> Result<Option<Vec<PageState>>, Violation> {
+        let names = self.disk.file_names();
+        let has_checkpoint = SUPERBLOCKS.iter().any(|copy| names.iter().any(|name| name == copy));
+        if !has_checkpoint || self.trust.is_betrayed() || self.disk.crashed() {
+            return Ok(None);
+        }
+        let disk = self.disk.kill();
+        disk.clear_faults();
+        for copy in SUPERBLOCKS {
+            // Not there where the first checkpoint was not finished.
+            let _ = disk.remove(copy);
+        }
+        let config = super::builder(&disk).collector(self.collector.clone()).read_only(true);
+        let pages = PageCache::<Concat>::start(config.build());
+        let pages = pages.map_err(|error| Violation::new(format!("the whole log does not open: {error}")))?;
+        self.states(&pages).map(Some)
+    }
+
+    /// Compares the pages of a store with those of another way to open it (I8).
+    pub(super) fn check_same(&self, pages: &PageCache<Concat>, expected: &[PageState]) -> Checked {
+        let found = self.states(pages)?;
+        claim(found == expected, || format!("by the checkpoint: {found:?}, by the whole log: {expected:?}"))
+    }
+
+    fn states(&self, pages: &PageCache<Concat>) -> Result<Vec<PageState>, Violation> {
+        let guard = self.handle.pin();
+        let states = (0..pages.stats().ids_high_water).map(|id| pages.state(PageId(id), &guard));
+        states.collect::<Answer<_>>().map_err(|error| Violation::new(format!("a state cannot be told: {error}")))
     }
 
     /// An open that no fault disturbs makes a bounded number of calls.
@@ -109,10 +161,10 @@ impl PageWorld {
 
     /// Which pages hold data, and how many there are.
     fn check_ids(&self, pages: &PageCache<Concat>) -> Checked {
-        claim(pages.page_ids().eq(self.model.live()), || {
-            let (found, expected): (Vec<_>, Vec<_>) = (pages.page_ids().collect(), self.model.live().collect());
-            format!("{found:?} hold data and not {expected:?}")
-        })?;
+        let found: Answer<Vec<PageId>> = pages.page_ids().collect();
+        let found = found.map_err(|error| Violation::new(format!("ids cannot be told: {error}")))?;
+        let expected: Vec<PageId> = self.model.live().collect();
+        claim(found == expected, || format!("{found:?} hold data and not {expected:?}"))?;
         self.check_counts(pages)
     }
 

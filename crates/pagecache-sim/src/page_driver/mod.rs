@@ -31,6 +31,9 @@ pub const SEGMENT: u64 = 64 << 10;
 /// The smallest cache, so that pages are evicted and come back.
 pub const CAPACITY: u64 = 64 << 10;
 
+/// The smallest limit of the log, so that ticks write checkpoints.
+pub const LOG_LIMIT: u64 = 256 << 10;
+
 /// A page cache, its disk and its model.
 pub struct PageWorld {
     disk: SimDisk,
@@ -57,6 +60,7 @@ pub fn builder(disk: &SimDisk) -> ConfigBuilder {
         .storage(disk.clone())
         .segment_size(SEGMENT)
         .cache_capacity(CAPACITY)
+        .log_limit(LOG_LIMIT)
         .background(Background::Caller)
 }
 
@@ -104,6 +108,7 @@ impl World for PageWorld {
         if self.trust.is_betrayed() {
             self.model.doubt(self.trust.promised(self.model.stable()));
         }
+        let whole_log = self.by_the_whole_log()?;
         let (calls, struck) = (self.disk.io_count(), self.disk.struck().len());
         let started = PageCache::start(self.config());
         let Some(pages) = self.trust.excuse_start(&self.disk, started, self.model.stable())? else { return Ok(false) };
@@ -112,6 +117,12 @@ impl World for PageWorld {
         // What is found is judged on a disk that reads.
         self.disk.clear_faults();
         self.check_opened(&pages)?;
+        if self.trust.is_lost() {
+            return Ok(false);
+        }
+        if let Some(expected) = whole_log {
+            self.check_same(&pages, &expected)?;
+        }
         if undisturbed {
             self.check_calls_of_open(&pages, calls)?;
         }

@@ -58,6 +58,8 @@ pub enum PageOp {
     MakeStable(Pick),
     /// What the background would do.
     Tick,
+    /// Where every page is becomes durable, and replay starts there.
+    Checkpoint,
     /// All is read and compared.
     Check,
 }

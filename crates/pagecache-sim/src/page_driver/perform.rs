@@ -61,6 +61,13 @@ impl PageWorld {
                     None => Ok(()),
                 }
             }
+            PageOp::Checkpoint => match self.excused(pages.checkpoint(), since, Blind::Nothing)? {
+                Some(redo) => {
+                    let (at, stable) = (pages.stats().redo, pages.stable_lsn());
+                    claim(redo == at && redo <= stable, || format!("a checkpoint at {redo}, {at} of {stable}"))
+                }
+                None => Ok(()),
+            },
             PageOp::Tick => self.excused(pages.tick(), since, Blind::Nothing).map(drop),
             PageOp::Check => self.check_all(pages),
         }

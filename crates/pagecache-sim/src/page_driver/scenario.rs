@@ -14,6 +14,7 @@ pub fn alphabet() -> Vec<Step<PageOp>> {
         Step::Do(PageOp::Stale(0, Update::Link, Wrong::Old(0))),
         Step::Do(PageOp::Flush),
         Step::Do(PageOp::Tick),
+        Step::Do(PageOp::Checkpoint),
         Step::Restart,
         Step::Kill,
     ]
@@ -25,6 +26,18 @@ pub fn preludes() -> Vec<(&'static str, Vec<Step<PageOp>>)> {
     vec![
         ("an empty store", Vec::new()),
         ("a page in as many pieces as it may have", each(&[PageOp::New(40), PageOp::LinkMany(0, 63)])),
+        (
+            "a checkpoint, and more behind it",
+            each(&[
+                PageOp::New(40),
+                PageOp::New(40),
+                PageOp::Flush,
+                PageOp::Checkpoint,
+                PageOp::Link(0, 40),
+                PageOp::Free(1),
+                PageOp::Flush,
+            ]),
+        ),
         ("more pages than the cache holds", each(&[PageOp::Flood(9000)])),
         (
             "ids that were freed, durably and not",

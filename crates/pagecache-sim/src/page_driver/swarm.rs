@@ -23,6 +23,7 @@ enum Kind {
     Flush,
     MakeStable,
     Tick,
+    Checkpoint,
     Check,
     Restart,
     Kill,
@@ -32,7 +33,7 @@ enum Kind {
     Heal,
 }
 
-const KINDS: [(Kind, u64); 21] = [
+const KINDS: [(Kind, u64); 22] = [
     (Kind::New, 10),
     (Kind::Link, 24),
     (Kind::Replace, 8),
@@ -47,6 +48,7 @@ const KINDS: [(Kind, u64); 21] = [
     (Kind::Flush, 5),
     (Kind::MakeStable, 5),
     (Kind::Tick, 3),
+    (Kind::Checkpoint, 4),
     (Kind::Check, 2),
     (Kind::Restart, 2),
     (Kind::Kill, 2),
@@ -115,6 +117,7 @@ impl Mix {
             Kind::Flush => PageOp::Flush,
             Kind::MakeStable => PageOp::MakeStable(self.pick(rng)),
             Kind::Tick => PageOp::Tick,
+            Kind::Checkpoint => PageOp::Checkpoint,
             Kind::Check => PageOp::Check,
             Kind::Restart => return Step::Restart,
             Kind::Kill => return Step::Kill,

@@ -132,7 +132,7 @@ fn starts_that_fail_one_after_the_other_add_up_to_nothing() {
         }
         let pc = pages(&disk);
         check(&pc, &store.all);
-        assert_eq!(pc.page_count(), store.all.len() as u64);
+        assert_eq!(pc.page_count().unwrap(), store.all.len() as u64);
         assert!(!disk.file_names().iter().any(|name| name.starts_with("tmp-")), "{:?}", disk.file_names());
         let guard = pc.pin();
         let id = pc.allocate(&guard);

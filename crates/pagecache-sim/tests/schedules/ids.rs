@@ -96,8 +96,8 @@ fn check(store: &Store, kept: &[Kept]) {
     }
     let mut ids: Vec<_> = kept.iter().map(|(id, _)| *id).collect();
     ids.sort_unstable();
-    assert_eq!(store.pages.page_ids().collect::<Vec<_>>(), ids);
-    assert_eq!(store.pages.page_count(), ids.len() as u64);
+    assert_eq!(store.pages.page_ids().map(Result::unwrap).collect::<Vec<_>>(), ids);
+    assert_eq!(store.pages.page_count().unwrap(), ids.len() as u64);
     let mut taken: BTreeSet<_> = ids.into_iter().collect();
     let local = store.local();
     for _ in 0..store.pages.stats().ids_high_water + 2 {

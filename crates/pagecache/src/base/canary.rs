@@ -72,6 +72,30 @@ pub enum Canary {
     RingReusedEarly,
     /// A read of a page is shared with those whose slot has moved on.
     SharedReadByPage,
+    /// An update marks its leaf before it is published, not after.
+    DirtyBeforePublish,
+    /// A checkpoint looks at a leaf's slots without a fence behind the taking of its mark.
+    LeafTakenWithoutFence,
+    /// A checkpoint does not wait until what its leaves name is stable.
+    LeafCapturedUnstable,
+    /// The redo point of a checkpoint is the end of the log when it was done, not when it began.
+    RedoPointTooHigh,
+    /// A superblock is written before the root it names is synced.
+    SuperblockBeforeRoot,
+    /// Segments of the map are given back when the first copy of the superblock is written.
+    MapReleasedEarly,
+    /// A checkpoint that has failed keeps the marks it took.
+    MarksLostWithCheckpoint,
+    /// Copies of the superblock that differ are left so.
+    SuperblocksLeftDifferent,
+    /// A leaf that is read writes over what the replayed log says.
+    LeafOverReplay,
+    /// Records that a leaf holds already are applied to it once more.
+    ReplayAppliedTwice,
+    /// A page that was freed is allocated still for who reads its leaf.
+    FreedPageInLeaf,
+    /// The user's recovered state in a checkpoint is that of the log's end, without what the log holds from the redo point on.
+    StateNotAdvanced,
 }
 
 #[cfg(feature = "canary")]

@@ -33,6 +33,13 @@ damages! {
     NewestHeader = "the newest segment has no valid header",
     NotPredecessor = "a segment is not its successor's predecessor",
     SegmentMissing = "a segment is missing",
+    // The checkpoint, at an opening; and a leaf of the map, when it is read.
+    Superblocks = "both copies of the superblock are damaged",
+    RootElse = "the root of a checkpoint is something else",
+    RootMalformed = "the root of a checkpoint is malformed",
+    RedoMissing = "the segment that replay starts in is not known",
+    LeafElse = "a leaf of the map is something else",
+    LeafMalformed = "a leaf of the map is malformed",
     // The records, at an opening.
     StableMissing = "a record below the stable LSN is not there",
     TrimAhead = "a trim forgets what comes after it",

@@ -7,14 +7,14 @@
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::atomic::Ordering,
+    sync::atomic::{Ordering, fence},
     sync::{Condvar as RawCondvar, Mutex as RawMutex, MutexGuard},
 };
 #[cfg(loom)]
 pub(crate) use seen::{AtomicBool, AtomicPtr, AtomicU64};
 #[cfg(shuttle)]
 pub(crate) use shuttle::{
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence},
     sync::{
         Condvar as RawCondvar, Mutex as RawMutex, MutexGuard, RwLock as RawRwLock, RwLockReadGuard, RwLockWriteGuard,
     },
@@ -22,7 +22,7 @@ pub(crate) use shuttle::{
 };
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::{
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence},
     sync::{Condvar as RawCondvar, Mutex as RawMutex, MutexGuard},
 };
 // The models of loom run neither the background threads nor two at the table of segments.

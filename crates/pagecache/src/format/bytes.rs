@@ -118,6 +118,13 @@ pub(crate) fn varint(value: u64) -> (u64, usize) {
     (groups | more, len)
 }
 
+/// Adds a varint to a buffer that grows.
+pub(crate) fn push_varint(out: &mut Vec<u8>, value: u64) {
+    let mut small = Small::<10>::new();
+    small.varint(value);
+    out.extend_from_slice(small.as_slice());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,11 +2,15 @@
 
 pub(crate) mod bytes;
 pub(crate) mod mark;
+pub(crate) mod leaf;
 pub(crate) mod page;
+pub(crate) mod piece;
 pub(crate) mod record;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod repair;
+pub(crate) mod root;
 pub(crate) mod segment;
+pub(crate) mod superblock;
 
 /// The unit of flushing, in bytes: a block that holds acknowledged bytes is never written again with other bytes. Small
 /// under loom, which follows every granule.

@@ -37,10 +37,11 @@ pub(crate) enum Kind {
     Link = 9,
     /// A page is given up.
     Free = 10,
+    /// A leaf of the map: where the pages of a range of ids are.
+    Leaf = 12,
+    /// What a checkpoint knows: its leaves, and the segments they are in.
+    Root = 13,
 }
-
-/// Kinds that later formats use: batch, control, page image, map leaf, checkpoint. Known by number, refused by name.
-pub(crate) const RESERVED: std::ops::RangeInclusive<u8> = 11..=31;
 
 const ALIGNED: u8 = 0x40;
 const EXTENT: u8 = 0x80;
@@ -86,6 +87,8 @@ impl Shape {
             8 => Kind::Replace,
             9 => Kind::Link,
             10 => Kind::Free,
+            12 => Kind::Leaf,
+            13 => Kind::Root,
             _ => return None,
         };
         let shape = Shape { kind, aligned: byte & ALIGNED != 0, extent: byte & EXTENT != 0 };
@@ -392,7 +395,7 @@ impl ExtentRef {
     }
 }
 
-const _: () = assert!(MarkKind::Open as u8 == 2 && (KIND as usize) >= *RESERVED.end() as usize);
+const _: () = assert!(MarkKind::Open as u8 == 2 && Kind::Root as u8 <= KIND);
 
 #[cfg(test)]
 mod tests {

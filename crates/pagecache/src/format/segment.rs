@@ -16,8 +16,8 @@ pub(crate) const SEGMENT_MAX: u64 = 1 << 30;
 
 /// No segment ends above this LSN, so that an LSN and a length never overflow.
 const LSN_MAX: u64 = 1 << 62;
-/// No segment ends above this place in ever-written space, so that a page's piece can name it (54 bits of granules).
-const PLACE_MAX: u64 = 1 << 57;
+/// No segment ends above this place in ever-written space, so that a piece can name it.
+const PLACE_MAX: u64 = 8 << super::piece::GRANULE_BITS;
 
 /// The segment before this one in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +37,35 @@ pub(crate) enum Purpose {
     Pages = 2,
 }
 
+/// Which of a store's streams a segment belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// What users do, in the order of LSNs.
+    Log = 0,
+    /// Leaves of the map, and the roots of checkpoints.
+    Map = 3,
+}
+
+impl Stream {
+    pub(crate) fn parse(byte: u8) -> Option<Stream> {
+        match byte {
+            0 => Some(Stream::Log),
+            3 => Some(Stream::Map),
+            _ => None,
+        }
+    }
+}
+
 /// The head of one life of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) purpose: Purpose,
+    pub(crate) stream: Stream,
     pub(crate) store: u128,
     pub(crate) segment_size: u64,
     pub(crate) sequence: Sequence,
-    /// The LSN of the segment's first byte, a multiple of the segment size.
+    /// The LSN of the segment's first byte, a multiple of the segment size. Outside the log there are no LSNs: there it is the
+    /// address of that byte, and what says LSN of a place means its address.
     pub(crate) start: Lsn,
     pub(crate) salt: u64,
     pub(crate) previous: Option<Previous>,
@@ -69,8 +90,7 @@ impl SegmentHeader {
         let mut out = Small::<{ LEN + 4 }>::new();
         out.extend(&MAGIC);
         out.extend(&FORMAT.to_le_bytes());
-        // The stream comes after the purpose: 0 is the log; the streams of the store come with checkpoints.
-        out.extend(&[self.purpose as u8, 0, 0, 0]);
+        out.extend(&[self.purpose as u8, self.stream as u8, 0, 0]);
         out.extend(&self.store.to_le_bytes());
         let (sequence, salt, end) = match self.previous {
             Some(previous) => (previous.sequence.0, previous.salt, previous.end.0),
@@ -117,9 +137,9 @@ impl SegmentHeader {
         if cursor.array::<8>()? != MAGIC || cursor.u32()? != FORMAT {
             return None;
         }
-        let purpose = match cursor.array::<4>()? {
-            [1, 0, 0, 0] => Purpose::Log,
-            [2, 0, 0, 0] => Purpose::Pages,
+        let (purpose, stream) = match cursor.array::<4>()? {
+            [1, 0, 0, 0] => (Purpose::Log, Stream::Log),
+            [2, stream, 0, 0] => (Purpose::Pages, Stream::parse(stream)?),
             _ => return None,
         };
         let store = u128::from_le_bytes(cursor.array()?);
@@ -132,7 +152,7 @@ impl SegmentHeader {
             (sequence, salt, end) => Some(Previous { sequence: Sequence(sequence), salt, end: Lsn(end) }),
         };
         let (stable, first) = (Lsn(cursor.u64()?), Lsn(cursor.u64()?));
-        let header = SegmentHeader { purpose, store, segment_size, sequence, start, salt, previous, stable, first };
+        let header = SegmentHeader { purpose, stream, store, segment_size, sequence, start, salt, previous, stable, first };
         header.is_sound().then_some(header)
     }
 
@@ -144,8 +164,16 @@ impl SegmentHeader {
             && self.start.0.is_multiple_of(size)
             && self.start.0 <= LSN_MAX - size
             && self.sequence.0 < PLACE_MAX / size
-            && self.stable.max(self.first) <= self.start
-            && self.previous.is_none_or(|previous| previous.sequence < self.sequence && previous.end <= self.start)
+            && match self.stream {
+                Stream::Log => {
+                    let before = |previous: Previous| previous.sequence < self.sequence && previous.end <= self.start;
+                    self.stable.max(self.first) <= self.start && self.previous.is_none_or(before)
+                }
+                Stream::Map => {
+                    let at_address = self.start.0 == self.sequence.0 * size;
+                    at_address && self.stable.0 <= LSN_MAX && self.first == Lsn(0) && self.previous.is_none()
+                }
+            }
     }
 }
 
@@ -164,6 +192,8 @@ pub(crate) fn scratch_name(sequence: Sequence) -> String {
 pub(crate) enum Named {
     Segment(Sequence),
     Scratch,
+    /// A copy of the superblock, by its index.
+    Superblock(usize),
     Foreign,
 }
 
@@ -172,6 +202,9 @@ pub(crate) fn parse_name(name: &str) -> Named {
         let canonical = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         canonical.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
     };
+    if let Some(copy) = super::superblock::NAMES.iter().position(|copy| *copy == name) {
+        return Named::Superblock(copy);
+    }
     match name.split_once('-') {
         Some(("seg", digits)) => number(digits).map_or(Named::Foreign, |n| Named::Segment(Sequence(n))),
         Some(("tmp", digits)) => number(digits).map_or(Named::Foreign, |_| Named::Scratch),
@@ -186,6 +219,7 @@ mod tests {
     fn header() -> SegmentHeader {
         SegmentHeader {
             purpose: Purpose::Pages,
+            stream: Stream::Log,
             store: 0x0123_4567_89ab_cdef_0011_2233_4455_6677,
             segment_size: 1 << 16,
             sequence: Sequence(9),
@@ -199,7 +233,15 @@ mod tests {
 
     #[test]
     fn a_header_comes_back_and_no_flipped_bit_does() {
-        for given in [header(), SegmentHeader { previous: None, ..header() }] {
+        let map = SegmentHeader {
+            stream: Stream::Map,
+            start: Lsn(9 << 16),
+            previous: None,
+            stable: Lsn(1 << 50),
+            first: Lsn(0),
+            ..header()
+        };
+        for given in [header(), SegmentHeader { previous: None, ..header() }, map] {
             let block = given.encode();
             assert_eq!(SegmentHeader::decode(&block), Found::Valid(given));
             for bit in 0..(LEN + 4) * 8 {
@@ -214,7 +256,18 @@ mod tests {
     #[test]
     fn a_header_that_no_writer_makes_is_refused() {
         let previous = header().previous.unwrap();
+        let map = SegmentHeader {
+            stream: Stream::Map,
+            start: Lsn(9 << 16),
+            previous: None,
+            first: Lsn(0),
+            ..header()
+        };
         let wrong = [
+            SegmentHeader { start: Lsn(8 << 16), ..map },
+            SegmentHeader { previous: header().previous, ..map },
+            SegmentHeader { first: Lsn(8), ..map },
+            SegmentHeader { purpose: Purpose::Log, ..map },
             SegmentHeader { segment_size: SEGMENT_MIN / 2, ..header() },
             SegmentHeader { segment_size: SEGMENT_MAX * 2, ..header() },
             SegmentHeader { segment_size: SEGMENT_MIN + 4096, ..header() },
@@ -243,7 +296,8 @@ mod tests {
     fn names_are_canonical() {
         assert_eq!(parse_name(&name(Sequence(255))), Named::Segment(Sequence(255)));
         assert_eq!(parse_name(&scratch_name(Sequence(255))), Named::Scratch);
-        for foreign in ["seg-ff", "seg-00000000000000FF", "seg-+000000000000001", "readme", "seg-"] {
+        assert_eq!(parse_name("super-b"), Named::Superblock(1));
+        for foreign in ["super-c", "seg-ff", "seg-00000000000000FF", "seg-+000000000000001", "readme", "seg-"] {
             assert_eq!(parse_name(foreign), Named::Foreign, "{foreign}");
         }
     }

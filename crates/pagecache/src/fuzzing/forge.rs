@@ -9,7 +9,7 @@ use crate::format::BLOCK;
 use crate::format::mark::{Mark, MarkKind};
 use crate::format::page::PageHead;
 use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape, pad_block};
-use crate::format::segment::{Previous, Purpose, SegmentHeader, name};
+use crate::format::segment::{Previous, Purpose, SegmentHeader, Stream, name};
 use crate::inspect::{Report, verify};
 use crate::page::materialize::Materializer;
 use crate::storage::{MemoryStorage, OpenMode, Storage, StorageFile, write_all};
@@ -47,7 +47,8 @@ pub(crate) fn header(purpose: Purpose, nth: u64) -> SegmentHeader {
         end: Lsn(start.0 - BLOCK),
     });
     let (sequence, stable, first) = (Sequence(nth), Lsn(0), Lsn(0));
-    SegmentHeader { purpose, store: 1, segment_size: SIZE, sequence, start, salt, previous, stable, first }
+    let stream = Stream::Log;
+    SegmentHeader { purpose, stream, store: 1, segment_size: SIZE, sequence, start, salt, previous, stable, first }
 }
 
 /// A store, written segment by segment.

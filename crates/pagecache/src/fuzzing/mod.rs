@@ -17,6 +17,8 @@ pub(crate) mod forge;
 #[cfg(all(test, not(loom)))]
 mod found;
 #[cfg(all(test, not(loom)))]
+mod map;
+#[cfg(all(test, not(loom)))]
 mod outcomes;
 #[cfg(all(test, not(loom)))]
 mod refusals;
@@ -61,6 +63,7 @@ pub fn file_name(text: &str) -> Outcome {
             let number = text.get(4..).and_then(|digits| u64::from_str_radix(digits, 16).ok());
             assert_eq!(number.map(|number| scratch_name(crate::base::ids::Sequence(number))).as_deref(), Some(text));
         }
+        Named::Superblock(copy) => assert_eq!(crate::format::superblock::NAMES.get(copy), Some(&text)),
         Named::Foreign => return Outcome::Refused,
     }
     Outcome::Decoded

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::forge::{Forge, SIZE, header};
+use super::map::Mapped;
 use super::*;
 use crate::base::damage::Damage;
 use crate::base::error::Error;
@@ -102,6 +103,39 @@ fn reach(damage: Damage) -> Reached {
             let forge = two(|_| {});
             forge.storage.remove(&name(Sequence(0))).unwrap();
             start(&forge)
+        }
+        Damage::Superblocks => {
+            let mapped = Mapped::new();
+            for copy in crate::format::superblock::NAMES {
+                let file = mapped.storage.open(copy, crate::storage::OpenMode::ReadWrite).unwrap();
+                write_all(file.as_ref(), b"?", 20).unwrap();
+            }
+            mapped.start().unwrap_err()
+        }
+        Damage::RootElse => {
+            let mapped = Mapped::new();
+            mapped.put_superblock(|superblock| superblock.root = mapped.leaf(0));
+            mapped.start().unwrap_err()
+        }
+        Damage::RootMalformed => {
+            let mapped = Mapped::new();
+            mapped.put_superblock(|superblock| superblock.redo.0 -= 8);
+            mapped.start().unwrap_err()
+        }
+        Damage::RedoMissing => {
+            let mapped = Mapped::new();
+            mapped.put_root(|root| root.segments.clear());
+            mapped.start().unwrap_err()
+        }
+        Damage::LeafElse => {
+            let mapped = Mapped::new();
+            mapped.put_leaf(1, 2, &[0, 4]);
+            mapped.get(5)
+        }
+        Damage::LeafMalformed => {
+            let mapped = Mapped::new();
+            mapped.put_leaf(1, 1, &[0, 5]);
+            mapped.get(4)
         }
         Damage::StableMissing => {
             let forge = closed_log(|forge| {

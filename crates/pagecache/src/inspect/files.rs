@@ -11,10 +11,11 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::format::BLOCK;
 use crate::format::segment::{
-    FORMAT, Found, Named, Purpose, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, name, parse_name,
+    FORMAT, Found, Named, Purpose, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, Stream, name, parse_name,
 };
 use crate::recovery::survey::holds_records;
-use crate::storage::{OpenMode, Storage, StorageFile, read_full};
+use crate::storage::{OpenMode, StorageFile, read_full};
+use crate::store::handles::Handles;
 use crate::store::pool::Segment;
 
 /// The files of a store.
@@ -24,6 +25,8 @@ pub(super) struct Files {
     pub(super) segment_size: u64,
     /// The chain, oldest first.
     pub(super) links: Vec<Link>,
+    /// The segments of the map, by sequence.
+    pub(super) map: Vec<Segment>,
     pub(super) leftovers: Vec<String>,
     pub(super) problems: Vec<Problem>,
     /// The log begins behind something that is not there, which is sound only where this LSN was trimmed.
@@ -55,7 +58,8 @@ pub(super) fn problem(segment: Sequence, offset: u64, lsn: impl Into<Option<Lsn>
 ///
 /// # Errors
 /// `NotFound` where there is no store, `Incompatible` for something else or a newer format, `Io`.
-pub(super) fn survey(storage: &dyn Storage, trimmed: impl Fn(&[Link]) -> Result<Lsn>) -> Result<Files> {
+pub(super) fn survey(handles: &Arc<Handles>, trimmed: impl Fn(&[Link]) -> Result<Lsn>) -> Result<Files> {
+    let storage = handles.storage();
     let mut names = storage.list().map_err(|error| Error::io("list", storage.describe(), error))?;
     names.sort_unstable();
     let (mut leftovers, mut sequences, mut foreign) = (Vec::new(), Vec::new(), None);
@@ -63,6 +67,7 @@ pub(super) fn survey(storage: &dyn Storage, trimmed: impl Fn(&[Link]) -> Result<
         match parse_name(&file) {
             Named::Segment(sequence) => sequences.push(sequence),
             Named::Scratch => leftovers.push(file),
+            Named::Superblock(_) => {}
             Named::Foreign => foreign = Some(file),
         }
     }
@@ -80,13 +85,13 @@ pub(super) fn survey(storage: &dyn Storage, trimmed: impl Fn(&[Link]) -> Result<
     for sequence in sequences {
         let file_name = name(sequence);
         let file =
-            storage.open(&file_name, OpenMode::ReadOnly).map_err(|error| Error::io("open", &file_name, error))?;
+            handles.open(&file_name, OpenMode::ReadOnly).map_err(|error| Error::io("open", &file_name, error))?;
         let mut found = Vec::new();
         match copies(file.as_ref(), sequence, &file_name, &mut found)? {
             Some(header) if header.sequence == sequence => {
-                candidates.insert(sequence, Candidate { segment: Segment::found(header, file, None), problems: found });
+                candidates.insert(sequence, Candidate { segment: Segment::found(header, file, handles), problems: found });
             }
-            Some(header) => match holds_records(&Arc::new(Segment::found(header, file, None)))? {
+            Some(header) => match holds_records(&Arc::new(Segment::found(header, file, handles)))? {
                 true => problems.push(problem(sequence, 0, header.start, "the segment bears another one's name")),
                 // A recycled file whose rename was lost: the life under this name is over, the other never began.
                 false => leftovers.push(file_name),
@@ -98,9 +103,22 @@ pub(super) fn survey(storage: &dyn Storage, trimmed: impl Fn(&[Link]) -> Result<
         // A leftover is what is there beside a store; here there is none.
         problems.push(problem(newest, 0, None, "no segment is what its name says"));
     }
-    let mut files =
-        Files { purpose: None, segment_size: 0, links: Vec::new(), leftovers, problems, begins_after: None };
+    let mut files = Files {
+        purpose: None,
+        segment_size: 0,
+        links: Vec::new(),
+        map: Vec::new(),
+        leftovers,
+        problems,
+        begins_after: None,
+    };
     files.only_own(&mut candidates);
+    let (map, candidates): (BTreeMap<_, _>, _) =
+        candidates.into_iter().partition(|(_, candidate)| candidate.segment.header.stream == Stream::Map);
+    for candidate in map.into_values() {
+        files.problems.extend(candidate.problems);
+        files.map.push(candidate.segment);
+    }
     files.link(candidates, trimmed)?;
     Ok(files)
 }

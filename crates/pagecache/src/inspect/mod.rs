@@ -9,6 +9,7 @@
 
 mod extents;
 mod files;
+mod map;
 mod pages;
 mod report;
 mod walk;
@@ -16,14 +17,18 @@ mod walk;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use report::{Bytes, Evidence, Pages, Problem, Purpose, Records, Report, SegmentReport};
+pub use report::{Bytes, CheckpointReport, Evidence, Pages, Problem, Purpose, Records, Report, SegmentReport};
+
+use std::sync::Arc;
 
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::config::{Config, Create};
 use crate::engine;
-use crate::format::segment::Purpose as Held;
+use crate::format::segment::{Purpose as Held, name};
 use crate::recovery::survey::is_store;
+use crate::storage::OpenMode;
+use crate::store::handles::Handles;
 use walk::Walk;
 
 /// Checks every record of every segment of a store, whatever it holds: checksums, marks (what they call stable lies below them
@@ -48,10 +53,15 @@ pub fn verify(config: Config) -> Result<Report> {
         return Err(Error::NotFound { path: storage.describe() });
     }
     let _lock = engine::lock(storage.as_ref(), true)?;
-    let mut files = files::survey(storage.as_ref(), walk::trimmed)?;
+    let handles = Handles::new(storage, OpenMode::ReadOnly);
+    let mut files = files::survey(&handles, walk::trimmed)?;
+    let log: Vec<_> = files.links.iter().map(|link| Arc::clone(&link.segment)).collect();
+    let map = map::check(&handles, &log, std::mem::take(&mut files.map))?;
+    files.leftovers.extend(map.unused.into_iter().map(name));
+    files.problems.extend(map.problems);
     let begins = files.begins_after.map_or(Lsn(0), |(_, end)| end);
     let links = std::mem::take(&mut files.links);
-    let mut walk = Walk::new(&links, files.purpose.unwrap_or(Held::Pages), begins);
+    let mut walk = Walk::new(&handles, &links, files.purpose.unwrap_or(Held::Pages), begins);
     walk.all()?;
     if let Some((sequence, end)) = files.begins_after
         && walk.trimmed < end
@@ -76,6 +86,7 @@ pub fn verify(config: Config) -> Result<Report> {
         live_bytes: (files.purpose == Some(Held::Pages)).then(|| walk.chains.live_bytes()),
         pages: Pages { live, free, unused: high_water.saturating_sub(live + free), high_water },
         evidence,
+        checkpoint: map.report,
         leftovers: files.leftovers,
         problems,
     })

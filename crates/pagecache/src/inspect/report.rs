@@ -25,6 +25,8 @@ pub struct Report {
     pub pages: Pages,
     /// What the store proves about itself.
     pub evidence: Evidence,
+    /// The checkpoint that the next start replays from; nothing where there is none yet.
+    pub checkpoint: Option<CheckpointReport>,
     /// Files that mean nothing any more, such as a segment whose removal a crash has undone. The next writer removes them.
     pub leftovers: Vec<String>,
     /// What does not fit, in the order it was met. Empty for a sound store.
@@ -70,6 +72,24 @@ pub struct SegmentReport {
     pub records: u64,
     /// Its bytes.
     pub bytes: Bytes,
+}
+
+/// A checkpoint: the superblock that counts, its root, and its leaves of the map.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckpointReport {
+    /// Its number; they rise.
+    pub number: u64,
+    /// The LSN from which the log is replayed.
+    pub redo: Lsn,
+    /// One copy of the superblock is older, damaged or missing: sound after a crash, and made good by the next writer that opens.
+    pub copies_differ: bool,
+    /// Leaves of the map.
+    pub leaves: u64,
+    /// Segments that hold leaves or the root.
+    pub segments: u64,
+    /// Bytes of disk that these occupy.
+    pub allocated: u64,
 }
 
 /// Records by what they are.

@@ -19,11 +19,13 @@ use crate::log::read::unknown_kind;
 use crate::log::scan::{Scanner, Step, evidence};
 use crate::recovery::decide::{Evidence, Last, Stop, Verdict, decide};
 use crate::storage::read_full;
+use crate::store::handles::Handles;
 use crate::store::pool::Segment;
 
 /// What was learnt so far.
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
+    handles: &'a Arc<Handles>,
     links: &'a [Link],
     purpose: Purpose,
     /// LSNs below which the log is known to have been trimmed before it begins.
@@ -66,8 +68,9 @@ impl At {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(links: &'a [Link], purpose: Purpose, begins: Lsn) -> Walk<'a> {
+    pub(super) fn new(handles: &'a Arc<Handles>, links: &'a [Link], purpose: Purpose, begins: Lsn) -> Walk<'a> {
         Walk {
+            handles,
             links,
             purpose,
             begins,
@@ -113,7 +116,7 @@ impl<'a> Walk<'a> {
                 end,
                 allocated: link
                     .segment
-                    .file
+                    .file()?
                     .allocated()
                     .map_err(|error| Error::io("stat", link.segment.name(), error))?,
                 records: self.records.total() - records,
@@ -219,7 +222,7 @@ impl<'a> Walk<'a> {
     /// What a recovery cut off must not have been stable.
     fn check_cut(&mut self, segment: &Arc<Segment>) -> Result<()> {
         let Some(cut) = segment.cut else { return Ok(()) };
-        let uncut = Arc::new(Segment::found(segment.header, Arc::clone(&segment.file), None));
+        let uncut = Arc::new(Segment::found(segment.header, segment.file()?, self.handles));
         if evidence(&uncut, cut)?.is_some_and(|stable| stable > cut) {
             self.problems
                 .push(At::new(segment, cut).problem("records were cut off here that a mark proves to be stable"));
@@ -289,6 +292,7 @@ impl<'a> Walk<'a> {
                 }
             }
             Kind::Replace | Kind::Link | Kind::Free => payload = self.page(at, shape, body, body_at),
+            Kind::Leaf | Kind::Root => self.problems.push(at.problem("a record of the map stands in the log")),
             Kind::PadSegment | Kind::PadBlock => self.problems.push(at.problem("a pad in the shape of a record")),
         }
         bytes.payload += payload;
@@ -354,7 +358,7 @@ fn marks(segment: &Arc<Segment>, from: Lsn, mut more: impl FnMut(Lsn, Mark) -> b
     while start < segment.records_end() {
         let count = (segment.records_end().0 - start.0).min(window.as_slice().len() as u64) as usize;
         let target = window.as_mut_slice().get_mut(..count).unwrap_or_default();
-        let filled = read_full(segment.file.as_ref(), target, segment.offset(start))
+        let filled = read_full(segment.file()?.as_ref(), target, segment.offset(start))
             .map_err(|error| Error::io("read", segment.name(), error))?;
         for (nth, block) in window.as_slice().get(..filled).unwrap_or_default().chunks_exact(BLOCK as usize).enumerate()
         {

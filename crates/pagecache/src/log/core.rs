@@ -50,6 +50,12 @@ pub(crate) struct LogCore {
     pub(crate) work: Event,
     /// Rung when little of the ready space is left.
     pub(crate) short: Event,
+    /// Rung when a checkpoint is due.
+    pub(crate) behind: Event,
+    /// A checkpoint is due when the tail is here; never for a log alone. Relaxed: it orders nothing.
+    due: AtomicU64,
+    /// Bytes of log from one checkpoint to the next.
+    checkpoint_every: u64,
     flush_asked: AtomicBool,
     pub(crate) counters: Counters,
 }
@@ -70,6 +76,12 @@ pub(crate) struct Counters {
     pub(crate) written: PlainU64,
     /// Rounds synced.
     pub(crate) rounds: PlainU64,
+    /// Checkpoints that are durable.
+    pub(crate) checkpoints: PlainU64,
+    /// Bytes of checkpoints handed to the storage, whatever became of them.
+    pub(crate) checkpoint_bytes: PlainU64,
+    /// Where replay would start now.
+    pub(crate) redo: PlainU64,
 }
 
 /// Where and how a log goes on.
@@ -81,6 +93,10 @@ pub(crate) struct Restart {
     pub(crate) max_record: u64,
     pub(crate) read_only: bool,
     pub(crate) extents: Extents,
+    /// Where replay would start.
+    pub(crate) redo: Lsn,
+    /// Bytes of log from one checkpoint to the next; none for a log alone.
+    pub(crate) checkpoint_every: Option<u64>,
 }
 
 impl LogCore {
@@ -89,7 +105,7 @@ impl LogCore {
         let segment = pool.segment_size();
         let geometry = Geometry::new(segment);
         let lives = Lives::new(segment);
-        let newest = pool.all();
+        let newest = pool.log();
         for found in newest.iter().rev().take(8).rev() {
             lives.publish(found.header.start, found.header.salt, found.header.sequence);
         }
@@ -115,8 +131,11 @@ impl LogCore {
             read_only: restart.read_only,
             work: Event::new(),
             short: Event::new(),
+            behind: Event::new(),
+            due: AtomicU64::new(restart.checkpoint_every.map_or(u64::MAX, |every| restart.redo.0.saturating_add(every))),
+            checkpoint_every: restart.checkpoint_every.unwrap_or(u64::MAX),
             flush_asked: AtomicBool::new(false),
-            counters: Counters::default(),
+            counters: Counters { redo: PlainU64::new(restart.redo.0), ..Counters::default() },
         };
         match restart.read_only {
             true => log.tail.close(),
@@ -215,6 +234,33 @@ impl LogCore {
         self.flush_asked.swap(false, Ordering::Relaxed)
     }
 
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// # Errors
+    /// `Poisoned`, where the log has failed.
+    pub(crate) fn check_failed(&self) -> Result<()> {
+        self.check(&self.rounds.lock())
+    }
+
+    /// Whether the log behind the last checkpoint is long enough for another.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        self.tail.bound().0 >= self.due.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a checkpoint that is durable.
+    pub(crate) fn checkpointed(&self, redo: Lsn) {
+        self.counters.redo.store(redo.0, Ordering::Relaxed);
+        self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.due.store(redo.0.saturating_add(self.checkpoint_every), Ordering::Relaxed);
+    }
+
+    /// Takes note of a checkpoint that has failed: the next try is due soon, but not at once.
+    pub(crate) fn checkpoint_failed(&self) {
+        self.due.store(self.tail.bound().0.saturating_add(self.checkpoint_every / 4), Ordering::Relaxed);
+    }
+
     /// Refuses new tickets, and wakes all who wait.
     pub(crate) fn close(&self) {
         self.tail.close();
@@ -237,7 +283,8 @@ impl LogCore {
         self.open.oldest().map(|seen| (seen.bound(), seen.since()))
     }
 
-    pub(super) fn poison_error(&self) -> Error {
+    /// What whoever finds the log failed is told.
+    pub(crate) fn poison_error(&self) -> Error {
         match &self.rounds.lock().poison {
             Some(cause) => Error::Poisoned { cause: Arc::clone(cause) },
             None => Error::Closed,
@@ -274,7 +321,7 @@ impl LogCore {
     }
 
     /// Ends the log (L5): the first cause is kept and told to everyone.
-    pub(super) fn poison(&self, cause: Error) -> Error {
+    pub(crate) fn poison(&self, cause: Error) -> Error {
         self.poison_locked(self.rounds.lock(), cause)
     }
 

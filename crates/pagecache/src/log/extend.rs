@@ -13,7 +13,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
 use crate::storage::write_all;
-use crate::store::pool::{Birth, Segment};
+use crate::store::pool::{Birth, BirthPlace, Segment};
 
 /// The most that is filled with zeros in one step, in bytes; a quarter of a smaller segment.
 const FILL_STEP: u64 = 1 << 20;
@@ -50,7 +50,7 @@ impl LogCore {
                 Fill::Zeros => supply.grown + self.fill_step(),
             };
             let grown = grown.min(size);
-            let step = newest.file.allocate(supply.grown, grown - supply.grown);
+            let step = newest.file()?.allocate(supply.grown, grown - supply.grown);
             step.map_err(|error| Error::io("allocate", newest.name(), error))?;
             if fill == Fill::Zeros {
                 // Nobody may draw there yet, and the last block is the header's second copy.
@@ -60,10 +60,12 @@ impl LogCore {
             return Ok(());
         }
         let birth = Birth {
-            start: Lsn(newest.header.start.0 + size),
-            previous: Some(newest.as_previous(newest.data_end())),
+            place: BirthPlace::Log {
+                start: Lsn(newest.header.start.0 + size),
+                previous: Some(newest.as_previous(newest.data_end())),
+                first: self.first(),
+            },
             stable: self.stable(),
-            first: self.first(),
             allocate: size,
         };
         let segment = self.pool.birth(birth)?;
@@ -114,11 +116,12 @@ impl LogCore {
 /// Writes zeros and syncs them, so that the file system has nothing left to note when data comes.
 fn fill_with_zeros(segment: &Segment, from: u64, to: u64) -> Result<()> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let file = segment.file()?;
     let mut at = from;
     while at < to {
         let zeros = ZEROS.get(..(to - at).min(ZEROS.len() as u64) as usize).unwrap_or_default();
-        write_all(segment.file.as_ref(), zeros, at).map_err(|error| Error::io("fill", segment.name(), error))?;
+        write_all(file.as_ref(), zeros, at).map_err(|error| Error::io("fill", segment.name(), error))?;
         at += zeros.len() as u64;
     }
-    segment.file.sync_data().map_err(|error| Error::sync("sync", segment.name(), error))
+    file.sync_data().map_err(|error| Error::sync("sync", segment.name(), error))
 }

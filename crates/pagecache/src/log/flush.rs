@@ -211,17 +211,17 @@ impl LogCore {
         if from < end
             && let Some(segment) = self.pool.at_lsn(from)
         {
-            let mut offset = segment.offset(from);
+            let (file, mut offset) = (segment.file()?, segment.offset(from));
             // SAFETY: below the prefix, and nothing else is written any more, so `written` stands still (L2).
             let written = unsafe {
                 self.ring.read(from, end.0 - from.0, |piece| {
-                    let wrote = write_all(segment.file.as_ref(), piece, offset);
+                    let wrote = write_all(file.as_ref(), piece, offset);
                     offset += piece.len() as u64;
                     wrote
                 })
             };
             written
-                .and_then(|()| segment.file.sync_data())
+                .and_then(|()| file.sync_data())
                 .map_err(|error| Error::io("write", segment.name(), error))?;
         }
         self.sync()
@@ -232,8 +232,8 @@ impl LogCore {
         if planted(Canary::SkippedSync) {
             return Ok(());
         }
-        for segment in &dirty {
-            if let Err(error) = segment.file.sync_data() {
+        for (segment, file) in &dirty {
+            if let Err(error) = file.sync_data() {
                 if planted(Canary::FailedSyncRepeated) {
                     self.rounds.lock().put_back_dirty(dirty);
                     return Err(Error::NoSpace { what: "sync" });

@@ -54,7 +54,8 @@ impl LogCore {
         }
         let found = self.find(lsn, guess);
         match (lsn < self.first(), found) {
-            (true, Err(Error::Corrupt(_)) | Ok(At::Padding)) => Ok(At::Trimmed { first: self.first() }),
+            // Damaged, or the file is another's by now, or there is none any more.
+            (true, Err(Error::Corrupt(_) | Error::Io { .. }) | Ok(At::Padding)) => Ok(At::Trimmed { first: self.first() }),
             (_, found) => found,
         }
     }
@@ -134,7 +135,7 @@ impl LogCore {
             drop(rounds);
         }
         let target = buf.get_mut(..in_file).unwrap_or_default();
-        read_full(segment.file.as_ref(), target, segment.offset(lsn))
+        read_full(segment.file()?.as_ref(), target, segment.offset(lsn))
             .map(drop)
             .map_err(|error| Error::io("read", segment.name(), error))
     }

@@ -8,6 +8,7 @@ use super::geometry::Geometry;
 use crate::base::error::Error;
 use crate::base::ids::Lsn;
 use crate::format::BLOCK;
+use crate::storage::StorageFile;
 use crate::store::pool::Segment;
 
 /// The most that one write takes, in bytes. A block under loom and shuttle, so that several are in flight there.
@@ -31,6 +32,9 @@ enum FlightState {
     Stranded,
 }
 
+/// A segment that was written to, and the very file: a sync of another one might not tell of a write that failed.
+pub(crate) type Written = (Arc<Segment>, Arc<dyn StorageFile>);
+
 #[derive(Debug)]
 pub(crate) struct Rounds {
     /// Everything below is written.
@@ -45,7 +49,7 @@ pub(crate) struct Rounds {
     /// The newest pad followed another with nothing between: the log is at rest and says so.
     pub(crate) at_rest: bool,
     /// Segments with writes that no sync has covered.
-    dirty: Vec<Arc<Segment>>,
+    dirty: Vec<Written>,
     /// Somebody leads a round.
     pub(crate) leading: bool,
     /// The first failure (L5).
@@ -89,10 +93,10 @@ impl Rounds {
     }
 
     /// Notes that a stretch is written, and moves `written` over all that have landed in order.
-    pub(crate) fn land(&mut self, flight: Flight, segment: &Arc<Segment>) {
+    pub(crate) fn land(&mut self, flight: Flight, written: Written) {
         self.settle(flight, FlightState::Landed);
-        if !self.dirty.iter().any(|dirty| Arc::ptr_eq(dirty, segment)) {
-            self.dirty.push(Arc::clone(segment));
+        if !self.dirty.iter().any(|(_, dirty)| Arc::ptr_eq(dirty, &written.1)) {
+            self.dirty.push(written);
         }
         while let Some(first) = self.flights.front().filter(|first| first.state == FlightState::Landed) {
             self.written = first.end;
@@ -121,12 +125,12 @@ impl Rounds {
         self.seals.iter().rev().copied().find(|seal| *seal <= prefix).filter(|seal| *seal > stable)
     }
 
-    pub(crate) fn take_dirty(&mut self) -> Vec<Arc<Segment>> {
+    pub(crate) fn take_dirty(&mut self) -> Vec<Written> {
         std::mem::take(&mut self.dirty)
     }
 
     /// What a planted bug does after a sync that failed.
-    pub(crate) fn put_back_dirty(&mut self, dirty: Vec<Arc<Segment>>) {
+    pub(crate) fn put_back_dirty(&mut self, dirty: Vec<Written>) {
         self.dirty.extend(dirty);
     }
 

@@ -135,7 +135,7 @@ impl Scanner {
         }
         self.base = self.at;
         let target = self.window.as_mut_slice().get_mut(..count as usize).unwrap_or_default();
-        self.filled = read_full(self.segment.file.as_ref(), target, self.segment.offset(self.at))
+        self.filled = read_full(self.segment.file()?.as_ref(), target, self.segment.offset(self.at))
             .map_err(|error| Error::io("read", self.segment.name(), error))? as u64;
         Ok(())
     }
@@ -153,7 +153,7 @@ pub(crate) fn evidence(segment: &Arc<Segment>, from: Lsn) -> Result<Option<Lsn>>
         let start = end - BLOCK;
         let count = WINDOW.min(segment.records_end().0 - start);
         let target = window.as_mut_slice().get_mut(..count as usize).unwrap_or_default();
-        let filled = read_full(segment.file.as_ref(), target, segment.offset(Lsn(start)))
+        let filled = read_full(segment.file()?.as_ref(), target, segment.offset(Lsn(start)))
             .map_err(|error| Error::io("read", segment.name(), error))? as u64;
         let mut at = BLOCK;
         while at <= filled {

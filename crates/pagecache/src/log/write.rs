@@ -1,5 +1,7 @@
 //! From the ring to the files: complete blocks, in stretches that several threads write at once. Nothing is synced here.
 
+use std::sync::Arc;
+
 use super::core::LogCore;
 use super::open::Seen;
 use super::rounds::Flight;
@@ -44,6 +46,15 @@ impl LogCore {
         let Some(segment) = self.pool.at_lsn(flight.from) else {
             return Err(self.poison(Error::Closed));
         };
+        let file = match segment.file() {
+            Ok(file) => file,
+            // Nothing was written: the same bytes are written again by whoever comes next.
+            Err(error) => {
+                self.rounds.lock().strand(flight);
+                self.landed.notify_all();
+                return Err(error);
+            }
+        };
         let mut offset = segment.offset(flight.from);
         let working = Working::begin(self);
         if planted(Canary::RingReusedEarly) {
@@ -52,7 +63,7 @@ impl LogCore {
         // SAFETY: the stretch is below the prefix and above `written`, which only `land` below moves over it (L2).
         let written = unsafe {
             self.ring.read(flight.from, flight.end.0 - flight.from.0, |piece| {
-                let wrote = write_all(segment.file.as_ref(), piece, offset);
+                let wrote = write_all(file.as_ref(), piece, offset);
                 offset += piece.len() as u64;
                 wrote
             })
@@ -61,7 +72,7 @@ impl LogCore {
         let mut rounds = self.rounds.lock();
         let outcome = match written {
             Ok(()) => {
-                rounds.land(flight, &segment);
+                rounds.land(flight, (Arc::clone(&segment), file));
                 self.refresh_limits(&rounds);
                 Ok(())
             }

@@ -22,6 +22,9 @@ pub(super) fn turn(log: &LogCore, due: Due) -> Result<()> {
     if log.wants_extension() {
         log.short.ring();
     }
+    if log.wants_checkpoint() {
+        log.behind.ring();
+    }
     // Taken first: a request that stayed while this turn fails would keep later ones from ringing.
     let asked = log.take_flush_asked();
     log.write_out()?;

@@ -1,5 +1,6 @@
 //! Background work: the only threads of the kit. Nobody waits for them: whoever needs room or durability now works for it.
 
+pub(crate) mod checkpoints;
 mod flusher;
 mod supplier;
 
@@ -32,7 +33,11 @@ impl Workers {
         Ok(workers)
     }
 
-    fn spawn(&mut self, name: &str, run: impl FnOnce(&LogCore) + Send + 'static) -> Result<()> {
+    /// Starts one more. It ends when a bell of the log says that it is over.
+    ///
+    /// # Errors
+    /// `Thread` where the system gives none.
+    pub(crate) fn spawn(&mut self, name: &str, run: impl FnOnce(&LogCore) + Send + 'static) -> Result<()> {
         let log = Arc::clone(&self.log);
         let run = move || {
             // A user's storage that panics ends the log, not only this thread: nobody else would know that its work is not done
@@ -50,6 +55,7 @@ impl Workers {
     pub(crate) fn stop(&mut self) {
         self.log.work.end();
         self.log.short.end();
+        self.log.behind.end();
         for thread in self.threads.drain(..) {
             // A panic there is a bug that tests meet; the store is closing and its state is on disk.
             let ended = thread.join();

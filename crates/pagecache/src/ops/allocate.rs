@@ -13,8 +13,16 @@ impl<M: Materializer> Pages<M> {
     /// `NoSpace` where the id space or the memory for the table is at its end.
     pub(crate) fn allocate(&self) -> Result<PageId> {
         loop {
-            let id = self.ids.take(self.log.stable());
-            let slot = self.table.ensure(id).inspect_err(|_| self.ids.lose())?;
+            let id = match self.ids.reuse(self.log.stable()) {
+                Some(id) => id,
+                None => match self.leaves.vacant() {
+                    // A leaf that cannot be read keeps its ids: there are others.
+                    Some(leaf) if self.read_leaf(leaf).is_ok() => continue,
+                    _ => self.ids.fresh(),
+                },
+            };
+            let ensured = self.table.ensure(id).and_then(|slot| self.leaves.ensure(id).map(|()| slot));
+            let slot = ensured.inspect_err(|_| self.ids.lose())?;
             let word = slot.load();
             // Always so: an id on the list is free. Where it is not, it is left alone rather than overwritten.
             let Some(version) = word.vacant() else { continue };

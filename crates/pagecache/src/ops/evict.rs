@@ -77,6 +77,10 @@ impl<M: Materializer> Pages<M> {
 
     fn evict(&self, slot: &Slot<M::PageFrag>, guard: &Guard) -> Evicted {
         let word = slot.load();
+        // What else it owns may be another's to change (D3).
+        if !word.is_resident() {
+            return Evicted::No;
+        }
         // SAFETY: loaded just now under `guard`, which is of this store's collector.
         let Seen::Resident(chain) = (unsafe { word.see::<M::PageFrag>() }) else { return Evicted::No };
         if chain.head().take_mark() {

@@ -3,12 +3,12 @@
 use crossbeam_epoch::Guard;
 
 use super::{Pages, no_page};
-use crate::base::error::{PageState, Result};
+use crate::base::error::{Error, PageState, Result};
 use crate::base::ids::{PageId, Version};
 use crate::page::chain::{Chain, Node};
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
-use crate::page::piece::Piece;
+use crate::format::piece::Piece;
 use crate::page::slot::{Seen, Slot, Word};
 
 impl<M: Materializer> Pages<M> {
@@ -47,9 +47,9 @@ impl<M: Materializer> Pages<M> {
         id: PageId,
         guard: &'g Guard,
     ) -> Result<(&'g Slot<M::PageFrag>, Word, Chain<'g, M::PageFrag>)> {
-        let Some(slot) = self.table.get(id) else { return Err(no_page(id, PageState::Unallocated)) };
+        let slot = self.slot(id)?;
         loop {
-            let word = slot.load();
+            let word = self.look(id, slot)?;
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
             let came = match unsafe { word.see() } {
                 Seen::Resident(chain) => {
@@ -60,7 +60,9 @@ impl<M: Materializer> Pages<M> {
                 Seen::ColdOne(piece) => self.page_in(id, slot, word, &[piece], guard)?,
                 Seen::Absent => return Err(no_page(id, PageState::Unallocated)),
                 Seen::Free(version) => return Err(no_page(id, PageState::Free(version))),
-                Seen::Empty => return Err(no_page(id, PageState::Empty)),
+                Seen::Empty(_) => return Err(no_page(id, PageState::Empty)),
+                // Not of a leaf that was read.
+                Seen::Headless(_) => continue,
             };
             if let Some((word, chain)) = came {
                 // The guard keeps the chain, though it may be the first to go.
@@ -108,15 +110,19 @@ impl<M: Materializer> Pages<M> {
     /// What a page is now. A cold page is not read.
     pub(crate) fn state(&self, id: PageId, guard: &Guard) -> Result<PageState> {
         self.check(guard)?;
-        let Some(slot) = self.table.get(id) else { return Ok(PageState::Unallocated) };
+        let slot = match self.slot(id) {
+            Err(Error::NoPage { state, .. }) => return Ok(state),
+            found => found?,
+        };
         // SAFETY: loaded just now under `guard`, which is of this store's collector.
-        Ok(match unsafe { slot.load().see::<M::PageFrag>() } {
+        Ok(match unsafe { self.look(id, slot)?.see::<M::PageFrag>() } {
             Seen::Resident(chain) => PageState::Live(chain.head().version),
             Seen::Cold(pieces) => PageState::Live(self.cold_version(pieces)),
             Seen::ColdOne(piece) => PageState::Live(self.cold_version(&[piece])),
             Seen::Free(version) => PageState::Free(version),
-            Seen::Empty => PageState::Empty,
-            Seen::Absent => PageState::Unallocated,
+            Seen::Empty(_) => PageState::Empty,
+            // Not of a leaf that was read.
+            Seen::Absent | Seen::Headless(_) => PageState::Unallocated,
         })
     }
 
@@ -126,8 +132,15 @@ impl<M: Materializer> Pages<M> {
         newest.map_or(Version::NONE, |(_, lsn)| lsn.into())
     }
 
-    /// Whether a page holds data now.
-    pub(crate) fn holds_data(&self, id: PageId) -> bool {
-        self.table.get(id).is_some_and(|slot| slot.load().holds_data())
+    /// The slot of a page. There is none in memory for ids that were never handed out, nor for those of leaves that were not read
+    /// yet.
+    pub(super) fn slot(&self, id: PageId) -> Result<&Slot<M::PageFrag>> {
+        if let Some(slot) = self.table.get(id) {
+            return Ok(slot);
+        }
+        if !self.leaves.is_read(id) {
+            self.read_leaf(self.leaves.of(id))?;
+        }
+        self.table.get(id).ok_or(no_page(id, PageState::Unallocated))
     }
 }

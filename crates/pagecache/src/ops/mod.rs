@@ -12,6 +12,7 @@ mod get;
 mod misses;
 mod page_in;
 pub(crate) mod rejected;
+mod settle;
 pub(crate) mod update;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::base::ids::{PageId, Version};
 use crate::log::core::LogCore;
 use crate::page::budget::Budget;
 use crate::page::ids::Ids;
+use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
 use crate::page::table::Table;
 pub(crate) use misses::Misses;
@@ -31,6 +33,7 @@ pub(crate) use misses::Misses;
 pub(crate) struct Pages<M: Materializer> {
     pub(crate) log: Arc<LogCore>,
     pub(crate) table: Table<M::PageFrag>,
+    pub(crate) leaves: Leaves,
     pub(crate) ids: Ids,
     pub(crate) budget: Budget,
     pub(crate) misses: Misses,

@@ -14,7 +14,7 @@ use crate::format::record::Kind;
 use crate::page::chain::{Chain, Node, Unpublished};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
-use crate::page::piece::Piece;
+use crate::format::piece::Piece;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Slot, Word};
 

@@ -16,7 +16,7 @@ use crate::log::tail::Urgency;
 use crate::page::chain::{Chain, Fresh, Node, Unpublished};
 use crate::page::fragment::Fragment;
 use crate::page::materialize::Materializer;
-use crate::page::piece::Piece;
+use crate::format::piece::Piece;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Seen, Slot, Word};
 use crate::page::token::token;
@@ -171,7 +171,7 @@ impl<M: Materializer> Pages<M> {
             false => Err(conflict(id, current)),
         };
         loop {
-            let word = slot.load();
+            let word = self.look(id, slot)?;
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
             let (word, chain) = match unsafe { word.see() } {
                 Seen::Resident(chain) => (word, chain),
@@ -186,8 +186,10 @@ impl<M: Materializer> Pages<M> {
                     Some(came) => came,
                     None => continue,
                 },
-                Seen::Empty if expected == Version::NONE => return Ok((word, Ground::Empty)),
-                Seen::Empty => return Err(no_page(id, PageState::Empty)),
+                Seen::Empty(_) if expected == Version::NONE => return Ok((word, Ground::Empty)),
+                // Not of a leaf that was read.
+                Seen::Headless(_) => continue,
+                Seen::Empty(_) => return Err(no_page(id, PageState::Empty)),
                 Seen::Free(version) => return Err(no_page(id, PageState::Free(version))),
                 Seen::Absent => return Err(no_page(id, PageState::Unallocated)),
             };
@@ -209,7 +211,10 @@ impl<M: Materializer> Pages<M> {
         mut node: Fresh<M::PageFrag>,
         guard: &Guard,
     ) -> Result<Version, (Error, Fresh<M::PageFrag>)> {
-        let Some(slot) = self.table.get(id) else { return Err((no_page(id, PageState::Unallocated), node)) };
+        let slot = match self.slot(id) {
+            Ok(slot) => slot,
+            Err(error) => return Err((error, node)),
+        };
         loop {
             let need = if write == Write::Link { Need::Content } else { Need::Version };
             let (word, ground) = match self.ground(id, slot, expected, need, guard) {
@@ -250,7 +255,7 @@ impl<M: Materializer> Pages<M> {
             node.logged(version, Piece::new(ticket.address(), ticket.len()));
             let weight = node.weight() + folded_weight;
             let raw = Box::into_raw(node);
-            if slot.swap(word, Word::resident(raw)) {
+            if self.install(id, slot, word, Word::resident(raw)) {
                 ticket.complete();
                 let folded = !folded.into_raw().is_null();
                 match ground {
@@ -297,7 +302,7 @@ impl<M: Materializer> Pages<M> {
         node.logged(version, Piece::new(ticket.address(), ticket.len()));
         let weight = node.weight();
         let raw = Box::into_raw(node);
-        if slot.swap(word, Word::resident(raw)) {
+        if self.install(id, slot, word, Word::resident(raw)) {
             ticket.complete();
             self.retire_chain(word, chain, guard);
             self.wrote(weight, guard);
@@ -322,14 +327,14 @@ impl<M: Materializer> Pages<M> {
     }
 
     fn unpublish(&self, id: PageId, expected: Version, guard: &Guard) -> Result<Version> {
-        let Some(slot) = self.table.get(id) else { return Err(no_page(id, PageState::Unallocated)) };
+        let slot = self.slot(id)?;
         loop {
             let (word, ground) = self.ground(id, slot, expected, Need::Version, guard)?;
             let mut head = PageHead { page: id, base: Version::NONE }.encode(Kind::Free);
             let frame = Frame::new(Shape::plain(Kind::Free), &mut head, &[]);
             let ticket = self.log.draw(&frame, &[], Urgency::Urgent)?;
             let version = Version::from(ticket.lsn());
-            if slot.swap(word, Word::free(version)) {
+            if self.install(id, slot, word, Word::free(version)) {
                 let lsn = ticket.complete();
                 match ground {
                     Ground::Chain(old) => self.retire_chain(word, old, guard),
@@ -342,6 +347,19 @@ impl<M: Materializer> Pages<M> {
             }
             ticket.abort();
         }
+    }
+
+    /// Publishes an update, and marks its leaf before the update's record completes (D1).
+    fn install(&self, id: PageId, slot: &Slot<M::PageFrag>, old: Word, new: Word) -> bool {
+        if planted(Canary::DirtyBeforePublish) {
+            self.leaves.touch(id);
+            return slot.swap(old, new);
+        }
+        let installed = slot.swap(old, new);
+        if installed {
+            self.leaves.touch(id);
+        }
+        installed
     }
 
     /// Hands a chain that was just swapped out to the epoch.

@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_epoch::Guard;
 
-use super::piece::{PIECES_MAX, Piece};
+use super::pieces::PIECES_MAX;
+use crate::format::piece::Piece;
 use super::pieces::Pieces;
 use crate::base::canary::{Canary, planted};
 use crate::base::ids::Version;

@@ -12,6 +12,8 @@ use crate::base::sync::{AtomicPtr, AtomicU64, Mutex, Ordering};
 pub(crate) struct Ids {
     /// The lowest id that was never handed out.
     next: AtomicU64,
+    /// The same at the start: what is unused below is said by the start, or by leaves of the map that are read later.
+    known: u64,
     /// Pages that are allocated: empty ones and those with data.
     allocated: AtomicU64,
     /// Freed ids, pushed by anyone, taken as a whole by whoever allocates: so no id can be taken twice.
@@ -50,35 +52,54 @@ struct Freed {
 }
 
 impl Ids {
-    /// Ids below `next` are in use, but for the runs of `unused`, none of which is empty.
-    pub(crate) fn new(next: u64, unused: VecDeque<Range<u64>>) -> Ids {
-        let allocated = next.saturating_sub(unused.iter().map(|run| run.end - run.start).sum());
+    /// Ids below `next` that are not in the runs of `unused`, none of which is empty, are in use, or it is not known yet whether they
+    /// are. So many are `allocated`.
+    pub(crate) fn new(next: u64, unused: VecDeque<Range<u64>>, allocated: u64) -> Ids {
         Ids {
             next: AtomicU64::new(next),
+            known: next,
             allocated: AtomicU64::new(allocated),
             freed: AtomicPtr::new(ptr::null_mut()),
             waiting: Mutex::new(Waiting { unused, freed: VecDeque::new() }),
         }
     }
 
-    /// An id whose free, if it had one, is below `stable`.
-    pub(crate) fn take(&self, stable: Lsn) -> PageId {
+    /// An id that was used before, or passed over; its free, if it had one, is below `stable`.
+    pub(crate) fn reuse(&self, stable: Lsn) -> Option<PageId> {
+        let id = self.waiting(stable)?;
+        // Relaxed: a counter.
+        self.allocated.fetch_add(1, Ordering::Relaxed);
+        Some(id)
+    }
+
+    fn waiting(&self, stable: Lsn) -> Option<PageId> {
+        let mut waiting = self.waiting.try_lock()?;
+        if let Some(id) = waiting.unused() {
+            return Some(id);
+        }
+        let waiting = &mut waiting.freed;
+        self.collect(waiting);
+        let durable = |at: Lsn| at < stable || planted(Canary::IdReusedBeforeFreeStable);
+        waiting.front().filter(|(_, at)| durable(*at))?;
+        waiting.pop_front().map(|(id, _)| id)
+    }
+
+    /// An id that was never handed out.
+    pub(crate) fn fresh(&self) -> PageId {
         // Relaxed: counters.
         self.allocated.fetch_add(1, Ordering::Relaxed);
-        if let Some(mut waiting) = self.waiting.try_lock() {
-            if let Some(id) = waiting.unused() {
-                return id;
-            }
-            let waiting = &mut waiting.freed;
-            self.collect(waiting);
-            let durable = |at: Lsn| at < stable || planted(Canary::IdReusedBeforeFreeStable);
-            if waiting.front().is_some_and(|(_, at)| durable(*at))
-                && let Some((id, _)) = waiting.pop_front()
-            {
-                return id;
-            }
-        }
         PageId(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes note of a leaf that was read: its unused ids, rising, and that it holds `pages` where `assumed` were counted.
+    pub(crate) fn settle(&self, unused: impl Iterator<Item = u64>, assumed: u64, pages: u64) {
+        // Relaxed: a counter; modulo 2^64 the sum comes out right.
+        self.allocated.fetch_add(pages.wrapping_sub(assumed), Ordering::Relaxed);
+        let mut runs = VecDeque::new();
+        for id in unused.take_while(|id| *id < self.known) {
+            push_run(&mut runs, id..id + 1);
+        }
+        self.waiting.lock().unused.extend(runs);
     }
 
     /// Takes back the count of an id for which there is no slot. The id itself is not handed out again before a restart.
@@ -145,6 +166,14 @@ impl Ids {
     }
 }
 
+/// Adds a run behind others, to the last of them where it goes on there.
+pub(crate) fn push_run(runs: &mut VecDeque<Range<u64>>, run: Range<u64>) {
+    match runs.back_mut().filter(|last| last.end == run.start) {
+        Some(last) => last.end = run.end,
+        None => runs.push_back(run),
+    }
+}
+
 impl Drop for Ids {
     fn drop(&mut self) {
         let mut rest = VecDeque::new();
@@ -158,22 +187,34 @@ mod tests {
 
     #[test]
     fn an_id_comes_back_only_after_its_free_is_durable_and_only_once() {
-        let ids = Ids::new(3, VecDeque::new());
+        let ids = Ids::new(3, VecDeque::new(), 3);
+        let take = |stable| ids.reuse(stable).unwrap_or_else(|| ids.fresh());
         ids.give_back(PageId(0), Lsn(100));
         ids.give_back(PageId(1), Lsn(200));
-        assert_eq!(ids.take(Lsn(100)), PageId(3));
-        assert_eq!(ids.take(Lsn(104)), PageId(0));
-        assert_eq!(ids.take(Lsn(104)), PageId(4));
-        assert_eq!(ids.take(Lsn(300)), PageId(1));
-        assert_eq!(ids.take(Lsn(300)), PageId(5));
+        assert_eq!(take(Lsn(100)), PageId(3));
+        assert_eq!(take(Lsn(104)), PageId(0));
+        assert_eq!(take(Lsn(104)), PageId(4));
+        assert_eq!(take(Lsn(300)), PageId(1));
+        assert_eq!(take(Lsn(300)), PageId(5));
         assert_eq!(ids.allocated(), 6);
     }
 
     #[test]
     fn unused_ids_of_a_start_are_taken_first_in_order_and_cost_nothing_each() {
-        let ids = Ids::new(1 << 35, [1..3, 5..6, 1 << 30..(1 << 35) - 1].into());
-        assert_eq!(ids.allocated(), 1 + 2 + (1 << 30) - 6 + 1);
-        let taken: Vec<u64> = (0..5).map(|_| ids.take(Lsn(0)).0).collect();
+        let ids = Ids::new(1 << 35, [1..3, 5..6, 1 << 30..(1 << 35) - 1].into(), 7);
+        let taken: Vec<u64> = (0..5).map(|_| ids.reuse(Lsn(0)).unwrap().0).collect();
         assert_eq!(taken, [1, 2, 5, 1 << 30, (1 << 30) + 1]);
+        assert_eq!(ids.allocated(), 12);
+    }
+
+    #[test]
+    fn a_leaf_that_is_read_gives_its_unused_ids_once() {
+        let ids = Ids::new(10, VecDeque::new(), 6);
+        assert_eq!(ids.reuse(Lsn(0)), None);
+        ids.settle([4, 5, 7, 10, 11].into_iter(), 2, 1);
+        assert_eq!(ids.allocated(), 5);
+        let taken: Vec<Option<u64>> = (0..4).map(|_| ids.reuse(Lsn(0)).map(|id| id.0)).collect();
+        assert_eq!(taken, [Some(4), Some(5), Some(7), None]);
+        assert_eq!((ids.fresh(), ids.allocated()), (PageId(10), 9));
     }
 }

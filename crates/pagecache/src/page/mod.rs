@@ -8,15 +8,16 @@
 //! - G4. A piece enters a slot's word as a place on disk only when it is stable; until then the page stays in memory.
 //! - G5. A node's pieces name every record, oldest first, that is needed to build it again.
 
+mod buckets;
 pub(crate) mod budget;
 pub(crate) mod chain;
 pub(crate) mod fragment;
 pub(crate) mod ids;
+pub(crate) mod leaves;
 pub(crate) mod materialize;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod page_ref;
-pub(crate) mod piece;
 pub(crate) mod pieces;
 pub(crate) mod slot;
 pub(crate) mod table;

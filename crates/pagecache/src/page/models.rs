@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::chain::{Fresh, Node};
 use super::ids::Ids;
-use super::piece::Piece;
+use crate::format::piece::Piece;
 use super::pieces::Pieces;
 use super::slot::{Seen, Slot, Word};
 use super::table::Table;
@@ -169,18 +169,19 @@ fn two_make_a_bucket_under_a_reader() {
 #[test]
 fn ids_are_given_back_and_taken() {
     explore("give back, give back and take, take", || {
-        let ids = Arc::new(Ids::new(2, [].into()));
+        let ids = Arc::new(Ids::new(2, [].into(), 2));
         let one = Arc::clone(&ids);
         let one = loom::thread::spawn(move || one.give_back(PageId(0), Lsn(8)));
         let two = Arc::clone(&ids);
         let two = loom::thread::spawn(move || {
             two.give_back(PageId(1), Lsn(16));
-            two.take(Lsn(24))
+            two.reuse(Lsn(24)).unwrap_or_else(|| two.fresh())
         });
-        let mut taken = vec![ids.take(Lsn(24))];
+        let take = || ids.reuse(Lsn(24)).unwrap_or_else(|| ids.fresh());
+        let mut taken = vec![take()];
         one.join().unwrap();
         taken.push(two.join().unwrap());
-        taken.extend([ids.take(Lsn(24)), ids.take(Lsn(24))]);
+        taken.extend([take(), take()]);
         taken.sort();
         assert!(taken.windows(2).all(|pair| pair[0] != pair[1]), "an id has two owners: {taken:?}");
         assert!(taken.starts_with(&[PageId(0), PageId(1)]), "an id is lost: {taken:?}");

@@ -5,7 +5,10 @@
 
 use std::ptr;
 
-use super::piece::Piece;
+use crate::format::piece::Piece;
+
+/// The most records that a page has on disk; the next link writes the folded page.
+pub(crate) const PIECES_MAX: usize = 64;
 
 /// The low bits of a word that is a piece.
 pub(super) const ONE: usize = 1;
@@ -123,7 +126,7 @@ impl Pieces {
     }
 
     fn is_list(&self) -> bool {
-        self.word.addr() & TAG == LIST
+        self.word.addr() & TAG != ONE
     }
 
     fn room(&self) -> usize {
@@ -148,10 +151,22 @@ impl Pieces {
         std::mem::ManuallyDrop::new(self).word
     }
 
+    /// As [`into_word`](Self::into_word), with a list also for one piece.
+    pub(super) fn into_list(self) -> *mut () {
+        match self.is_list() {
+            true => self.into_word(),
+            false => Pieces::list(std::iter::once(0).chain(self.iter().map(Piece::word)).collect(), 1).into_word(),
+        }
+    }
+
     /// # Safety
-    /// The word came from [`into_word`](Self::into_word), and its owner gives it up.
+    /// The word came from [`into_word`](Self::into_word) or [`into_list`](Self::into_list), whatever its low bits have become that
+    /// are not [`ONE`], and its owner gives it up.
     pub(super) unsafe fn from_word(word: *mut ()) -> Pieces {
-        Pieces { word }
+        match word.addr() & TAG {
+            ONE => Pieces { word },
+            _ => Pieces { word: word.map_addr(|address| address & !TAG | LIST) },
+        }
     }
 }
 

@@ -8,8 +8,9 @@
 //! | 2 | cold, in several pieces: a list on the heap |
 //! | 3 | free: the version of the free |
 //! | 4 | empty: allocated, holds no data; the version of the last free |
+//! | 5 | headless: a list of records that go on what a leaf of the map says, which was not read yet (D3) |
 //!
-//! 5 to 7 are left for batches and for moves by the cleaner.
+//! 6 and 7 are left for batches.
 
 use std::marker::PhantomData;
 use std::ptr;
@@ -17,7 +18,7 @@ use std::ptr;
 use crossbeam_epoch::Guard;
 
 use super::chain::{Chain, Node, retire};
-use super::piece::Piece;
+use crate::format::piece::Piece;
 use super::pieces::{self, Pieces, listed};
 use crate::base::ids::Version;
 use crate::base::sync::{AtomicPtr, Ordering};
@@ -27,6 +28,7 @@ const COLD: usize = pieces::ONE;
 const SCATTERED: usize = pieces::LIST;
 const FREE: usize = 3;
 const EMPTY: usize = 4;
+const HEADLESS: usize = 5;
 
 /// A slot's word, as loaded: to be compared and swapped as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +42,8 @@ pub(crate) enum Seen<'g, P> {
     Cold(&'g [Piece]),
     ColdOne(Piece),
     Free(Version),
-    Empty,
+    Empty(Version),
+    Headless(&'g [Piece]),
 }
 
 /// A page's slot.
@@ -79,13 +82,23 @@ impl Word {
         Word(pieces.into_word())
     }
 
+    /// Records that go on what a leaf says; always a list.
+    pub(crate) fn headless(pieces: Pieces) -> Word {
+        Word(pieces.into_list().map_addr(|address| address & !TAG | HEADLESS))
+    }
+
     /// The places on disk that the word names, taken out of it.
     ///
     /// # Safety
     /// The caller owns the word.
     pub(crate) unsafe fn into_pieces(self) -> Option<Pieces> {
-        // SAFETY: a word with these tags came from `Word::cold`.
-        matches!(self.tag(), COLD | SCATTERED).then(|| unsafe { Pieces::from_word(self.0) })
+        // SAFETY: a word with these tags came from `Word::cold` or `Word::headless`.
+        matches!(self.tag(), COLD | SCATTERED | HEADLESS).then(|| unsafe { Pieces::from_word(self.0) })
+    }
+
+    /// Whether it is a page in memory. Nothing behind the word is looked at, so no guard is needed.
+    pub(crate) fn is_resident(self) -> bool {
+        !self.0.is_null() && self.tag() == 0
     }
 
     /// Whether it is a page with data. Nothing behind the word is looked at, so no guard is needed.
@@ -130,7 +143,9 @@ impl Word {
             // SAFETY: a word with this tag came from `Word::cold`; the guard keeps the list as it keeps nodes.
             SCATTERED => Seen::Cold(unsafe { listed(self.0) }),
             FREE => Seen::Free(Version(number)),
-            _ => Seen::Empty,
+            // SAFETY: as above, from `Word::headless`.
+            HEADLESS => Seen::Headless(unsafe { listed(self.0) }),
+            _ => Seen::Empty(Version(number)),
         }
     }
 
@@ -143,7 +158,7 @@ impl Word {
             // SAFETY: the caller's promise.
             0 if !self.0.is_null() => unsafe { super::chain::drop_chain(self.pointer::<Node<P>>()) },
             // SAFETY: as above; the list came with `Word::cold`.
-            SCATTERED => drop(unsafe { Pieces::from_word(self.0) }),
+            SCATTERED | HEADLESS => drop(unsafe { Pieces::from_word(self.0) }),
             _ => {}
         }
     }
@@ -156,7 +171,7 @@ impl Word {
         match self.tag() {
             // SAFETY: the caller's promise.
             0 if !self.0.is_null() => unsafe { retire(self.pointer::<Node<P>>(), guard) },
-            SCATTERED => {
+            SCATTERED | HEADLESS => {
                 let list = SendWord(self);
                 // SAFETY: as above.
                 unsafe {

@@ -1,4 +1,4 @@
-//! Opening a store: survey the files, walk the log, decide what the walk's end means, go on.
+//! Opening a store: find the checkpoint, survey the files, walk the log from the redo point, decide what the walk's end means, go on.
 //!
 //! - V1. What a valid mark or a later segment says was stable must be there: less is damage, never a torn tail.
 //! - V2. What is accepted above the last proven stable LSN is written again, byte for byte, and synced before the first
@@ -9,6 +9,6 @@
 pub(crate) mod decide;
 pub(crate) mod open;
 pub(crate) mod pages;
-pub(crate) mod recoveries;
+pub(crate) mod rebuild;
 pub(crate) mod replay;
 pub(crate) mod survey;

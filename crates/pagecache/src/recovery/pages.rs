@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::rebuild::Rebuild;
 use super::replay::{Collect, Record};
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
@@ -10,10 +11,13 @@ use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Sequence, Version};
 use crate::format::page::PageHead;
 use crate::format::record::Kind;
-use crate::page::ids::Ids;
-use crate::page::piece::{PIECES_MAX, Piece};
+use crate::format::root::Root;
+use crate::page::ids::{Ids, push_run};
+use crate::page::leaves::{Leaves, leaf_ids};
+use crate::format::piece::Piece;
+use crate::page::pieces::PIECES_MAX;
 use crate::page::pieces::Pieces;
-use crate::page::slot::{Seen, Word};
+use crate::page::slot::{Seen, Slot, Word};
 use crate::page::table::{PAGES_MAX, Table};
 
 /// Entries below which one thread applies them all.
@@ -24,8 +28,18 @@ const WORTH_A_THREAD: usize = 4096;
 struct Entry {
     id: PageId,
     lsn: Lsn,
-    kind: Kind,
+    what: What,
     piece: Piece,
+}
+
+/// What a record does to its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// The page begins with it.
+    Begins,
+    /// It goes on what was there.
+    GoesOn,
+    Ends,
 }
 
 /// The page records of a segment, in LSN order.
@@ -46,9 +60,14 @@ impl Collect for Entries {
         let Some(head) = head.filter(|head| head.page.0 < PAGES_MAX) else {
             return Err(record.corrupt(Damage::NoPage));
         };
+        let what = match kind {
+            Kind::Free => What::Ends,
+            Kind::Link if head.base != Version::NONE => What::GoesOn,
+            _ => What::Begins,
+        };
         let piece = Piece::new(record.segment.address(record.lsn), record.len);
         (self.segment, self.start) = (record.segment.header.sequence, record.segment.header.start);
-        self.entries.push(Entry { id: head.page, lsn: record.lsn, kind, piece });
+        self.entries.push(Entry { id: head.page, lsn: record.lsn, what, piece });
         Ok(())
     }
 }
@@ -57,27 +76,55 @@ impl Collect for Entries {
 #[derive(Debug)]
 pub(crate) struct Replayed<P> {
     table: Table<P>,
+    leaves: Leaves,
     high_water: u64,
     threads: usize,
 }
 
+/// What an opening makes of a store's pages.
+#[derive(Debug)]
+pub(crate) struct Rebuilt<P> {
+    pub(crate) table: Table<P>,
+    pub(crate) leaves: Leaves,
+    pub(crate) ids: Ids,
+}
+
+impl<P: Send + Sync> Rebuild for Replayed<P> {
+    type Part = Entries;
+
+    fn begin(&mut self, segment_size: u64, root: Option<&Root>) -> Result<()> {
+        self.leaves = Leaves::new(root.map_or(leaf_ids(segment_size), |root| root.leaf_ids));
+        if let Some(root) = root {
+            self.high_water = root.high_water;
+            self.leaves.find(root.leaves.clone())?;
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, part: Entries) -> Result<()> {
+        self.apply(part)
+    }
+}
+
 impl<P: Send + Sync> Replayed<P> {
     pub(crate) fn new(threads: usize) -> Replayed<P> {
-        Replayed { table: Table::new(), high_water: 0, threads }
+        Replayed { table: Table::new(), leaves: Leaves::new(1), high_water: 0, threads }
     }
 
     /// Applies a segment's records, after those of all segments before it: in parallel by page id.
     ///
     /// # Errors
     /// `NoSpace` for an id beyond the limit or the memory.
-    pub(crate) fn apply(&mut self, collected: Entries) -> Result<()> {
+    fn apply(&mut self, collected: Entries) -> Result<()> {
         for entry in &collected.entries {
             self.table.ensure(entry.id)?;
+            self.leaves.ensure(entry.id)?;
+            self.leaves.replayed(entry.id);
             self.high_water = self.high_water.max(entry.id.0 + 1);
         }
-        let table = &self.table;
+        let to = &To { table: &self.table, leaves: &self.leaves };
         if self.threads < 2 || collected.entries.len() < WORTH_A_THREAD {
-            return apply_part(table, &collected, 0, 1);
+            return apply_part(to, &collected, 0, 1);
         }
         let parts = self.threads as u64;
         std::thread::scope(|scope| {
@@ -85,15 +132,15 @@ impl<P: Send + Sync> Replayed<P> {
             let spawned: Vec<_> = (1..parts)
                 .map(|part| {
                     let thread = std::thread::Builder::new().name("pagecache-replay".to_owned());
-                    (part, thread.spawn_scoped(scope, move || apply_part(table, collected, part, parts)))
+                    (part, thread.spawn_scoped(scope, move || apply_part(to, collected, part, parts)))
                 })
                 .collect();
-            let mut applied = apply_part(table, collected, 0, parts);
+            let mut applied = apply_part(to, collected, 0, parts);
             for (part, thread) in spawned {
                 let result = match thread {
                     Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                     // No thread to be had: here.
-                    Err(_) => apply_part(table, collected, part, parts),
+                    Err(_) => apply_part(to, collected, part, parts),
                 };
                 applied = applied.and(result);
             }
@@ -101,46 +148,73 @@ impl<P: Send + Sync> Replayed<P> {
         })
     }
 
-    /// The table, and the ids: those below the highest that are free or were never written are free.
-    pub(crate) fn finish(self) -> (Table<P>, Ids) {
-        let mut free: VecDeque<Range<u64>> = VecDeque::new();
-        let mut id = 0;
+    /// What was made. Ids below the highest that are free or were never written are unused; of leaves that were not read yet it is
+    /// not known, but how many they held.
+    pub(crate) fn finish(mut self) -> Rebuilt<P> {
+        let mut unused: VecDeque<Range<u64>> = VecDeque::new();
+        let mut vacant = Vec::new();
+        let (mut id, mut allocated) = (0, 0);
         while id < self.high_water {
+            let leaf = self.leaves.of(PageId(id));
+            if let Some(found) = self.leaves.found(leaf) {
+                let range = self.leaves.range(leaf);
+                allocated += self.leaves.ids() - found.vacant;
+                // Beyond the highest id nothing is unused.
+                let beyond = range.end.saturating_sub(self.high_water);
+                if found.vacant > beyond || self.leaves.is_unread_and_replayed(leaf) {
+                    vacant.push(leaf);
+                }
+                id = range.end;
+                continue;
+            }
             let mut run = id..id + 1;
-            let word = self.table.get(PageId(id)).map(|slot| (slot, slot.load()));
-            // SAFETY: nobody else is here yet: the words are this thread's.
-            let seen = word.map(|(slot, word)| (slot, word, unsafe { word.see::<P>() }));
-            let is_free = match seen {
+            let is_unused = match self.table.get(PageId(id)) {
                 None => {
-                    // A bucket that nobody needed: not one of its ids was written.
-                    run.end = Table::<P>::bucket_end(PageId(id)).min(self.high_water);
+                    // A bucket that nobody needed: not one of its ids was written. Found leaves may have ids there all the same.
+                    let end = Table::<P>::bucket_end(PageId(id)).min(self.high_water);
+                    run.end = if self.leaves.all_found().is_empty() { end } else { self.leaves.range(leaf).end.min(end) };
                     true
                 }
-                Some((_, _, Seen::Absent | Seen::Free(_))) => true,
-                // What grew by doubling gives back what it does not need.
-                Some((slot, word, Seen::Cold(_))) => {
-                    // SAFETY: as above.
-                    slot.set(unsafe { word.into_pieces() }.map_or(word, |list| Word::cold(list.shrunk())));
-                    false
-                }
-                Some(_) => false,
+                Some(slot) => !is_page(slot),
             };
             id = run.end;
-            match free.back_mut().filter(|last| is_free && last.end == run.start) {
-                Some(last) => last.end = run.end,
-                None if is_free => free.push_back(run),
-                None => {}
+            match is_unused {
+                true => push_run(&mut unused, run),
+                false => allocated += 1,
             }
         }
-        (self.table, Ids::new(self.high_water, free))
+        self.leaves.offer(vacant.into_iter());
+        let ids = Ids::new(self.high_water, unused, allocated);
+        Rebuilt { table: self.table, leaves: self.leaves, ids }
     }
+}
+
+/// Whether a slot of a leaf that is known holds a page. A list that grew by doubling gives back what it does not need.
+fn is_page<P>(slot: &Slot<P>) -> bool {
+    let word = slot.load();
+    // SAFETY: nobody else is here yet: the words are this thread's.
+    match unsafe { word.see::<P>() } {
+        Seen::Absent | Seen::Free(_) | Seen::Empty(_) => false,
+        Seen::Cold(_) => {
+            // SAFETY: as above.
+            slot.set(unsafe { word.into_pieces() }.map_or(word, |list| Word::cold(list.shrunk())));
+            true
+        }
+        Seen::ColdOne(_) | Seen::Resident(_) | Seen::Headless(_) => true,
+    }
+}
+
+/// Where entries go.
+struct To<'a, P> {
+    table: &'a Table<P>,
+    leaves: &'a Leaves,
 }
 
 /// Applies the entries whose id falls to this part. No two parts touch the same slot.
 ///
 /// # Errors
 /// `Corrupt` for a page with more links than anyone would have written.
-fn apply_part<P>(table: &Table<P>, collected: &Entries, part: u64, parts: u64) -> Result<()> {
+fn apply_part<P>(to: &To<'_, P>, collected: &Entries, part: u64, parts: u64) -> Result<()> {
     let mut mine = collected.entries.iter().filter(|entry| entry.id.0 % parts == part);
     let mut window = Vec::with_capacity(WINDOW);
     loop {
@@ -148,9 +222,9 @@ fn apply_part<P>(table: &Table<P>, collected: &Entries, part: u64, parts: u64) -
         if window.is_empty() {
             return Ok(());
         }
-        warm(table, &window);
+        warm(to.table, &window);
         for entry in window.drain(..) {
-            apply_one(table, collected, entry)?;
+            apply_one(to, collected, entry)?;
         }
     }
 }
@@ -163,21 +237,21 @@ fn warm<P>(table: &Table<P>, window: &[&Entry]) {
     let mut seen = 0;
     for slot in window.iter().filter_map(|entry| table.get(entry.id)) {
         // SAFETY: this thread is the only one at this slot.
-        if let Seen::Cold(pieces) = unsafe { slot.load().see::<P>() } {
+        if let Seen::Cold(pieces) | Seen::Headless(pieces) = unsafe { slot.load().see::<P>() } {
             seen ^= pieces.last().map_or(0, |piece| piece.word());
         }
     }
     std::hint::black_box(seen);
 }
 
-fn apply_one<P>(table: &Table<P>, collected: &Entries, entry: &Entry) -> Result<()> {
-    let Some(slot) = table.get(entry.id) else { return Ok(()) };
+fn apply_one<P>(to: &To<'_, P>, collected: &Entries, entry: &Entry) -> Result<()> {
+    let Some(slot) = to.table.get(entry.id) else { return Ok(()) };
     let old = slot.load();
     // SAFETY: this thread is the only one at this slot, and `old` is owned by it until `set`.
-    let new = match (entry.kind, unsafe { old.see::<P>() }) {
-        (Kind::Free, _) if planted(Canary::FreeForgottenAtReplay) => return Ok(()),
-        (Kind::Free, _) => Word::free(Version::from(entry.lsn)),
-        (Kind::Link, Seen::Cold(pieces)) if pieces.len() >= PIECES_MAX => {
+    let new = match (entry.what, unsafe { old.see::<P>() }) {
+        (What::Ends, _) if planted(Canary::FreeForgottenAtReplay) => return Ok(()),
+        (What::Ends, _) => Word::free(Version::from(entry.lsn)),
+        (What::GoesOn, Seen::Cold(pieces) | Seen::Headless(pieces)) if pieces.len() >= PIECES_MAX => {
             return Err(Error::Corrupt(Box::new(Corruption {
                 page: Some(entry.id),
                 segment: collected.segment.0,
@@ -186,13 +260,15 @@ fn apply_one<P>(table: &Table<P>, collected: &Entries, entry: &Entry) -> Result<
                 what: Damage::TooManyLinks.what(),
             })));
         }
-        (Kind::Link, Seen::ColdOne(_) | Seen::Cold(_)) => {
+        (What::GoesOn, seen @ (Seen::ColdOne(_) | Seen::Cold(_) | Seen::Headless(_))) => {
+            let is_headless = matches!(seen, Seen::Headless(_));
             // SAFETY: as above; `set` puts it back.
             let Some(mut pieces) = (unsafe { old.into_pieces() }) else { return Ok(()) };
             pieces.push(entry.piece);
-            slot.set(Word::cold(pieces));
+            slot.set(if is_headless { Word::headless(pieces) } else { Word::cold(pieces) });
             return Ok(());
         }
+        (What::GoesOn, Seen::Absent) if !to.leaves.is_read(entry.id) => Word::headless(Pieces::one(entry.piece)),
         _ => Word::cold(Pieces::one(entry.piece)),
     };
     slot.set(new);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::decide::{Evidence, Last, Stop};
+use super::rebuild::Rebuild;
 use super::survey::Survey;
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
@@ -62,8 +63,9 @@ pub(crate) struct Ended {
     pub(crate) trimmed: Lsn,
 }
 
-fn walk<C: Collect>(segment: &Arc<Segment>, mut collect: C) -> Result<(C, Ended)> {
-    let mut scanner = Scanner::new(Arc::clone(segment), segment.records_end());
+fn walk<C: Collect>(segment: &Arc<Segment>, redo: Lsn, mut collect: C) -> Result<(C, Ended)> {
+    let from = segment.data_start().max(redo);
+    let mut scanner = Scanner::from(Arc::clone(segment), from, segment.records_end());
     let header = segment.header;
     let mut ended = Ended {
         at: scanner.position(),
@@ -127,17 +129,13 @@ pub(crate) struct Findings {
     pub(crate) trimmed: Lsn,
 }
 
-/// Walks the chain up to its first hole, `threads` segments at a time; `join` sees each segment's collection in order.
+/// Walks the chain from the redo point up to its first hole, `threads` segments at a time; what is made of each segment is joined in
+/// order.
 ///
 /// # Errors
-/// `Io`, and what `join` or the collections say.
-pub(crate) fn replay<C: Collect>(
-    survey: &Survey,
-    threads: usize,
-    make: impl Fn() -> C + Sync,
-    mut join: impl FnMut(C) -> Result<()>,
-) -> Result<Findings> {
-    let (mut proven, mut trimmed, mut content, mut last) = (Lsn(0), Lsn(0), Lsn(0), Last::Other);
+/// `Io`, and what `rebuild` or the collections say.
+pub(crate) fn replay<R: Rebuild>(survey: &Survey, threads: usize, rebuild: &mut R) -> Result<Findings> {
+    let (mut proven, mut trimmed, mut content, mut last) = (survey.stable, Lsn(0), survey.redo, Last::Other);
     let mut end = Findings {
         index: 0,
         at: Lsn(0),
@@ -151,9 +149,9 @@ pub(crate) fn replay<C: Collect>(
     let mut first = 0;
     'chain: while first < survey.chain.len() {
         let batch = survey.chain.get(first..(first + threads.max(1)).min(survey.chain.len())).unwrap_or_default();
-        for (step, walked) in walk_batch(batch, &make).into_iter().enumerate() {
+        for (step, walked) in walk_batch::<R::Part>(batch, survey.redo).into_iter().enumerate() {
             let (collected, ended) = walked?;
-            join(collected)?;
+            rebuild.join(collected)?;
             proven = proven.max(ended.proven);
             trimmed = trimmed.max(ended.trimmed);
             // An empty segment ahead of the tail says nothing about the last thing accepted.
@@ -189,25 +187,25 @@ pub(crate) fn replay<C: Collect>(
 type Walked<C> = Result<(C, Ended)>;
 
 /// One thread a segment, the caller's own for the first; with one segment no thread at all.
-fn walk_batch<C: Collect>(batch: &[Arc<Segment>], make: &(impl Fn() -> C + Sync)) -> Vec<Walked<C>> {
+fn walk_batch<C: Collect + Default>(batch: &[Arc<Segment>], redo: Lsn) -> Vec<Walked<C>> {
     let Some((own, others)) = batch.split_first() else { return Vec::new() };
     if others.is_empty() {
-        return vec![walk(own, make())];
+        return vec![walk(own, redo, C::default())];
     }
     std::thread::scope(|scope| {
         let spawned: Vec<_> = others
             .iter()
             .map(|segment| {
                 let thread = std::thread::Builder::new().name("pagecache-replay".to_owned());
-                (segment, thread.spawn_scoped(scope, || walk(segment, make())))
+                (segment, thread.spawn_scoped(scope, move || walk(segment, redo, C::default())))
             })
             .collect();
-        let mut walked = vec![walk(own, make())];
+        let mut walked = vec![walk(own, redo, C::default())];
         for (segment, thread) in spawned {
             walked.push(match thread.map(|thread| thread.join()) {
                 Ok(Ok(result)) => result,
                 // No thread to be had, or user code panicked in it: here, where the panic goes to the caller.
-                _ => walk(segment, make()),
+                _ => walk(segment, redo, C::default()),
             });
         }
         walked

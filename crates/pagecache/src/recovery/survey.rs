@@ -1,6 +1,6 @@
 //! What is in the directory: segments and their chain, leftovers, and what has no business there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::base::aligned::AlignedBuf;
@@ -8,18 +8,28 @@ use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::format::BLOCK;
+use crate::format::root::Known;
 use crate::format::segment::{
-    FORMAT, Found, Named, Purpose, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, name, parse_name,
+    FORMAT, Found, Named, Purpose, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, Stream, name, parse_name,
 };
 use crate::log::scan::{Scanner, Step, evidence};
-use crate::storage::{OpenMode, Storage, StorageFile, read_full};
-use crate::store::pool::Segment;
+use crate::checkpoint::load::Checkpoint;
+use crate::storage::{Storage, StorageFile, read_full};
+use crate::store::handles::Handles;
+use crate::store::pool::{Identity, Segment};
+use crate::store::stream::corrupt;
 
 /// The files of a store.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Survey {
-    /// The log's segments, oldest first, each the predecessor of the next.
+    /// The log's segments from the redo point on, oldest first, each the predecessor of the next.
     pub(crate) chain: Vec<Arc<Segment>>,
+    /// Segments that the checkpoint knows and that need not be looked at: of the log below the redo point, and of the map.
+    pub(crate) known: Vec<Arc<Segment>>,
+    /// Replay starts here.
+    pub(crate) redo: Lsn,
+    /// What the checkpoint says was stable.
+    pub(crate) stable: Lsn,
     /// Files that mean nothing any more: removed by a writer once the verdict is in.
     pub(crate) leftovers: Vec<String>,
     /// The first sequence that no file bears.
@@ -54,6 +64,8 @@ fn names(storage: &dyn Storage) -> Result<Names> {
         match parse_name(&file) {
             Named::Segment(sequence) => names.sequences.push(sequence),
             Named::Scratch => names.scratch.push(file),
+            // Alone it is what is left of a store, which an opening tells.
+            Named::Superblock(_) => {}
             Named::Foreign => foreign = Some(file),
         }
     }
@@ -75,30 +87,101 @@ pub(crate) fn is_store(storage: &dyn Storage) -> Result<bool> {
     Ok(!names(storage)?.sequences.is_empty())
 }
 
-/// Reads every name and header. `None` where there is no store.
-///
-/// # Errors
-/// `Incompatible` for a directory of something else, `Corrupt` for a segment that cannot be what it should.
-pub(crate) fn survey(storage: &dyn Storage, purpose: Purpose, read_only: bool) -> Result<Option<Survey>> {
-    let Names { sequences, scratch: leftovers } = names(storage)?;
-    if sequences.is_empty() {
-        return Ok(None);
+/// What an opening looks at first.
+#[derive(Debug)]
+pub(crate) struct Surveyor<'a> {
+    pub(crate) handles: &'a Arc<Handles>,
+    pub(crate) purpose: Purpose,
+    pub(crate) checkpoint: Option<&'a Checkpoint>,
+}
+
+impl Surveyor<'_> {
+    /// Reads every name, and the header of every segment that the checkpoint does not spare. `None` where there is no store.
+    ///
+    /// # Errors
+    /// `Incompatible` for a directory of something else, `Corrupt` for a segment that cannot be what it should.
+    pub(crate) fn survey(&self) -> Result<Option<Survey>> {
+        let Names { sequences, scratch: leftovers } = names(self.handles.storage().as_ref())?;
+        if sequences.is_empty() {
+            return Ok(None);
+        }
+        let mut survey = Survey { leftovers, ..Survey::default() };
+        let mut newer = sequences.clone();
+        if let Some(checkpoint) = self.checkpoint {
+            newer = self.spare(&mut survey, checkpoint, &sequences)?;
+        }
+        let mut segments: BTreeMap<Sequence, Segment> = BTreeMap::new();
+        // Above every name: also above those of the root's own segments, which no root knows of.
+        let highest = sequences.iter().max().copied().unwrap_or_default();
+        survey.next = survey.next.max(Sequence(highest.0.saturating_add(1)));
+        for sequence in newer {
+            self.look(&mut survey, sequence, &mut segments)?;
+        }
+        survey.link(segments, self.purpose, self.checkpoint)?;
+        Ok(Some(survey))
     }
-    let mut survey = Survey { chain: Vec::new(), leftovers, next: Sequence(0), above: Lsn(0), unreadable: None };
-    let mut segments: BTreeMap<Sequence, Segment> = BTreeMap::new();
-    for sequence in sequences {
-        survey.next = survey.next.max(Sequence(sequence.0.saturating_add(1)));
+
+    /// Takes what the checkpoint knows from it. Returns the sequences whose headers are to be read.
+    fn spare(&self, survey: &mut Survey, checkpoint: &Checkpoint, sequences: &[Sequence]) -> Result<Vec<Sequence>> {
+        let Checkpoint { superblock, root, holds_root, .. } = checkpoint;
+        (survey.redo, survey.stable, survey.next) = (root.redo, root.stable, root.next_sequence);
+        let identity = Identity { purpose: self.purpose, store: superblock.store };
+        let size = superblock.segment_size;
+        let mut spared = BTreeSet::new();
+        for known in &root.segments {
+            let end = Lsn(known.start.0.saturating_add(size));
+            let lsns = if known.stream == Stream::Log { known.start..end } else { Lsn(0)..Lsn(0) };
+            survey.above = survey.above.max(lsns.end);
+            // From the redo point on headers count: they prove what was stable, and where the one before was cut. One that is missing
+            // was empty and cut off by a recovery, or is missed by its successor.
+            if known.stream == Stream::Log && end > root.redo {
+                continue;
+            }
+            if sequences.binary_search(&known.sequence).is_err() {
+                return Err(damage(known.sequence, lsns, Damage::SegmentMissing));
+            }
+            spared.insert(known.sequence);
+            if !holds_root.iter().any(|segment| segment.header.sequence == known.sequence) {
+                survey.known.push(Arc::new(Segment::known(known, identity, size, self.handles)));
+            }
+        }
+        spared.extend(holds_root.iter().map(|segment| segment.header.sequence));
+        survey.known.extend(holds_root.iter().map(Arc::clone));
+        survey.known.sort_unstable_by_key(|segment| segment.header.sequence);
+        let is_from_redo_on = |sequence: &Sequence| {
+            let known = root.segments.binary_search_by_key(sequence, |known| known.sequence).is_ok();
+            known || *sequence >= root.next_sequence
+        };
+        let rest = sequences.iter().copied().filter(|sequence| !spared.contains(sequence));
+        let (newer, dead) = rest.partition(is_from_redo_on);
+        // Given back since, or before, and not removed yet.
+        let dead: Vec<Sequence> = dead;
+        survey.leftovers.extend(dead.into_iter().map(name));
+        Ok(newer)
+    }
+
+    /// Reads the header of one segment.
+    fn look(
+        &self,
+        survey: &mut Survey,
+        sequence: Sequence,
+        segments: &mut BTreeMap<Sequence, Segment>,
+    ) -> Result<()> {
         let file_name = name(sequence);
-        let mode = if read_only { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
-        let file = storage.open(&file_name, mode).map_err(|error| Error::io("open", &file_name, error))?;
+        let opened = self.handles.open(&file_name, self.handles.mode());
+        let file = opened.map_err(|error| Error::io("open", &file_name, error))?;
         match header(file.as_ref(), &file_name)? {
+            // What the checkpoint does not know of the map belongs to one that was not finished.
+            Found::Valid(header) if header.sequence == sequence && header.stream == Stream::Map => {
+                survey.leftovers.push(file_name);
+            }
             Found::Valid(header) if header.sequence == sequence => {
                 survey.above = survey.above.max(Lsn(header.start.0 + header.segment_size));
-                segments.insert(sequence, Segment::found(header, file, None));
+                segments.insert(sequence, Segment::found(header, file, self.handles));
             }
             Found::Valid(header) => {
-                let segment = Arc::new(Segment::found(header, file, None));
-                if holds_records(&segment)? {
+                let segment = Arc::new(Segment::found(header, file, self.handles));
+                if header.stream == Stream::Log && holds_records(&segment)? {
                     let lsns = segment.header.start..segment.data_end();
                     return Err(damage(sequence, lsns, Damage::OtherName));
                 }
@@ -113,9 +196,8 @@ pub(crate) fn survey(storage: &dyn Storage, purpose: Purpose, read_only: bool) -
             }
             Found::Nothing => survey.unreadable = survey.unreadable.max(Some(sequence)),
         }
+        Ok(())
     }
-    survey.link(segments, purpose)?;
-    Ok(Some(survey))
 }
 
 /// Whether anything of this life was ever written behind its header.
@@ -153,7 +235,7 @@ fn header(file: &dyn StorageFile, file_name: &str) -> Result<Found> {
 /// Damage, where a segment's file has become shorter: its whole length was durable before it got its name (P1 of the pool),
 /// so this is no torn tail, and the marks that would prove it may be among what is gone.
 fn check_length(segment: &Segment) -> Result<()> {
-    let len = segment.file.len().map_err(|error| Error::io("len", segment.name(), error))?;
+    let len = segment.file()?.len().map_err(|error| Error::io("len", segment.name(), error))?;
     if len >= segment.header.segment_size {
         return Ok(());
     }
@@ -168,7 +250,13 @@ fn check_length(segment: &Segment) -> Result<()> {
 
 impl Survey {
     /// Follows the predecessors back from the newest segment.
-    fn link(&mut self, mut segments: BTreeMap<Sequence, Segment>, purpose: Purpose) -> Result<()> {
+    fn link(
+        &mut self,
+        mut segments: BTreeMap<Sequence, Segment>,
+        purpose: Purpose,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<()> {
+        let begins = checkpoint.map(|checkpoint| self.begins(checkpoint)).transpose()?;
         let Some((newest, last)) = segments.last_key_value() else {
             let sequence = self.unreadable.unwrap_or_default();
             return Err(match self.unreadable {
@@ -177,6 +265,15 @@ impl Survey {
             });
         };
         let identity = last.header;
+        if let Some(checkpoint) = checkpoint
+            && (checkpoint.superblock.store, checkpoint.superblock.segment_size)
+                != (identity.store, identity.segment_size)
+        {
+            return Err(Error::Incompatible {
+                found: format!("a checkpoint of store {:032x}", checkpoint.superblock.store),
+                expected: format!("one of store {:032x}", identity.store),
+            });
+        }
         if let Some(lost) = self.unreadable.filter(|lost| lost > newest) {
             let from = identity.start.0 + identity.segment_size;
             return Err(damage(lost, Lsn(from)..Lsn(from + identity.segment_size), Damage::NewestHeader));
@@ -214,18 +311,37 @@ impl Survey {
                 segment.cut = (previous.end < segment.data_end()).then_some(previous.end);
             }
             next = Some(segment.header);
-            at = segment.header.previous.map(|previous| previous.sequence);
+            // Below the segment of the redo point the checkpoint says what there is.
+            let before = segment.header.previous.filter(|_| begins != Some(segment.header.sequence));
+            at = before.map(|previous| previous.sequence);
             self.chain.push(Arc::new(segment));
         }
         self.chain.reverse();
         self.leftovers.extend(segments.into_keys().map(name));
-        Ok(())
+        match (begins, self.chain.first()) {
+            (Some(begins), Some(oldest)) if oldest.header.sequence != begins => {
+                Err(damage(begins, self.redo..oldest.header.start, Damage::SegmentMissing))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The segment that the redo point lies in.
+    fn begins(&self, checkpoint: &Checkpoint) -> Result<Sequence> {
+        let (size, redo) = (checkpoint.superblock.segment_size, checkpoint.root.redo);
+        let holds = |known: &&Known| {
+            // Behind the header's block there is a record, the Open mark, before anything is stable.
+            known.stream == Stream::Log && known.start.0 + BLOCK < redo.0 && redo.0 < known.start.0 + size
+        };
+        let found = checkpoint.root.segments.iter().find(holds).map(|known| known.sequence);
+        found.ok_or_else(|| corrupt(size, checkpoint.superblock.root.address(), Damage::RedoMissing))
     }
 
     /// Damage, where segments before the chain are missing that no trim up to `first` has forgotten.
     pub(crate) fn check_beginning(&self, first: Lsn) -> Result<()> {
         match self.chain.first().and_then(|oldest| Some((oldest.header, oldest.header.previous?))) {
-            Some((header, previous)) if first < previous.end => {
+            // Where there is a checkpoint, the chain begins where it says.
+            Some((header, previous)) if first < previous.end && self.redo == Lsn(0) => {
                 Err(damage(previous.sequence, first..header.start, Damage::SegmentMissing))
             }
             _ => Ok(()),

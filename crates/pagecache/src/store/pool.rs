@@ -1,11 +1,14 @@
 //! The pool of segment files: born whole, found by LSN or by address, given back for reuse.
 //!
+//! The segments of all streams share one space of addresses and one row of sequences. Those of the log follow each other in LSN
+//! order; where the others are is said by whoever names an address in them.
+//!
 //! - P1. A file bears a segment's name only once both copies of its header are durable: it is made under a scratch name,
 //!   synced, then renamed. So a named segment without any valid header is damage, never a birth cut short.
 //! - P2. A segment enters the table after its directory entry is durable; no LSN in it exists before.
 //! - P3. Sequences only rise, across restarts too: no life of a segment shares its number with another.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
@@ -13,17 +16,19 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, Lsn, Sequence};
 use crate::base::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::format::BLOCK;
-use crate::format::segment::{Previous, Purpose, SegmentHeader, name, scratch_name};
+use crate::format::root::Known;
+use crate::format::segment::{Previous, Purpose, SegmentHeader, Stream, name, scratch_name};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all};
+use crate::store::handles::{Handle, Handles};
 
-/// Files kept for reuse after a trim; more are removed.
+/// Files kept for reuse; more are removed.
 const SPARES: usize = 2;
 
 /// One life of a segment.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) header: SegmentHeader,
-    pub(crate) file: Arc<dyn StorageFile>,
+    handle: Handle,
     /// Where its records end, where that is before the end of its data: a recovery cut it here.
     pub(crate) cut: Option<Lsn>,
     /// Its file was written in an earlier life, so its blocks hold data already.
@@ -32,8 +37,38 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// A segment that was there before this process.
-    pub(crate) fn found(header: SegmentHeader, file: Arc<dyn StorageFile>, cut: Option<Lsn>) -> Segment {
-        Segment { header, file, cut, recycled: false }
+    pub(crate) fn found(header: SegmentHeader, file: Arc<dyn StorageFile>, handles: &Arc<Handles>) -> Segment {
+        let handle = handles.opened(name(header.sequence), file);
+        Segment { header, handle, cut: None, recycled: false }
+    }
+
+    /// A segment that a checkpoint knows. Its file is not looked at before it is needed.
+    pub(crate) fn known(known: &Known, identity: Identity, segment_size: u64, handles: &Arc<Handles>) -> Segment {
+        let header = SegmentHeader {
+            purpose: identity.purpose,
+            stream: known.stream,
+            store: identity.store,
+            segment_size,
+            sequence: known.sequence,
+            start: known.start,
+            salt: known.salt,
+            previous: None,
+            stable: Lsn(0),
+            first: Lsn(0),
+        };
+        let handle = handles.named(name(known.sequence));
+        let mut segment = Segment { header, handle, cut: None, recycled: false };
+        let end = Lsn(segment.data_end().0.saturating_sub(known.cut_off));
+        segment.cut = (known.cut_off > 0).then_some(end);
+        segment
+    }
+
+    /// Its file, opened if it is not.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn file(&self) -> Result<Arc<dyn StorageFile>> {
+        self.handle.file().map_err(|error| Error::io("open", self.name(), error))
     }
 
     /// The first LSN of its data.
@@ -72,14 +107,30 @@ impl Segment {
     }
 }
 
-/// Every segment of a store, oldest first.
+/// Every segment of a store.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    storage: Arc<dyn Storage>,
+    handles: Arc<Handles>,
     identity: Identity,
     segment_size: u64,
-    table: RwLock<VecDeque<Arc<Segment>>>,
+    table: RwLock<Table>,
     births: Mutex<Births>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Oldest first: rising by LSN and by sequence.
+    log: VecDeque<Arc<Segment>>,
+    map: BTreeMap<Sequence, Arc<Segment>>,
+}
+
+impl Table {
+    fn enter(&mut self, segment: Arc<Segment>) {
+        match segment.header.stream {
+            Stream::Log => self.log.push_back(segment),
+            Stream::Map => drop(self.map.insert(segment.header.sequence, segment)),
+        }
+    }
 }
 
 /// What every segment of a store says of it.
@@ -98,41 +149,58 @@ struct Births {
 /// What the birth of a segment needs to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Birth {
-    pub(crate) start: Lsn,
-    pub(crate) previous: Option<Previous>,
+    pub(crate) place: BirthPlace,
     pub(crate) stable: Lsn,
-    pub(crate) first: Lsn,
     /// Bytes of disk to set aside now.
     pub(crate) allocate: u64,
 }
 
+/// The stream of a new segment, and what of its header that stream decides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BirthPlace {
+    Log { start: Lsn, previous: Option<Previous>, first: Lsn },
+    Map,
+}
+
 impl Pool {
+    /// A pool of these segments, rising by sequence within each stream.
     pub(crate) fn new(
-        storage: Arc<dyn Storage>,
+        handles: Arc<Handles>,
         identity: Identity,
         segment_size: u64,
-        segments: VecDeque<Arc<Segment>>,
+        segments: impl IntoIterator<Item = Arc<Segment>>,
         next: Sequence,
     ) -> Pool {
         let births = Mutex::new(Births { next, spares: Vec::new() });
-        Pool { storage, identity, segment_size, table: RwLock::new(segments), births }
+        let mut table = Table::default();
+        segments.into_iter().for_each(|segment| table.enter(segment));
+        Pool { handles, identity, segment_size, table: RwLock::new(table), births }
+    }
+
+    /// What every segment of this store says of it.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        self.handles.storage().as_ref()
     }
 
     pub(crate) fn segment_size(&self) -> u64 {
         self.segment_size
     }
 
-    fn table(&self) -> RwLockReadGuard<'_, VecDeque<Arc<Segment>>> {
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
         self.table.read()
     }
 
-    fn table_mut(&self) -> RwLockWriteGuard<'_, VecDeque<Arc<Segment>>> {
+    fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write()
     }
 
-    /// The segment that holds an LSN, if it is still there.
+    /// The segment of the log that holds an LSN, if it is still there.
     pub(crate) fn at_lsn(&self, lsn: Lsn) -> Option<Arc<Segment>> {
-        let table = self.table();
+        let table = &self.table().log;
         let after = table.partition_point(|segment| segment.header.start <= lsn);
         let segment = table.get(after.checked_sub(1)?)?;
         (segment.offset(lsn) < self.segment_size).then(|| Arc::clone(segment))
@@ -142,29 +210,56 @@ impl Pool {
     pub(crate) fn at_address(&self, address: Address) -> Option<(Arc<Segment>, Lsn)> {
         let sequence = Sequence(address.0 / self.segment_size);
         let table = self.table();
-        let at = table.binary_search_by_key(&sequence, |segment| segment.header.sequence).ok()?;
-        let segment = table.get(at)?;
+        let segment = match table.log.binary_search_by_key(&sequence, |segment| segment.header.sequence) {
+            Ok(at) => table.log.get(at)?,
+            Err(_) => table.map.get(&sequence)?,
+        };
         Some((Arc::clone(segment), Lsn(segment.header.start.0 + address.0 % self.segment_size)))
     }
 
-    /// The first segment that starts above an LSN.
+    /// The first segment of the log that starts above an LSN.
     pub(crate) fn after(&self, lsn: Lsn) -> Option<Arc<Segment>> {
-        let table = self.table();
+        let table = &self.table().log;
         let after = table.partition_point(|segment| segment.header.start <= lsn);
         table.get(after).map(Arc::clone)
     }
 
     /// Bytes of data in the segments that hold the LSNs from `first` to `last`.
     pub(crate) fn data_between(&self, first: Lsn, last: Lsn) -> u64 {
-        let table = self.table();
+        let table = &self.table().log;
         let from = table.partition_point(|segment| segment.data_end() <= first);
         let to = table.partition_point(|segment| segment.header.start <= last);
         to.saturating_sub(from) as u64 * (self.segment_size - 2 * BLOCK)
     }
 
-    /// All segments now, oldest first.
-    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.table().iter().map(Arc::clone).collect()
+    /// All segments of the log now, oldest first.
+    pub(crate) fn log(&self) -> Vec<Arc<Segment>> {
+        self.table().log.iter().map(Arc::clone).collect()
+    }
+
+    /// All segments of the map now, by sequence.
+    pub(crate) fn map(&self) -> Vec<Arc<Segment>> {
+        self.table().map.values().map(Arc::clone).collect()
+    }
+
+    /// All segments now as a checkpoint knows them, by sequence, but for those of the map that `keep` does not want; and the first
+    /// sequence that is not given out. What is born later has that or a higher one.
+    pub(crate) fn directory(&self, keep: impl Fn(&Segment) -> bool) -> (Vec<Known>, Sequence) {
+        // Under this lock nothing is being born.
+        let births = self.births.lock();
+        let table = self.table();
+        let mut known: Vec<Known> = (table.log.iter())
+            .chain(table.map.values().filter(|segment| keep(segment)))
+            .map(|segment| Known {
+                sequence: segment.header.sequence,
+                stream: segment.header.stream,
+                start: segment.header.start,
+                salt: segment.header.salt,
+                cut_off: segment.data_end().0 - segment.records_end().0,
+            })
+            .collect();
+        known.sort_unstable_by_key(|known| known.sequence);
+        (known, births.next)
     }
 
     /// Makes a segment, durable by name and header, and enters it (P1, P2).
@@ -174,16 +269,21 @@ impl Pool {
     pub(crate) fn birth(&self, birth: Birth) -> Result<Arc<Segment>> {
         let mut births = self.births.lock();
         let sequence = births.next;
+        let (stream, start, previous, first) = match birth.place {
+            BirthPlace::Log { start, previous, first } => (Stream::Log, start, previous, first),
+            BirthPlace::Map => (Stream::Map, Lsn(sequence.0.saturating_mul(self.segment_size)), None, Lsn(0)),
+        };
         let header = SegmentHeader {
             purpose: self.identity.purpose,
+            stream,
             store: self.identity.store,
             segment_size: self.segment_size,
             sequence,
-            start: birth.start,
-            salt: self.storage.entropy(),
-            previous: birth.previous,
+            start,
+            salt: self.storage().entropy(),
+            previous,
             stable: birth.stable,
-            first: birth.first,
+            first,
         };
         // After 2^57 bytes, or behind a file whose name says so: nobody could read it.
         // The segments of the models are smaller than any on disk.
@@ -196,35 +296,36 @@ impl Pool {
         let made = self.furnish(file.as_ref(), &header, birth.allocate, &scratch);
         if let Err(error) = made {
             // Best effort: what stays is a scratch file, which means nothing.
-            let _ = self.storage.remove(&scratch);
+            let _ = self.storage().remove(&scratch);
             return Err(error);
         }
         let final_name = name(sequence);
-        self.storage.rename(&scratch, &final_name).map_err(|error| Error::io("rename", &scratch, error))?;
+        self.storage().rename(&scratch, &final_name).map_err(|error| Error::io("rename", &scratch, error))?;
         births.next = Sequence(sequence.0 + 1);
         if !planted(Canary::SkippedDirectorySync) {
             self.sync_dir()?;
         }
-        let segment = Arc::new(Segment { header, file, cut: None, recycled });
-        self.table_mut().push_back(Arc::clone(&segment));
+        let handle = self.handles.opened(final_name, file);
+        let segment = Arc::new(Segment { header, handle, cut: None, recycled });
+        self.table_mut().enter(Arc::clone(&segment));
         Ok(segment)
     }
 
     /// A file under a scratch name: a recycled one if there is one, else new.
     fn blank(&self, spares: &mut Vec<String>, scratch: &str) -> Result<Arc<dyn StorageFile>> {
         if let Some(spare) = spares.pop() {
-            if let Err(error) = self.storage.rename(&spare, scratch) {
+            if let Err(error) = self.storage().rename(&spare, scratch) {
                 let failed = Error::io("rename", &spare, error);
                 spares.push(spare);
                 return Err(failed);
             }
-            return self.storage.open(scratch, OpenMode::ReadWrite).map_err(|error| Error::io("open", scratch, error));
+            return self.handles.open(scratch, OpenMode::ReadWrite).map_err(|error| Error::io("open", scratch, error));
         }
-        match self.storage.open(scratch, OpenMode::CreateNew) {
+        match self.handles.open(scratch, OpenMode::CreateNew) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 // Left by a birth that failed in this process.
-                self.storage.remove(scratch).map_err(|error| Error::io("remove", scratch, error))?;
-                self.storage.open(scratch, OpenMode::CreateNew)
+                self.storage().remove(scratch).map_err(|error| Error::io("remove", scratch, error))?;
+                self.handles.open(scratch, OpenMode::CreateNew)
             }
             opened => opened,
         }
@@ -246,31 +347,49 @@ impl Pool {
 
     /// Where the segments are, for messages.
     pub(crate) fn describe(&self) -> String {
-        self.storage.describe()
+        self.storage().describe()
     }
 
     pub(crate) fn sync_dir(&self) -> Result<()> {
-        self.storage.sync_dir().map_err(|error| Error::sync("sync_dir", self.storage.describe(), error))
+        self.storage().sync_dir().map_err(|error| Error::sync("sync_dir", self.storage().describe(), error))
     }
 
-    /// Takes every segment that ends at or below `keep` out of the table, the newest never, and gives its file back.
+    /// Takes every segment of the log that ends at or below `keep` out of the table, the newest never, and gives its file back.
     pub(crate) fn release_below(&self, keep: Lsn) -> Result<u64> {
         let mut gone = Vec::new();
         {
-            let mut table = self.table_mut();
-            while table.len() > 1 && table.front().is_some_and(|segment| segment.data_end() <= keep) {
-                gone.extend(table.pop_front());
+            let log = &mut self.table_mut().log;
+            while log.len() > 1 && log.front().is_some_and(|segment| segment.data_end() <= keep) {
+                gone.extend(log.pop_front());
             }
         }
+        self.give_back(gone)
+    }
+
+    /// Takes the segments of the map that `keep` does not want out of the table, and gives their files back.
+    ///
+    /// # Errors
+    /// `Io`: what was not given back is a file that means nothing, for the next opening to remove.
+    pub(crate) fn release_map(&self, keep: impl Fn(&Segment) -> bool) -> Result<u64> {
+        let gone = {
+            let map = &mut self.table_mut().map;
+            let unwanted: Vec<Sequence> =
+                map.iter().filter(|(_, segment)| !keep(segment)).map(|(sequence, _)| *sequence).collect();
+            unwanted.iter().filter_map(|sequence| map.remove(sequence)).collect()
+        };
+        self.give_back(gone)
+    }
+
+    fn give_back(&self, gone: Vec<Arc<Segment>>) -> Result<u64> {
         let mut births = self.births.lock();
         for segment in &gone {
             let old = segment.name();
             if births.spares.len() < SPARES {
                 let spare = scratch_name(segment.header.sequence);
-                self.storage.rename(&old, &spare).map_err(|error| Error::io("rename", &old, error))?;
+                self.storage().rename(&old, &spare).map_err(|error| Error::io("rename", &old, error))?;
                 births.spares.push(spare);
             } else {
-                self.storage.remove(&old).map_err(|error| Error::io("remove", &old, error))?;
+                self.storage().remove(&old).map_err(|error| Error::io("remove", &old, error))?;
             }
         }
         if !gone.is_empty() && !planted(Canary::SegmentReusedEarly) {
@@ -282,8 +401,11 @@ impl Pool {
     /// Bytes on disk: every segment's file, and the spares.
     pub(crate) fn disk_bytes(&self) -> u64 {
         let spares = self.births.lock().spares.len() as u64;
-        let segments = self.all();
-        let used: u64 = segments.iter().map(|segment| segment.file.allocated().unwrap_or(self.segment_size)).sum();
+        let occupied = |segment: &Arc<Segment>| {
+            let allocated = segment.file().ok().and_then(|file| file.allocated().ok());
+            allocated.unwrap_or(self.segment_size)
+        };
+        let used: u64 = self.log().iter().chain(&self.map()).map(occupied).sum();
         used + spares * self.segment_size
     }
 }

@@ -127,7 +127,7 @@ fn the_log_goes_on_in_a_new_segment() {
     rig.check_ring(start);
     writer.join().unwrap();
     assert_eq!(rig.check_ring(start).1.len(), 2);
-    assert!(rig.log.tail().0 > SEGMENT && rig.log.pool.all().len() == 2);
+    assert!(rig.log.tail().0 > SEGMENT && rig.log.pool.log().len() == 2);
 }
 
 /// A flight lands while a segment is born: whoever draws in it after either of the two has raised the limits knows its life.

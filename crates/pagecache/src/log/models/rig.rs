@@ -1,6 +1,5 @@
 //! A whole log on a disk of its own, and what is looked at in every model: whole records below the prefix and on disk.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use loom::thread::{JoinHandle, spawn};
@@ -17,7 +16,9 @@ use crate::log::core::{LogCore, Restart};
 use crate::log::extents::Extents;
 use crate::log::supply::Supply;
 use crate::log::tail::Urgency;
-use crate::store::pool::{Birth, Identity, Pool};
+use crate::storage::OpenMode;
+use crate::store::handles::Handles;
+use crate::store::pool::{Birth, BirthPlace, Identity, Pool};
 
 /// A whole log on a disk of its own.
 #[derive(Debug)]
@@ -31,8 +32,12 @@ impl Rig {
     pub(super) fn at(start: Lsn) -> Arc<Rig> {
         let disk = Disk::default();
         let identity = Identity { purpose: Purpose::Log, store: 1 };
-        let pool = Pool::new(Arc::new(disk.clone()), identity, SEGMENT, VecDeque::new(), Sequence(0));
-        let birth = Birth { start: Lsn(0), previous: None, stable: Lsn(0), first: Lsn(0), allocate: SEGMENT };
+        let pool = Pool::new(Handles::new(Arc::new(disk.clone()), OpenMode::ReadWrite), identity, SEGMENT, [], Sequence(0));
+        let birth = Birth {
+            place: BirthPlace::Log { start: Lsn(0), previous: None, first: Lsn(0) },
+            stable: Lsn(0),
+            allocate: SEGMENT,
+        };
         let segment = pool.birth(birth).unwrap();
         let restart = Restart {
             tail: start,
@@ -41,6 +46,8 @@ impl Rig {
             max_record: 64,
             read_only: false,
             extents: Extents::default(),
+            redo: Lsn(0),
+            checkpoint_every: None,
         };
         Arc::new(Rig { log: Arc::new(LogCore::new(pool, restart)), disk, start })
     }

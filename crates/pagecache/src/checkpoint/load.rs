@@ -1,0 +1,204 @@
+//! Which checkpoint counts: the superblock's copies, and the root that the newer one names.
+//!
+//! A copy is written over only when the other is whole, and nothing that the older of two different copies needs is given back
+//! before both are the same. So of two copies one is valid, and where they differ the older one serves as well.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::base::aligned::AlignedBuf;
+use crate::base::damage::Damage;
+use crate::base::error::{Corruption, Error, Result};
+use crate::base::ids::{Lsn, Sequence};
+use crate::format::BLOCK;
+use crate::format::piece::Piece;
+use crate::format::record::Kind;
+use crate::format::root::{PartHead, Root};
+use crate::format::segment::{FORMAT, Found as Header, SegmentHeader, Stream, name};
+use crate::format::superblock::{Found, NAMES, Superblock};
+use crate::storage::{OpenMode, Storage, read_full, write_all};
+use crate::store::handles::Handles;
+use crate::store::pool::Segment;
+use crate::store::stream::{corrupt, read};
+
+/// The checkpoint that an opening starts from.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) superblock: Superblock,
+    pub(crate) root: Root,
+    /// The segments that the root itself is in.
+    pub(crate) holds_root: Vec<Arc<Segment>>,
+    /// Whether both copies of the superblock say the same.
+    pub(crate) copies: Copies,
+    /// The highest number that a copy says a checkpoint has.
+    pub(crate) number_max: u64,
+}
+
+/// How the two copies of the superblock compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copies {
+    Same,
+    /// One is older, damaged or missing.
+    Differ,
+}
+
+fn damaged(what: Damage) -> Error {
+    let nowhere = Lsn(0)..Lsn(0);
+    Error::Corrupt(Box::new(Corruption { page: None, segment: u64::MAX, offset: 0, lsns: nowhere, what: what.what() }))
+}
+
+/// One copy: `None` where there is no such file.
+fn copy(storage: &dyn Storage, name: &str) -> Result<Option<Found>> {
+    let file = match storage.open(name, OpenMode::ReadOnly) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(|error| Error::io("open", name, error))?,
+    };
+    let mut block = AlignedBuf::zeroed(BLOCK as usize);
+    read_full(file.as_ref(), block.as_mut_slice(), 0).map_err(|error| Error::io("read", name, error))?;
+    Ok(Some(Superblock::decode(block.as_slice())))
+}
+
+/// Both copies. `None` for a store without a checkpoint.
+///
+/// # Errors
+/// `Corrupt` where there was one and both copies are damaged; `Incompatible`, `Io`.
+fn copies(storage: &dyn Storage) -> Result<Option<(Superblock, Option<Superblock>)>> {
+    let [first, second] = NAMES.map(|name| copy(storage, name));
+    let (first, second) = (first?, second?);
+    for found in [first, second].into_iter().flatten() {
+        if let Found::Newer(version) = found {
+            return Err(Error::Incompatible {
+                found: format!("a superblock of format {version}"),
+                expected: format!("format {FORMAT}"),
+            });
+        }
+    }
+    let valid = |found| match found {
+        Some(Found::Valid(superblock)) => Some(superblock),
+        _ => None,
+    };
+    match (valid(first), valid(second)) {
+        (Some(a), Some(b)) if b.number > a.number => Ok(Some((b, Some(a)))),
+        (Some(a), other) => Ok(Some((a, other))),
+        (None, Some(b)) => Ok(Some((b, None))),
+        // The second is made once the first is whole: so far there was no checkpoint.
+        (None, None) if second.is_none() => Ok(None),
+        (None, None) => Err(damaged(Damage::Superblocks)),
+    }
+}
+
+/// The checkpoint that counts, and its root.
+///
+/// # Errors
+/// `Corrupt` where there was one and it cannot be read; `Incompatible`, `Io`.
+pub(crate) fn find(handles: &Arc<Handles>) -> Result<Option<Checkpoint>> {
+    let storage = handles.storage().as_ref();
+    let Some((newer, other)) = copies(storage)? else { return Ok(None) };
+    let copies = if other == Some(newer) { Copies::Same } else { Copies::Differ };
+    let checkpoint = |superblock: Superblock| {
+        let (root, holds_root) = root(handles, &superblock)?;
+        Ok(Some(Checkpoint { superblock, root, holds_root, copies, number_max: newer.number }))
+    };
+    match (checkpoint(newer), other) {
+        // What the older one needs is all there as long as they differ.
+        (Err(Error::Corrupt(_)), Some(older)) if older.number < newer.number => checkpoint(older),
+        (found, _) => found,
+    }
+}
+
+/// Reads a root from its last part back.
+fn root(handles: &Arc<Handles>, superblock: &Superblock) -> Result<(Root, Vec<Arc<Segment>>)> {
+    let size = superblock.segment_size;
+    let mut segments: Vec<Arc<Segment>> = Vec::new();
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    let mut at: Option<(Piece, Option<u64>)> = Some((superblock.root, None));
+    while let Some((piece, index)) = at {
+        let damaged = |what| corrupt(size, piece.address(), what);
+        let segment = segment(handles, superblock, piece, &mut segments)?;
+        let found = read(&segment, piece)?;
+        let part = PartHead::decode(found.body()).filter(|_| found.shape.kind == Kind::Root);
+        let fits = |head: &PartHead| {
+            head.checkpoint == superblock.number && index.is_none_or(|index| head.index == index)
+        };
+        let (head, bytes) = part.filter(|(head, _)| fits(head)).ok_or_else(|| damaged(Damage::RootElse))?;
+        parts.push(bytes.to_vec());
+        // Each part has a lower index than the one behind it, so they end.
+        at = head.previous.map(|previous| (previous, Some(head.index - 1)));
+    }
+    parts.reverse();
+    let root = Root::decode(&parts.concat(), size);
+    let fits = |root: &Root| root.redo == superblock.redo && root.stable == superblock.stable;
+    match root.filter(fits) {
+        Some(root) => Ok((root, segments)),
+        None => Err(corrupt(size, superblock.root.address(), Damage::RootMalformed)),
+    }
+}
+
+/// The segment that a part of the root is in, told by its own header.
+fn segment(
+    handles: &Arc<Handles>,
+    superblock: &Superblock,
+    piece: Piece,
+    segments: &mut Vec<Arc<Segment>>,
+) -> Result<Arc<Segment>> {
+    let size = superblock.segment_size;
+    let sequence = Sequence(piece.address().0 / size);
+    if let Some(segment) = segments.iter().find(|segment| segment.header.sequence == sequence) {
+        return Ok(Arc::clone(segment));
+    }
+    let name = name(sequence);
+    let file = match handles.open(&name, handles.mode()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(corrupt(size, piece.address(), Damage::SegmentMissing));
+        }
+        opened => opened.map_err(|error| Error::io("open", &name, error))?,
+    };
+    for offset in [0, size - BLOCK] {
+        let mut block = AlignedBuf::zeroed(BLOCK as usize);
+        read_full(file.as_ref(), block.as_mut_slice(), offset).map_err(|error| Error::io("read", &name, error))?;
+        if let Header::Valid(header) = SegmentHeader::decode(block.as_slice())
+            && is_of(&header, superblock, sequence)
+        {
+            let segment = Arc::new(Segment::found(header, file, handles));
+            segments.push(Arc::clone(&segment));
+            return Ok(segment);
+        }
+    }
+    Err(corrupt(size, piece.address(), Damage::RootElse))
+}
+
+fn is_of(header: &SegmentHeader, superblock: &Superblock, sequence: Sequence) -> bool {
+    header.stream == Stream::Map
+        && header.sequence == sequence
+        && header.segment_size == superblock.segment_size
+        && header.store == superblock.store
+}
+
+/// Writes one copy, durable by name and content.
+///
+/// # Errors
+/// `NoSpace` and `Io`; an `Io` of a `sync` says that nothing is known of what is on disk.
+pub(crate) fn write_copy(storage: &dyn Storage, name: &str, superblock: &Superblock) -> Result<()> {
+    let opened = match storage.open(name, OpenMode::ReadWrite) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            storage.open(name, OpenMode::CreateNew).map(|file| (file, true))
+        }
+        opened => opened.map(|file| (file, false)),
+    };
+    let (file, is_new) = opened.map_err(|error| Error::io("open", name, error))?;
+    write_all(file.as_ref(), &superblock.encode(), 0).map_err(|error| Error::io("write", name, error))?;
+    file.sync_data().map_err(|error| Error::sync("sync", name, error))?;
+    if is_new {
+        storage.sync_dir().map_err(|error| Error::sync("sync_dir", storage.describe(), error))?;
+    }
+    Ok(())
+}
+
+/// Makes both copies say the same, for a writer that opens: before anything is given back, and before the older could be taken
+/// for the newer again.
+///
+/// # Errors
+/// As [`write_copy`].
+pub(crate) fn equalize(storage: &dyn Storage, superblock: &Superblock) -> Result<()> {
+    NAMES.iter().try_for_each(|name| write_copy(storage, name, superblock))
+}

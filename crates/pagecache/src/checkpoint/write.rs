@@ -1,0 +1,320 @@
+//! Writing a checkpoint: the leaves that have changed, the root, the superblock's two copies.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_epoch::LocalHandle;
+
+use super::load::{Checkpoint, write_copy};
+use super::replayer::Replayer;
+use crate::base::canary::{Canary, planted};
+use crate::base::error::{Error, Result};
+use crate::base::ids::{Lsn, PageId, Sequence, Version};
+use crate::base::sync::{Mutex, Ordering};
+use crate::format::leaf::{LeafHead, LeafWriter};
+use crate::format::piece::Piece;
+use crate::format::record::Kind;
+use crate::format::root::{LeafAt, PartHead, Root};
+use crate::format::superblock::{NAMES, Superblock};
+use crate::log::core::Patience;
+use crate::ops::Pages;
+use crate::page::leaves::Leaves;
+use crate::page::materialize::Materializer;
+use crate::page::slot::Seen;
+use crate::store::pool::Segment;
+use crate::store::stream::{Writer, payload_max};
+
+/// Writes the checkpoints of a store, one after the other.
+pub(crate) struct Checkpointer<M: Materializer> {
+    pages: Arc<Pages<M>>,
+    books: Mutex<Books<M>>,
+}
+
+/// What the last checkpoint has left behind for the next.
+struct Books<M: Materializer> {
+    /// The highest number that a checkpoint ever had, finished or not.
+    number: u64,
+    leaves: Vec<Option<LeafAt>>,
+    /// The segments that the root is in.
+    holds_root: BTreeSet<Sequence>,
+    redo: Lsn,
+    /// One more than the highest id that a leaf says anything of.
+    high_water: u64,
+    /// A later checkpoint has failed with its superblock written or not: either may count, and what either needs is kept.
+    uncertain: bool,
+    writer: Writer,
+    replayer: Replayer<M>,
+}
+
+/// A leaf as its slots were.
+struct Captured {
+    entries: Vec<u8>,
+    /// Ids without data.
+    vacant: u64,
+    /// One more than the highest id of which it says anything.
+    high_water: u64,
+}
+
+/// How far a checkpoint has come: what may be given back where it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// No superblock was touched: the one before counts.
+    Nothing,
+    /// It may count, or the one before.
+    Superblock,
+}
+
+/// Marks that were taken, given back when dropped.
+struct Taken<'a> {
+    leaves: &'a Leaves,
+    numbers: Vec<u64>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !planted(Canary::MarksLostWithCheckpoint) {
+            self.numbers.iter().for_each(|leaf| self.leaves.give_back(*leaf));
+        }
+    }
+}
+
+impl<M: Materializer> Checkpointer<M> {
+    /// Goes on behind the checkpoint that the store was opened by, if there was one.
+    pub(crate) fn new(pages: Arc<Pages<M>>, found: Option<Checkpoint>, replayer: Replayer<M>) -> Checkpointer<M> {
+        let mut books = Books {
+            number: 0,
+            leaves: Vec::new(),
+            holds_root: BTreeSet::new(),
+            redo: Lsn(0),
+            high_water: 0,
+            uncertain: false,
+            writer: Writer::default(),
+            replayer,
+        };
+        if let Some(found) = found {
+            books.number = found.number_max;
+            books.leaves = found.root.leaves;
+            books.holds_root = found.holds_root.iter().map(|segment| segment.header.sequence).collect();
+            books.redo = found.root.redo;
+            books.high_water = found.root.high_water;
+        }
+        Checkpointer { pages, books: Mutex::new(books) }
+    }
+
+    /// Writes a checkpoint, if the log has become longer since the last. Returns the LSN from which an opening would replay.
+    ///
+    /// # Errors
+    /// `NoSpace` and `Io`, after which the next one may succeed; `Corrupt` where a leaf that has to be written again is damaged;
+    /// `Poisoned`, `ReadOnly`; `Decode` where the user's `recover` panics.
+    pub(crate) fn checkpoint(&self) -> Result<Lsn> {
+        let log = &self.pages.log;
+        if log.is_read_only() {
+            return Err(Error::ReadOnly);
+        }
+        let mut books = self.books.lock();
+        // A failed sync says that nothing is known of what is on disk: no later one is believed.
+        log.check_failed()?;
+        let redo = log.stable();
+        if redo <= books.redo {
+            return Ok(books.redo);
+        }
+        let (mut reached, written) = (Reached::Nothing, books.writer.written());
+        let result = catch_unwind(AssertUnwindSafe(|| self.write(&mut books, redo, &mut reached)));
+        let written = books.writer.written() - written;
+        log.counters.checkpoint_bytes.fetch_add(written, Ordering::Relaxed);
+        let Ok(result) = result else {
+            books.writer.give_up();
+            // What panicked is the user's storage: the log ends, as it does where a write of its own panics.
+            log.fail_by_panic();
+            return Err(log.poison_error());
+        };
+        let error = match result {
+            Ok(redo) => return Ok(redo),
+            Err(error @ Error::Io { op: "sync" | "sync_dir", .. }) => log.poison(error),
+            Err(error) => error,
+        };
+        books.writer.give_up();
+        log.checkpoint_failed();
+        books.uncertain |= reached == Reached::Superblock;
+        if !books.uncertain {
+            // On a full disk this may be what is needed.
+            let live = live(&books.leaves, log.pool.segment_size());
+            let _ = self.release(&books, &live);
+        }
+        Err(error)
+    }
+
+    fn write(&self, books: &mut Books<M>, redo: Lsn, reached: &mut Reached) -> Result<Lsn> {
+        let (pages, log) = (&*self.pages, &*self.pages.log);
+        books.number += 1;
+        let number = books.number;
+        // Read after the redo point: every page with a record below that has an id below this.
+        let count = pages.ids.high_water().div_ceil(pages.leaves.ids());
+        let mut high_water = books.high_water;
+        let mut taken = Taken { leaves: &pages.leaves, numbers: Vec::new() };
+        let mut leaves = books.leaves.clone();
+        leaves.resize(count as usize, None);
+        let sparse = self.sparse(&leaves, &books.writer);
+        let handle = pages.collector.register();
+        for leaf in 0..count {
+            if pages.leaves.take(leaf) {
+                taken.numbers.push(leaf);
+            } else if !sparse.contains(&leaf) {
+                continue;
+            }
+            pages.read_leaf(leaf)?;
+            let Captured { entries, vacant, high_water: highest } = self.capture(leaf, &handle);
+            high_water = high_water.max(highest);
+            let head = LeafHead { number: leaf, checkpoint: number }.encode();
+            let piece = books.writer.put(&log.pool, log.stable(), Kind::Leaf, head, &entries)?;
+            if let Some(place) = leaves.get_mut(leaf as usize) {
+                *place = Some(LeafAt { piece, vacant });
+            }
+        }
+        // C2.
+        if !planted(Canary::LeafCapturedUnstable) {
+            log.flush(Patience::Wait)?;
+        }
+        let stable = log.stable();
+        let redo = if planted(Canary::RedoPointTooHigh) { stable } else { redo };
+        // Ids that were handed out and never written are what they were before, also where nothing was.
+        leaves.truncate(high_water.div_ceil(pages.leaves.ids()) as usize);
+        let state = books.replayer.advance(log, redo)?;
+        books.writer.sync()?;
+        let live = live(&leaves, log.pool.segment_size());
+        let (segments, next_sequence) = log.pool.directory(|segment| live.contains_key(&segment.header.sequence));
+        let root = Root { redo, stable, next_sequence, high_water, leaf_ids: pages.leaves.ids(), state, segments, leaves };
+        let (root_at, holds_root) = self.write_root(books, number, &root)?;
+        let identity = log.pool.identity();
+        let superblock = Superblock {
+            store: identity.store,
+            segment_size: log.pool.segment_size(),
+            number,
+            redo,
+            stable,
+            root: root_at,
+        };
+        *reached = Reached::Superblock;
+        for name in NAMES {
+            write_copy(log.pool.storage(), name, &superblock)?;
+            if planted(Canary::MapReleasedEarly) {
+                books.holds_root = holds_root.clone();
+                self.release(books, &live)?;
+            }
+        }
+        if planted(Canary::SuperblockBeforeRoot) {
+            books.writer.sync()?;
+        }
+        taken.numbers.clear();
+        (books.leaves, books.holds_root) = (root.leaves, holds_root);
+        (books.redo, books.high_water, books.uncertain) = (redo, high_water, false);
+        log.checkpointed(redo);
+        self.release(books, &live)?;
+        Ok(redo)
+    }
+
+    /// Writes and syncs a root in parts. Returns the last part, and the segments that they are in.
+    fn write_root(&self, books: &mut Books<M>, checkpoint: u64, root: &Root) -> Result<(Piece, BTreeSet<Sequence>)> {
+        let log = &*self.pages.log;
+        let size = log.pool.segment_size();
+        let (mut previous, mut segments) = (None, BTreeSet::new());
+        let bytes = root.encode(size);
+        for (index, part) in (0..).zip(bytes.chunks(payload_max(size) as usize)) {
+            let head = PartHead { checkpoint, index, previous }.encode();
+            let piece = books.writer.put(&log.pool, log.stable(), Kind::Root, head, part)?;
+            segments.insert(Sequence(piece.address().0 / size));
+            previous = Some(piece);
+        }
+        if !planted(Canary::SuperblockBeforeRoot) {
+            books.writer.sync()?;
+        }
+        // A root is never empty.
+        Ok((previous.unwrap_or(Piece::from_word(0)), segments))
+    }
+
+    /// A leaf as its slots are now. The guard ends here, before any I/O (C6).
+    fn capture(&self, leaf: u64, handle: &LocalHandle) -> Captured {
+        let guard = handle.pin();
+        let (mut writer, mut high_water) = (LeafWriter::default(), 0);
+        for id in self.pages.leaves.range(leaf) {
+            let Some(slot) = self.pages.table.get(PageId(id)) else {
+                writer.absent();
+                continue;
+            };
+            // SAFETY: loaded just now under `guard`, which is of this store's collector; the leaf was read.
+            let seen = unsafe { slot.load().see::<M::PageFrag>() };
+            if !matches!(seen, Seen::Absent | Seen::Empty(Version::NONE)) {
+                high_water = id + 1;
+            }
+            match seen {
+                Seen::Absent => writer.absent(),
+                Seen::Free(version) => writer.free(version),
+                // Nothing is logged for an id without data: after a restart it is what it was before.
+                Seen::Empty(Version::NONE) => writer.absent(),
+                Seen::Empty(version) => writer.free(version),
+                Seen::ColdOne(piece) => writer.data(1, std::iter::once(piece)),
+                Seen::Cold(pieces) | Seen::Headless(pieces) => writer.data(pieces.len(), pieces.iter().copied()),
+                Seen::Resident(chain) => {
+                    let pieces = chain.pieces();
+                    writer.data(pieces.len(), pieces.iter());
+                }
+            }
+        }
+        drop(guard);
+        let (entries, vacant) = writer.finish();
+        Captured { entries, vacant, high_water }
+    }
+
+    /// Leaves to be written again though they have not changed, so that the map's segments stay half full: those in the emptiest of
+    /// them, as many as it takes.
+    fn sparse(&self, leaves: &[Option<LeafAt>], writer: &Writer) -> BTreeSet<u64> {
+        let size = self.pages.log.pool.segment_size();
+        let live = live(leaves, size);
+        let mut total: u64 = live.values().sum();
+        let mut by_fill: Vec<(u64, Sequence)> = live.into_iter().map(|(sequence, bytes)| (bytes, sequence)).collect();
+        by_fill.sort_unstable();
+        let mut segments = by_fill.len() as u64;
+        let mut moved = BTreeSet::new();
+        for (bytes, sequence) in by_fill {
+            if segments * size <= 2 * total + 2 * size {
+                break;
+            }
+            if writer.segment().is_some_and(|open| open.header.sequence == sequence) {
+                continue;
+            }
+            moved.insert(sequence);
+            (segments, total) = (segments - 1, total.saturating_sub(bytes));
+        }
+        if moved.is_empty() {
+            return BTreeSet::new();
+        }
+        let place = |at: &Option<LeafAt>| at.map(|at| Sequence(at.piece.address().0 / size));
+        let found = (0..).zip(leaves).filter(|(_, at)| place(at).is_some_and(|sequence| moved.contains(&sequence)));
+        found.map(|(leaf, _)| leaf).collect()
+    }
+
+    /// Gives back the map's segments that hold no leaf and no root (C4).
+    fn release(&self, books: &Books<M>, live: &BTreeMap<Sequence, u64>) -> Result<()> {
+        let keep = |segment: &Segment| {
+            let sequence = segment.header.sequence;
+            let is_open = books.writer.segment().is_some_and(|open| open.header.sequence == sequence);
+            is_open || live.contains_key(&sequence) || books.holds_root.contains(&sequence)
+        };
+        match self.pages.log.pool.release_map(keep) {
+            Err(error @ Error::Io { op: "sync_dir", .. }) => Err(error),
+            // What was not given back is a file that means nothing any more.
+            _ => Ok(()),
+        }
+    }
+
+}
+
+/// Bytes of leaves in each segment that holds any.
+fn live(leaves: &[Option<LeafAt>], segment_size: u64) -> BTreeMap<Sequence, u64> {
+    let mut live = BTreeMap::new();
+    for at in leaves.iter().flatten() {
+        *live.entry(Sequence(at.piece.address().0 / segment_size)).or_default() += at.piece.len_max();
+    }
+    live
+}

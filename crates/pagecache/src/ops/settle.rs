@@ -1,0 +1,139 @@
+//! Reading leaves of the map, each when one of its pages is wanted first: what the leaf says and what the replayed log says become
+//! one (D3).
+
+use crate::base::canary::{Canary, planted};
+use crate::base::damage::Damage;
+use crate::base::error::Result;
+use crate::base::ids::{Lsn, PageId};
+use crate::format::leaf::{Entry, LeafHead, entries};
+use crate::format::piece::Piece;
+use crate::format::record::Kind;
+use crate::format::segment::Stream;
+use crate::ops::Pages;
+use crate::page::materialize::Materializer;
+use crate::page::pieces::Pieces;
+use crate::page::slot::{Seen, Slot, Word};
+use crate::store::stream::{self, corrupt};
+
+impl<M: Materializer> Pages<M> {
+    /// A slot's word that says all there is to know: where its leaf was not read yet, it is read now.
+    ///
+    /// # Errors
+    /// `Corrupt` where the leaf is damaged, which concerns all its pages; `Io`.
+    pub(super) fn look(&self, id: PageId, slot: &Slot<M::PageFrag>) -> Result<Word> {
+        let word = slot.load();
+        if word.is_resident() {
+            return Ok(word);
+        }
+        if !self.leaves.is_read(id) {
+            self.read_leaf(self.leaves.of(id))?;
+        }
+        // Once more: what was loaded before the leaf was known to be read may be less than it says.
+        Ok(slot.load())
+    }
+
+    /// Reads a leaf, if it was not read yet.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look), and `NoSpace` for memory.
+    pub(crate) fn read_leaf(&self, leaf: u64) -> Result<()> {
+        let _reading = self.leaves.reading(leaf);
+        if !self.leaves.is_unread(leaf) {
+            return Ok(());
+        }
+        let Some(at) = self.leaves.found(leaf) else { return Ok(()) };
+        let entries = self.entries(leaf, at.piece)?;
+        let range = self.leaves.range(leaf);
+        // Before anything is changed.
+        for id in range.clone() {
+            self.table.ensure(PageId(id))?;
+        }
+        let mut pages = 0;
+        for (id, entry) in range.clone().zip(entries) {
+            let Some(slot) = self.table.get(PageId(id)) else { continue };
+            self.join(slot, entry);
+            pages += u64::from(slot.load().holds_data());
+        }
+        let vacant = |id: &u64| !self.table.get(PageId(*id)).is_some_and(|slot| slot.load().holds_data());
+        self.ids.settle(range.filter(vacant), self.leaves.ids() - at.vacant, pages);
+        self.leaves.read(leaf);
+        Ok(())
+    }
+
+    fn entries(&self, leaf: u64, piece: Piece) -> Result<Vec<Entry>> {
+        let size = self.log.pool.segment_size();
+        let damaged = |what| corrupt(size, piece.address(), what);
+        let (segment, _) = self.log.pool.at_address(piece.address()).ok_or_else(|| damaged(Damage::SegmentGone))?;
+        let found = stream::read(&segment, piece)?;
+        let head = LeafHead::decode(found.body()).filter(|_| found.shape.kind == Kind::Leaf);
+        let (head, bytes) = head.filter(|(head, _)| head.number == leaf).ok_or_else(|| damaged(Damage::LeafElse))?;
+        debug_assert!(head.checkpoint > 0);
+        entries(bytes, self.leaves.ids()).ok_or_else(|| damaged(Damage::LeafMalformed))
+    }
+
+    /// What a leaf says of an id and what the replayed log says of it, in one word.
+    fn join(&self, slot: &Slot<M::PageFrag>, entry: Entry) {
+        let word = slot.load();
+        // SAFETY: nobody changes this slot but whoever reads its leaf (D3), which is this thread.
+        let seen = unsafe { word.see::<M::PageFrag>() };
+        let joined = match (seen, entry) {
+            // The log goes on what the leaf says.
+            (Seen::Headless(newer), Entry::Data(mut pieces)) => {
+                let known = pieces.last().and_then(|newest| self.lsn(*newest));
+                let newer = newer.iter().filter(|piece| {
+                    planted(Canary::ReplayAppliedTwice) || known.is_none() || self.lsn(**piece) > known
+                });
+                pieces.extend(newer);
+                cold(&pieces)
+            }
+            // On a page that the leaf does not have: a damaged log. Whoever reads the page is told.
+            (Seen::Headless(newer), Entry::Absent | Entry::Free(_)) => cold(newer),
+            (Seen::Absent, Entry::Absent) => return,
+            (Seen::Absent, Entry::Free(_)) if planted(Canary::FreedPageInLeaf) => return,
+            (Seen::Absent, Entry::Free(version)) => Word::free(version),
+            (Seen::Absent, Entry::Data(pieces)) => cold(&pieces),
+            (_, Entry::Data(pieces)) if planted(Canary::LeafOverReplay) => cold(&pieces),
+            // The log says all: it holds the page from its beginning, or its free.
+            _ => return,
+        };
+        slot.set(joined);
+        // SAFETY: just taken out of the slot, and nobody follows what an unread leaf's slots own but the thread that reads it.
+        unsafe { word.discard::<M::PageFrag>() };
+    }
+
+    /// The LSN of a record in the log; none for one elsewhere.
+    fn lsn(&self, piece: Piece) -> Option<Lsn> {
+        let (segment, lsn) = self.log.pool.at_address(piece.address())?;
+        (segment.header.stream == Stream::Log).then_some(lsn)
+    }
+
+    /// Reads every leaf of which it is not known how many pages it holds.
+    ///
+    /// # Errors
+    /// As [`read_leaf`](Self::read_leaf).
+    pub(crate) fn settle(&self) -> Result<()> {
+        for leaf in 0..self.leaves.all_found().len() as u64 {
+            if self.leaves.is_unread_and_replayed(leaf) {
+                self.read_leaf(leaf)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a page holds data now.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    pub(crate) fn holds_data(&self, id: PageId) -> Result<bool> {
+        if !self.leaves.is_read(id) {
+            self.read_leaf(self.leaves.of(id))?;
+        }
+        Ok(self.table.get(id).is_some_and(|slot| slot.load().holds_data()))
+    }
+}
+
+/// A word of these pieces, oldest first; never none.
+fn cold(pieces: &[Piece]) -> Word {
+    Word::cold(Pieces::from_newest_first(pieces.len(), pieces.iter().rev().copied()))
+}
+

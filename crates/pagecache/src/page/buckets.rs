@@ -1,0 +1,177 @@
+//! An array that grows without moving and without a lock: buckets that double, all zeros until somebody writes there.
+
+use std::marker::PhantomData;
+use std::ptr;
+
+use crate::base::sync::{AtomicPtr, AtomicU64, Ordering};
+
+/// Cells of the first bucket, as a power of two. Small under loom and shuttle, where each cell is made one by one, and buckets are
+/// added.
+const FIRST: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 12 };
+/// Numbers of cells are below 2 to this power.
+pub(super) const BITS: u32 = 36;
+const BUCKETS: usize = (BITS - FIRST + 1) as usize;
+
+/// What may stand in a cell.
+///
+/// # Safety
+/// All zero bytes are a valid value, and it needs no drop.
+pub(super) unsafe trait Cell {
+    /// The value of all zeros, for the models, whose atomics have to be made.
+    #[cfg(any(loom, shuttle))]
+    fn zero() -> Self;
+}
+
+// SAFETY: a number.
+unsafe impl Cell for AtomicU64 {
+    #[cfg(any(loom, shuttle))]
+    fn zero() -> Self {
+        AtomicU64::new(0)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Buckets<T> {
+    buckets: [AtomicPtr<T>; BUCKETS],
+    _cells: PhantomData<T>,
+}
+
+/// Which bucket a number is in, at which place, and how many cells that bucket has.
+fn locate(number: u64) -> Option<(usize, usize, usize)> {
+    if number >= 1 << BITS {
+        return None;
+    }
+    let bucket = (u64::BITS - (number >> FIRST).leading_zeros()) as usize;
+    let len = bucket_len(bucket);
+    let first = if bucket == 0 { 0 } else { len as u64 };
+    Some((bucket, (number - first) as usize, len))
+}
+
+fn bucket_len(bucket: usize) -> usize {
+    1usize << (FIRST as usize + bucket.saturating_sub(1))
+}
+
+/// One more than the highest number in the bucket of a number.
+pub(super) fn bucket_end(number: u64) -> u64 {
+    locate(number).map_or(number + 1, |(_, at, len)| number + (len - at) as u64)
+}
+
+impl<T: Cell> Buckets<T> {
+    pub(super) fn new() -> Buckets<T> {
+        Buckets { buckets: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())), _cells: PhantomData }
+    }
+
+    /// The cell of a number, if its bucket was ever needed.
+    pub(super) fn get(&self, number: u64) -> Option<&T> {
+        let (bucket, at, _) = locate(number)?;
+        // Acquire pairs with the release in `ensure`: the bucket's cells are seen initialized.
+        let cells = self.buckets.get(bucket)?.load(Ordering::Acquire);
+        if cells.is_null() {
+            return None;
+        }
+        // SAFETY: `at` is below the bucket's length, and buckets live as long as the array.
+        Some(unsafe { &*cells.add(at) })
+    }
+
+    /// The cell of a number, its bucket made if need be. `None` where there is no memory for it, or the number is too high.
+    pub(super) fn ensure(&self, number: u64) -> Option<&T> {
+        if let Some(cell) = self.get(number) {
+            return Some(cell);
+        }
+        let (bucket, _, len) = locate(number)?;
+        let place = self.buckets.get(bucket)?;
+        let fresh = make_cells::<T>(len);
+        if fresh.is_null() {
+            return None;
+        }
+        // Release publishes the zeroed cells. A loser gives its bucket back; the winner's is acquired by the look below.
+        if place.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Relaxed).is_err() {
+            // SAFETY: `fresh` was made with this length and never shared.
+            unsafe { free_cells(fresh, len) };
+        }
+        self.get(number)
+    }
+
+}
+
+impl<T> Buckets<T> {
+    /// Shows every cell of every bucket that was needed.
+    pub(super) fn each(&mut self, mut show: impl FnMut(&T)) {
+        for (bucket, place) in self.buckets.iter().enumerate() {
+            // Relaxed: nobody else is here.
+            let cells = place.load(Ordering::Relaxed);
+            for at in 0..if cells.is_null() { 0 } else { bucket_len(bucket) } {
+                // SAFETY: within the bucket.
+                show(unsafe { &*cells.add(at) });
+            }
+        }
+    }
+
+    /// Bytes of the buckets that were needed.
+    pub(super) fn bytes(&self) -> u64 {
+        let made = self.buckets.iter().enumerate().filter(|(_, place)| !place.load(Ordering::Relaxed).is_null());
+        made.map(|(bucket, _)| (bucket_len(bucket) * size_of::<T>()) as u64).sum()
+    }
+}
+
+impl<T> Drop for Buckets<T> {
+    fn drop(&mut self) {
+        for (bucket, place) in self.buckets.iter().enumerate() {
+            let cells = place.load(Ordering::Relaxed);
+            if !cells.is_null() {
+                // SAFETY: made with this length; nobody else can reach the array any more.
+                unsafe { free_cells(cells, bucket_len(bucket)) };
+            }
+        }
+    }
+}
+
+/// Zeroed memory, which costs nothing as long as it is untouched.
+#[cfg(not(any(loom, shuttle)))]
+fn make_cells<T: Cell>(len: usize) -> *mut T {
+    match std::alloc::Layout::array::<T>(len) {
+        // SAFETY: the layout is not empty, and an all-zero cell is valid (the promise of `Cell`).
+        Ok(layout) => unsafe { std::alloc::alloc_zeroed(layout).cast() },
+        Err(_) => ptr::null_mut(),
+    }
+}
+
+/// # Safety
+/// `cells` came from `make_cells(len)` and nobody else can reach it.
+#[cfg(not(any(loom, shuttle)))]
+unsafe fn free_cells<T>(cells: *mut T, len: usize) {
+    if let Ok(layout) = std::alloc::Layout::array::<T>(len) {
+        // SAFETY: the caller's promise; cells have no drop of their own.
+        unsafe { std::alloc::dealloc(cells.cast(), layout) };
+    }
+}
+
+#[cfg(any(loom, shuttle))]
+fn make_cells<T: Cell>(len: usize) -> *mut T {
+    Box::into_raw((0..len).map(|_| T::zero()).collect::<Box<[T]>>()).cast()
+}
+
+/// # Safety
+/// As above.
+#[cfg(any(loom, shuttle))]
+unsafe fn free_cells<T>(cells: *mut T, len: usize) {
+    // SAFETY: the caller's promise.
+    drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(cells, len)) });
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_has_a_place_of_its_own() {
+        let mut next = (0, 0);
+        for number in 0..(1 << 16) {
+            let (bucket, at, len) = locate(number).unwrap();
+            assert_eq!((bucket, at), next, "{number}");
+            next = if at + 1 == len { (bucket + 1, 0) } else { (bucket, at + 1) };
+        }
+        assert_eq!(locate((1 << BITS) - 1).unwrap().0, BUCKETS - 1);
+        assert!(locate(1 << BITS).is_none());
+    }
+}
