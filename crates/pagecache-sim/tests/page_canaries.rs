@@ -16,7 +16,7 @@ use pagecache_sim::page_driver::{
 
 /// Those of pages, and those of the log that show through them. A stable LSN inside a record takes a reservation that another
 /// thread holds, which no operation on pages does here.
-const CANARIES: [(Canary, &[Driver]); 14] = [
+const CANARIES: [(Canary, &[Driver]); 23] = [
     (Canary::IdReusedBeforeFreeStable, &[SEQUENCES, SEEDS]),
     (Canary::StaleTokenAccepted, &[SEQUENCES, SEEDS]),
     (Canary::FreeForgottenAtReplay, &[SEQUENCES, SEEDS]),
@@ -31,6 +31,15 @@ const CANARIES: [(Canary, &[Driver]); 14] = [
     (Canary::VersionRolledBack, &[SEQUENCES, SEEDS]),
     (Canary::MissingPin, &[READER]),
     (Canary::DamageTakenForTornTail, &[FLIPS]),
+    (Canary::LeafCapturedUnstable, &[SEQUENCES, SEEDS]),
+    (Canary::SuperblockBeforeRoot, &[SEQUENCES, SEEDS]),
+    (Canary::MapReleasedEarly, &[SEQUENCES, SEEDS]),
+    (Canary::MarksLostWithCheckpoint, &[SEEDS]),
+    (Canary::SuperblocksLeftDifferent, &[SEQUENCES, SEEDS]),
+    (Canary::LeafOverReplay, &[SEQUENCES, SEEDS]),
+    (Canary::ReplayAppliedTwice, &[SEQUENCES, SEEDS]),
+    (Canary::FreedPageInLeaf, &[SEQUENCES, SEEDS]),
+    (Canary::StateNotAdvanced, &[SEQUENCES, SEEDS]),
 ];
 
 const SEQUENCES: Driver =

@@ -7,8 +7,12 @@ use pagecache_sim::log_driver::{LogOp, LogWorld, Which};
 use pagecache_sim::page_driver::{PageOp, PageWorld};
 
 fn tear<W: World>(name: &str, steps: &[W::Op], last: &W::Op) -> u64 {
+    tear_at::<W>(name, steps, last, 0)
+}
+
+fn tear_at<W: World>(name: &str, steps: &[W::Op], last: &W::Op, sync: u64) -> u64 {
     let (begun, mut tally) = (Instant::now(), Tally::default());
-    let torn = torn_everywhere::<W>(steps, last, &mut tally).unwrap_or_else(|broken| panic!("{name}: {broken}"));
+    let torn = torn_everywhere::<W>(steps, last, sync, &mut tally).unwrap_or_else(|broken| panic!("{name}: {broken}"));
     println!("{name}: torn at {torn} bytes: {tally}, {:.1?}", begun.elapsed());
     torn
 }
@@ -28,8 +32,13 @@ fn no_tear_of_the_last_record_of_a_log_breaks_a_promise() {
 
 #[test]
 fn no_tear_of_the_last_update_of_pages_breaks_a_promise() {
-    use PageOp::{Flush, Free, Link, New, Replace};
+    use PageOp::{Checkpoint, Flush, Free, Link, New, Replace};
     let steps = [New(300), New(40), Flush, Link(0, 40), Replace(1, 900), Free(0)];
     assert_eq!(tear::<PageWorld>("updates", &steps, &Flush), 4097);
+    // The log is synced first, then the leaves, the root, and the two copies of the superblock.
+    let steps = [New(300), New(40), Checkpoint, Link(0, 40)];
+    for (sync, name) in [(1, "leaves"), (2, "a root"), (3, "a superblock"), (4, "its other copy")] {
+        assert_eq!(tear_at::<PageWorld>(name, &steps, &Checkpoint, sync), 4097);
+    }
     assert!(tear::<PageWorld>("an extent", &[New(300), Flush, Link(0, 16_500)], &Flush) > 16_384);
 }

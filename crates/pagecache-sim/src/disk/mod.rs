@@ -116,9 +116,9 @@ impl SimDisk {
         self.state().crash_at = Some(nth);
     }
 
-    /// Stops the process at the next sync of a file, before it does anything.
-    pub fn crash_at_sync(&self) {
-        self.state().crash_at_sync = true;
+    /// Stops the process at a sync of a file, before it does anything, after so many that come first.
+    pub fn crash_at_sync(&self, nth: u64) {
+        self.state().crash_at_sync = Some(nth);
     }
 
     /// The numbers and lengths in bytes of the writes that a crash could keep, lose or tear now.

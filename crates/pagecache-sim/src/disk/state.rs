@@ -32,7 +32,8 @@ pub(super) struct State {
     pub(super) io_count: u64,
     pub(super) read_count: u64,
     pub(super) crash_at: Option<u64>,
-    pub(super) crash_at_sync: bool,
+    /// Syncs of files until the process stops.
+    pub(super) crash_at_sync: Option<u64>,
     pub(super) crashed: bool,
     pub(super) trace: Trace,
 }
@@ -131,7 +132,7 @@ impl State {
             io_count: 0,
             read_count: 0,
             crash_at: None,
-            crash_at_sync: false,
+            crash_at_sync: None,
             crashed: false,
             trace: Trace::new(),
         }
@@ -167,7 +168,10 @@ impl State {
     ) -> io::Result<Option<Effect>> {
         if call != Call::Read {
             self.crashed |= self.crash_at.is_some_and(|nth| self.io_count >= nth);
-            self.crashed |= self.crash_at_sync && call == Call::SyncData;
+            if call == Call::SyncData {
+                self.crashed |= self.crash_at_sync == Some(0);
+                self.crash_at_sync = self.crash_at_sync.map(|left| left.saturating_sub(1));
+            }
             self.alive()?;
             self.io_count += 1;
         }

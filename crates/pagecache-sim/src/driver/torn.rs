@@ -4,21 +4,26 @@ use super::aftermath::{recover, recover_briefly};
 use super::{Tally, Violation, World, claim, must_open};
 use crate::disk::{Rest, SimDisk, Survival};
 
-/// Does the steps, stops at the first sync of the last one, and recovers from every image that tears a pending write at any of
+/// Does the steps, stops at the sync of a file with this number in the last one, and recovers from every image that tears a pending write at any of
 /// its bytes: with the file's old bytes behind the tear, with zeros, and with garbage. Returns how many bytes were torn at.
 ///
 /// # Errors
 /// The first broken promise.
-pub fn torn_everywhere<W: World>(steps: &[W::Op], last: &W::Op, tally: &mut Tally) -> Result<u64, Violation> {
+pub fn torn_everywhere<W: World>(
+    steps: &[W::Op],
+    last: &W::Op,
+    sync: u64,
+    tally: &mut Tally,
+) -> Result<u64, Violation> {
     let mut world = W::new(SimDisk::new(7), 7);
     must_open(&mut world, tally)?;
     for step in steps {
         world.apply(step)?;
     }
     let disk = world.disk().clone();
-    disk.crash_at_sync();
+    disk.crash_at_sync(sync);
     world.apply(last)?;
-    claim(disk.crashed(), || format!("{last:?} syncs nothing"))?;
+    claim(disk.crashed(), || format!("{last:?} has no sync {sync}"))?;
     let mut torn = 0;
     for (event, len) in disk.pending_writes() {
         for bytes in 0..=len {

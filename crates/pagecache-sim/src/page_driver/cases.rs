@@ -1,7 +1,7 @@
 //! What is done to pages under every fault: each operation where it makes the most calls.
 
 use super::PageOp::{
-    self, Alloc, Check, Flood, Flush, Fragments, Free, Get, Link, LinkMany, MakeStable, New, Replace, Tick,
+    self, Alloc, Check, Checkpoint, Flood, Flush, Fragments, Free, Get, Link, LinkMany, MakeStable, New, Replace, Tick,
 };
 use crate::disk::Survival;
 use crate::driver::strikes::{Case, Left, Target};
@@ -29,6 +29,9 @@ pub fn cases() -> Vec<Case<PageOp>> {
     // One more of these, and the next segment is made.
     let nearly_full = [New(15_000), New(15_000)];
     let scattered = [New(40), LinkMany(0, 63), New(13_000), New(11_000), New(10_400)];
+    // Pages of three leaves, behind a checkpoint whose segments and superblocks the next one goes on with.
+    let mapped: Vec<PageOp> = [New(40); 9].into_iter().chain([Checkpoint, Link(0, 40), Free(5), Flush]).collect();
+    let more: Vec<PageOp> = mapped.iter().copied().chain([Link(2, 40), Replace(8, 300)]).collect();
     let cold = cold();
     let first = oldest(&cold);
     vec![
@@ -53,6 +56,15 @@ pub fn cases() -> Vec<Case<PageOp>> {
         case("flush", &some, Target::Do(Flush)),
         case("tick: something new", &some, Target::Do(Tick)),
         case("tick: at rest", &some[..2], Target::Do(Tick)),
+        case("checkpoint: the first", &some, Target::Do(Checkpoint)),
+        case("checkpoint: another", &more, Target::Do(Checkpoint)),
+        case("start behind a checkpoint: closed", &more, Target::Start(Left::Closed)),
+        case("start behind a checkpoint: killed", &more, Target::Start(Left::Killed)),
+        case(
+            "start: the superblock's copies differ",
+            &more,
+            Target::Start(Left::Crashed(Checkpoint, 8, Survival::KeepAll)),
+        ),
         case("close", &some, Target::Close),
     ]
 }

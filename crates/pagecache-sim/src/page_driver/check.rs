@@ -119,30 +119,51 @@ impl PageWorld {
         self.check_some(pages, stats.tail.0 / 8, READ_MAX)
     }
 
-    /// What the store says of every id where it is opened without its checkpoints, by the whole log (I8). None where there is no
-    /// checkpoint, or the disk is not to be relied on.
-    pub(super) fn by_the_whole_log(&self) -> Result<Option<Vec<PageState>>, Violation> {
+    /// What the store says of every id where it is opened in other ways than the usual: without its checkpoint, by the whole log
+    /// (I8); and, where the copies of the superblock differ, by each alone. Nothing where there is no checkpoint, or the disk is
+    /// not to be relied on.
+    pub(super) fn by_other_ways(&self) -> Result<Vec<(String, Vec<PageState>)>, Violation> {
         let names = self.disk.file_names();
-        let has_checkpoint = SUPERBLOCKS.iter().any(|copy| names.iter().any(|name| name == copy));
-        if !has_checkpoint || self.trust.is_betrayed() || self.disk.crashed() {
-            return Ok(None);
+        let copies = SUPERBLOCKS.into_iter().filter(|copy| names.iter().any(|name| name == copy));
+        let copies: Vec<_> = copies.map(|copy| (copy, self.disk.read_file(copy))).collect();
+        if copies.is_empty() || self.trust.is_betrayed() || self.disk.crashed() {
+            return Ok(Vec::new());
         }
+        let mut ways = vec![SUPERBLOCKS.to_vec()];
+        if let [(one, of_one), (two, of_two)] = &copies[..]
+            && of_one != of_two
+        {
+            ways.extend([vec![*one], vec![*two]]);
+        }
+        let mut opened = Vec::new();
+        for without in &ways {
+            let name = format!("without {}", without.join(" and "));
+            let states = self.opened_without(without).map_err(|broken| broken.within(&name))?;
+            opened.extend(states.map(|states| (name, states)));
+        }
+        Ok(opened)
+    }
+
+    fn opened_without(&self, without: &[&str]) -> Result<Option<Vec<PageState>>, Violation> {
         let disk = self.disk.kill();
         disk.clear_faults();
-        for copy in SUPERBLOCKS {
+        for copy in without {
             // Not there where the first checkpoint was not finished.
             let _ = disk.remove(copy);
         }
         let config = super::builder(&disk).collector(self.collector.clone()).read_only(true);
-        let pages = PageCache::<Concat>::start(config.build());
-        let pages = pages.map_err(|error| Violation::new(format!("the whole log does not open: {error}")))?;
-        self.states(&pages).map(Some)
+        match PageCache::<Concat>::start(config.build()) {
+            // The one that is left was being written.
+            Err(Error::Corrupt(at)) if at.what == "both copies of the superblock are damaged" => Ok(None),
+            Err(error) => Err(Violation::new(format!("it does not open: {error}"))),
+            Ok(pages) => self.states(&pages).map(Some),
+        }
     }
 
-    /// Compares the pages of a store with those of another way to open it (I8).
-    pub(super) fn check_same(&self, pages: &PageCache<Concat>, expected: &[PageState]) -> Checked {
+    /// Compares the pages of a store with those of another way to open it.
+    pub(super) fn check_same(&self, pages: &PageCache<Concat>, way: &str, expected: &[PageState]) -> Checked {
         let found = self.states(pages)?;
-        claim(found == expected, || format!("by the checkpoint: {found:?}, by the whole log: {expected:?}"))
+        claim(found == expected, || format!("{found:?}, and {way}: {expected:?}"))
     }
 
     fn states(&self, pages: &PageCache<Concat>) -> Result<Vec<PageState>, Violation> {

@@ -108,7 +108,7 @@ impl World for PageWorld {
         if self.trust.is_betrayed() {
             self.model.doubt(self.trust.promised(self.model.stable()));
         }
-        let whole_log = self.by_the_whole_log()?;
+        let other_ways = self.by_other_ways()?;
         let (calls, struck) = (self.disk.io_count(), self.disk.struck().len());
         let started = PageCache::start(self.config());
         let Some(pages) = self.trust.excuse_start(&self.disk, started, self.model.stable())? else { return Ok(false) };
@@ -120,8 +120,8 @@ impl World for PageWorld {
         if self.trust.is_lost() {
             return Ok(false);
         }
-        if let Some(expected) = whole_log {
-            self.check_same(&pages, &expected)?;
+        for (way, expected) in &other_ways {
+            self.check_same(&pages, way, expected)?;
         }
         if undisturbed {
             self.check_calls_of_open(&pages, calls)?;

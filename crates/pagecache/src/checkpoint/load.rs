@@ -117,9 +117,8 @@ fn root(handles: &Arc<Handles>, superblock: &Superblock) -> Result<(Root, Vec<Ar
         let segment = segment(handles, superblock, piece, &mut segments)?;
         let found = read(&segment, piece)?;
         let part = PartHead::decode(found.body()).filter(|_| found.shape.kind == Kind::Root);
-        let fits = |head: &PartHead| {
-            head.checkpoint == superblock.number && index.is_none_or(|index| head.index == index)
-        };
+        let fits =
+            |head: &PartHead| head.checkpoint == superblock.number && index.is_none_or(|index| head.index == index);
         let (head, bytes) = part.filter(|(head, _)| fits(head)).ok_or_else(|| damaged(Damage::RootElse))?;
         parts.push(bytes.to_vec());
         // Each part has a lower index than the one behind it, so they end.

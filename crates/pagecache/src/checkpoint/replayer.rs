@@ -31,7 +31,8 @@ impl<M: Materializer> Replayer<M> {
     /// `Decode` for a state that is none of this materializer's.
     pub(crate) fn new(at: Lsn, encoded: Option<&[u8]>) -> Result<Replayer<M>> {
         let decoded = encoded.filter(|_| M::RECOVERS).map(postcard::from_bytes).transpose();
-        let state = decoded.map_err(|error| Error::Decode { page: None, what: format!("the recovered state: {error}") })?;
+        let state =
+            decoded.map_err(|error| Error::Decode { page: None, what: format!("the recovered state: {error}") })?;
         let materializer = M::RECOVERS.then(|| M::new(&state));
         Ok(Replayer { materializer, state, at })
     }
@@ -87,10 +88,8 @@ impl<M: Materializer> Replayer<M> {
                     }
                 };
                 if let Some((page, frag)) = fragment::<M>(log, shape, body, body_at, lsn)? {
-                    let decoded = M::PageFrag::decode(frag).map_err(|what| Error::Decode {
-                        page: Some(page),
-                        what: format!("{what} ({lsn})"),
-                    })?;
+                    let decoded = M::PageFrag::decode(frag)
+                        .map_err(|what| Error::Decode { page: Some(page), what: format!("{what} ({lsn})") })?;
                     last = materializer.recover(&decoded).or(last);
                 }
             }

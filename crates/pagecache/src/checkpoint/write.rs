@@ -184,7 +184,8 @@ impl<M: Materializer> Checkpointer<M> {
         books.writer.sync()?;
         let live = live(&leaves, log.pool.segment_size());
         let (segments, next_sequence) = log.pool.directory(|segment| live.contains_key(&segment.header.sequence));
-        let root = Root { redo, stable, next_sequence, high_water, leaf_ids: pages.leaves.ids(), state, segments, leaves };
+        let root =
+            Root { redo, stable, next_sequence, high_water, leaf_ids: pages.leaves.ids(), state, segments, leaves };
         let (root_at, holds_root) = self.write_root(books, number, &root)?;
         let identity = log.pool.identity();
         let superblock = Superblock {
@@ -307,7 +308,6 @@ impl<M: Materializer> Checkpointer<M> {
             _ => Ok(()),
         }
     }
-
 }
 
 /// Bytes of leaves in each segment that holds any.

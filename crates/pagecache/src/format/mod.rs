@@ -1,8 +1,8 @@
 //! Bytes <-> structs, pure: no I/O, no clock, no state. `docs/FORMAT.md` draws every byte.
 
 pub(crate) mod bytes;
-pub(crate) mod mark;
 pub(crate) mod leaf;
+pub(crate) mod mark;
 pub(crate) mod page;
 pub(crate) mod piece;
 pub(crate) mod record;

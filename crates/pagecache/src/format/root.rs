@@ -88,7 +88,8 @@ impl PartHead {
 impl Root {
     pub(crate) fn encode(&self, segment_size: u64) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.segments.len() * 20 + self.leaves.len() * 10);
-        for number in [LAYOUT, self.redo.0 / 8, self.stable.0 / 8, self.next_sequence.0, self.high_water, self.leaf_ids] {
+        for number in [LAYOUT, self.redo.0 / 8, self.stable.0 / 8, self.next_sequence.0, self.high_water, self.leaf_ids]
+        {
             push_varint(&mut out, number);
         }
         push_varint(&mut out, self.state.as_ref().map_or(0, |state| state.len() as u64 + 1));

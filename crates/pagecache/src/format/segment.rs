@@ -152,7 +152,8 @@ impl SegmentHeader {
             (sequence, salt, end) => Some(Previous { sequence: Sequence(sequence), salt, end: Lsn(end) }),
         };
         let (stable, first) = (Lsn(cursor.u64()?), Lsn(cursor.u64()?));
-        let header = SegmentHeader { purpose, stream, store, segment_size, sequence, start, salt, previous, stable, first };
+        let header =
+            SegmentHeader { purpose, stream, store, segment_size, sequence, start, salt, previous, stable, first };
         header.is_sound().then_some(header)
     }
 
@@ -256,13 +257,7 @@ mod tests {
     #[test]
     fn a_header_that_no_writer_makes_is_refused() {
         let previous = header().previous.unwrap();
-        let map = SegmentHeader {
-            stream: Stream::Map,
-            start: Lsn(9 << 16),
-            previous: None,
-            first: Lsn(0),
-            ..header()
-        };
+        let map = SegmentHeader { stream: Stream::Map, start: Lsn(9 << 16), previous: None, first: Lsn(0), ..header() };
         let wrong = [
             SegmentHeader { start: Lsn(8 << 16), ..map },
             SegmentHeader { previous: header().previous, ..map },

@@ -89,7 +89,8 @@ pub(super) fn survey(handles: &Arc<Handles>, trimmed: impl Fn(&[Link]) -> Result
         let mut found = Vec::new();
         match copies(file.as_ref(), sequence, &file_name, &mut found)? {
             Some(header) if header.sequence == sequence => {
-                candidates.insert(sequence, Candidate { segment: Segment::found(header, file, handles), problems: found });
+                candidates
+                    .insert(sequence, Candidate { segment: Segment::found(header, file, handles), problems: found });
             }
             Some(header) => match holds_records(&Arc::new(Segment::found(header, file, handles)))? {
                 true => problems.push(problem(sequence, 0, header.start, "the segment bears another one's name")),

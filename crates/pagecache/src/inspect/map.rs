@@ -60,7 +60,8 @@ pub(super) fn check(handles: &Arc<Handles>, log: &[Arc<Segment>], map: Vec<Segme
         segments: map.len() as u64,
         allocated: 0,
     };
-    let there: BTreeSet<Sequence> = log.iter().map(Arc::as_ref).chain(&map).map(|segment| segment.header.sequence).collect();
+    let there: BTreeSet<Sequence> =
+        log.iter().map(Arc::as_ref).chain(&map).map(|segment| segment.header.sequence).collect();
     // From the redo point on the chain says what is missing: what a recovery cut off was there.
     let (redo, size) = (checkpoint.root.redo, checkpoint.superblock.segment_size);
     let needed = |known: &&Known| known.stream == Stream::Map || known.start.0 + size <= redo.0;
@@ -96,7 +97,8 @@ fn check_leaf(pool: &Pool, number: u64, piece: Piece, ids: u64, found: &mut Map)
     // One that is missing was reported.
     let Some((segment, _)) = pool.at_address(at) else { return Ok(()) };
     let record = read(&segment, piece)?;
-    let head = LeafHead::decode(record.body()).filter(|(head, _)| record.shape.kind == Kind::Leaf && head.number == number);
+    let head =
+        LeafHead::decode(record.body()).filter(|(head, _)| record.shape.kind == Kind::Leaf && head.number == number);
     let Some(entries) = head.and_then(|(_, bytes)| entries(bytes, ids)) else {
         say("a leaf of the map is not what the root says");
         return Ok(());

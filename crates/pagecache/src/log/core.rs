@@ -132,7 +132,9 @@ impl LogCore {
             work: Event::new(),
             short: Event::new(),
             behind: Event::new(),
-            due: AtomicU64::new(restart.checkpoint_every.map_or(u64::MAX, |every| restart.redo.0.saturating_add(every))),
+            due: AtomicU64::new(
+                restart.checkpoint_every.map_or(u64::MAX, |every| restart.redo.0.saturating_add(every)),
+            ),
             checkpoint_every: restart.checkpoint_every.unwrap_or(u64::MAX),
             flush_asked: AtomicBool::new(false),
             counters: Counters { redo: PlainU64::new(restart.redo.0), ..Counters::default() },

@@ -220,9 +220,7 @@ impl LogCore {
                     wrote
                 })
             };
-            written
-                .and_then(|()| file.sync_data())
-                .map_err(|error| Error::io("write", segment.name(), error))?;
+            written.and_then(|()| file.sync_data()).map_err(|error| Error::io("write", segment.name(), error))?;
         }
         self.sync()
     }

@@ -55,7 +55,9 @@ impl LogCore {
         let found = self.find(lsn, guess);
         match (lsn < self.first(), found) {
             // Damaged, or the file is another's by now, or there is none any more.
-            (true, Err(Error::Corrupt(_) | Error::Io { .. }) | Ok(At::Padding)) => Ok(At::Trimmed { first: self.first() }),
+            (true, Err(Error::Corrupt(_) | Error::Io { .. }) | Ok(At::Padding)) => {
+                Ok(At::Trimmed { first: self.first() })
+            }
             (_, found) => found,
         }
     }

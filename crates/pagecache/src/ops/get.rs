@@ -5,10 +5,10 @@ use crossbeam_epoch::Guard;
 use super::{Pages, no_page};
 use crate::base::error::{Error, PageState, Result};
 use crate::base::ids::{PageId, Version};
+use crate::format::piece::Piece;
 use crate::page::chain::{Chain, Node};
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
-use crate::format::piece::Piece;
 use crate::page::slot::{Seen, Slot, Word};
 
 impl<M: Materializer> Pages<M> {

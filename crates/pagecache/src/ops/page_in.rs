@@ -10,11 +10,11 @@ use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::format::page::{PageHead, Payload};
+use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::page::chain::{Chain, Node, Unpublished};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
-use crate::format::piece::Piece;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Slot, Word};
 

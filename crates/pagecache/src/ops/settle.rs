@@ -136,4 +136,3 @@ impl<M: Materializer> Pages<M> {
 fn cold(pieces: &[Piece]) -> Word {
     Word::cold(Pieces::from_newest_first(pieces.len(), pieces.iter().rev().copied()))
 }
-

@@ -91,7 +91,6 @@ impl<T: Cell> Buckets<T> {
         }
         self.get(number)
     }
-
 }
 
 impl<T> Buckets<T> {

@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crossbeam_epoch::Guard;
 
 use super::pieces::PIECES_MAX;
-use crate::format::piece::Piece;
 use super::pieces::Pieces;
 use crate::base::canary::{Canary, planted};
 use crate::base::ids::Version;
 use crate::base::sync::{AtomicBool, Ordering};
+use crate::format::piece::Piece;
 
 /// Deltas on a base before a writer folds what is below its own.
 const DEPTH_MAX: u8 = 4;

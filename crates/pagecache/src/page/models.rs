@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::chain::{Fresh, Node};
 use super::ids::Ids;
-use crate::format::piece::Piece;
 use super::pieces::Pieces;
 use super::slot::{Seen, Slot, Word};
 use super::table::Table;
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::base::sync::UnsafeCell;
+use crate::format::piece::Piece;
 
 /// A fragment that loom watches: it is written before its node is published, and read by whoever finds the node.
 struct Watched(UnsafeCell<u64>);

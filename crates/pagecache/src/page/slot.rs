@@ -18,10 +18,10 @@ use std::ptr;
 use crossbeam_epoch::Guard;
 
 use super::chain::{Chain, Node, retire};
-use crate::format::piece::Piece;
 use super::pieces::{self, Pieces, listed};
 use crate::base::ids::Version;
 use crate::base::sync::{AtomicPtr, Ordering};
+use crate::format::piece::Piece;
 
 const TAG: usize = 7;
 const COLD: usize = pieces::ONE;

@@ -10,11 +10,11 @@ use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Sequence, Version};
 use crate::format::page::PageHead;
+use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::format::root::Root;
 use crate::page::ids::{Ids, push_run};
 use crate::page::leaves::{Leaves, leaf_ids};
-use crate::format::piece::Piece;
 use crate::page::pieces::PIECES_MAX;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Seen, Slot, Word};
@@ -172,7 +172,8 @@ impl<P: Send + Sync> Replayed<P> {
                 None => {
                     // A bucket that nobody needed: not one of its ids was written. Found leaves may have ids there all the same.
                     let end = Table::<P>::bucket_end(PageId(id)).min(self.high_water);
-                    run.end = if self.leaves.all_found().is_empty() { end } else { self.leaves.range(leaf).end.min(end) };
+                    run.end =
+                        if self.leaves.all_found().is_empty() { end } else { self.leaves.range(leaf).end.min(end) };
                     true
                 }
                 Some(slot) => !is_page(slot),

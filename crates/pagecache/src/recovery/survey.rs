@@ -7,13 +7,13 @@ use crate::base::aligned::AlignedBuf;
 use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, Sequence};
+use crate::checkpoint::load::Checkpoint;
 use crate::format::BLOCK;
 use crate::format::root::Known;
 use crate::format::segment::{
     FORMAT, Found, Named, Purpose, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, Stream, name, parse_name,
 };
 use crate::log::scan::{Scanner, Step, evidence};
-use crate::checkpoint::load::Checkpoint;
 use crate::storage::{Storage, StorageFile, read_full};
 use crate::store::handles::Handles;
 use crate::store::pool::{Identity, Segment};
@@ -161,12 +161,7 @@ impl Surveyor<'_> {
     }
 
     /// Reads the header of one segment.
-    fn look(
-        &self,
-        survey: &mut Survey,
-        sequence: Sequence,
-        segments: &mut BTreeMap<Sequence, Segment>,
-    ) -> Result<()> {
+    fn look(&self, survey: &mut Survey, sequence: Sequence, segments: &mut BTreeMap<Sequence, Segment>) -> Result<()> {
         let file_name = name(sequence);
         let opened = self.handles.open(&file_name, self.handles.mode());
         let file = opened.map_err(|error| Error::io("open", &file_name, error))?;

@@ -32,7 +32,8 @@ impl Rig {
     pub(super) fn at(start: Lsn) -> Arc<Rig> {
         let disk = Disk::default();
         let identity = Identity { purpose: Purpose::Log, store: 1 };
-        let pool = Pool::new(Handles::new(Arc::new(disk.clone()), OpenMode::ReadWrite), identity, SEGMENT, [], Sequence(0));
+        let pool =
+            Pool::new(Handles::new(Arc::new(disk.clone()), OpenMode::ReadWrite), identity, SEGMENT, [], Sequence(0));
         let birth = Birth {
             place: BirthPlace::Log { start: Lsn(0), previous: None, first: Lsn(0) },
             stable: Lsn(0),
