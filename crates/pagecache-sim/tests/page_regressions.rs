@@ -13,7 +13,7 @@ fn damage_between_the_two_walks_of_a_start_is_told() {
     for op in [PageOp::New(300), PageOp::Flush, PageOp::Link(0, 40), PageOp::New(9000), PageOp::Link(0, 20_000)] {
         before.apply(&op).unwrap();
     }
-    before.disk().crash_at_sync();
+    before.disk().crash_at_sync(0);
     before.apply(&PageOp::Flush).unwrap();
     let mut after = before.over(before.disk().crash(Survival::KeepAll));
     after.disk().fault(Fault::new(Call::Write, When::Once(0), Effect::MisdirectedWrite { delta: 4096 }));

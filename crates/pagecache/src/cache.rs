@@ -255,9 +255,9 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         Ok(self.pages.ids.allocated())
     }
 
-    /// Writes a checkpoint now, on this thread, if there is anything new: a start after that replays the log from about here. The
-    /// background does the same by itself, see [`log_limit`](crate::ConfigBuilder::log_limit). Updates go on meanwhile.
-    /// Returns the LSN from which a start would replay.
+    /// Writes a checkpoint of what is durable now, on this thread, if there is anything new: a start after that replays the log from
+    /// there. [`flush`](Self::flush) first where it shall be everything. The background does the same by itself, see
+    /// [`log_limit`](crate::ConfigBuilder::log_limit). Updates go on meanwhile. Returns the LSN from which a start would replay.
     ///
     /// # Errors
     /// `NoSpace` and `Io`, after which the checkpoint before counts and a later one may succeed; `Corrupt` where a leaf of the map that

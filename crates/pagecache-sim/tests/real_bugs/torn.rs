@@ -73,7 +73,7 @@ fn what_one_recovery_has_shown_no_crash_takes_back() {
     open.write(b"durable").unwrap();
     open.flush().unwrap();
     (0..4).for_each(|at| _ = open.write(&bytes(at, 3000)).unwrap());
-    disk.crash_at_sync();
+    disk.crash_at_sync(0);
     drop(open.flush());
     // The process is killed: its writes are in the cache of the operating system, and nothing has synced them.
     let cached = disk.kill();
@@ -138,7 +138,7 @@ fn a_torn_end_takes_nothing_with_it_that_came_before() {
     let kept: Vec<_> = (0..5).map(|at| (open.write(&bytes(at, 900)).unwrap(), bytes(at, 900))).collect();
     open.flush().unwrap();
     let last = open.write(&bytes(9, 2000)).unwrap();
-    disk.crash_at_sync();
+    disk.crash_at_sync(0);
     drop(open.flush());
     let pending = disk.pending_writes();
     let (event, len) = *pending.last().unwrap();

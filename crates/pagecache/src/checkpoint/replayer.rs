@@ -87,7 +87,7 @@ impl<M: Materializer> Replayer<M> {
                         return Err(log.corrupt_at(at, to, Damage::StableMissing));
                     }
                 };
-                if let Some((page, frag)) = fragment::<M>(log, shape, body, body_at, lsn)? {
+                if let Some((page, frag)) = fragment(log, shape, body, body_at, lsn)? {
                     let decoded = M::PageFrag::decode(frag)
                         .map_err(|what| Error::Decode { page: Some(page), what: format!("{what} ({lsn})") })?;
                     last = materializer.recover(&decoded).or(last);
@@ -101,13 +101,7 @@ impl<M: Materializer> Replayer<M> {
 }
 
 /// The page and the bytes of a record's fragment, where it has one.
-fn fragment<M: Materializer>(
-    log: &LogCore,
-    shape: Shape,
-    body: &[u8],
-    body_at: usize,
-    lsn: Lsn,
-) -> Result<Option<(PageId, PageBytes)>> {
+fn fragment(log: &LogCore, shape: Shape, body: &[u8], body_at: usize, lsn: Lsn) -> Result<Option<(PageId, PageBytes)>> {
     if !matches!(shape.kind, Kind::Replace | Kind::Link) {
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 use crate::base::error::Result;
 use crate::base::event::Woken;
 use crate::checkpoint::write::Checkpointer;
-use crate::log::core::LogCore;
+use crate::log::core::{LogCore, Patience};
 use crate::page::materialize::Materializer;
 
 /// The name of the thread.
@@ -21,7 +21,11 @@ pub(crate) fn run<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>
 /// As a checkpoint; the next is due some log later.
 pub(crate) fn turn<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>) -> Result<()> {
     match log.wants_checkpoint() {
-        true => checkpointer.checkpoint().map(drop),
+        true => {
+            // What is not stable yet would be replayed: where nobody asks for durability that may be much.
+            log.flush(Patience::None)?;
+            checkpointer.checkpoint().map(drop)
+        }
         false => Ok(()),
     }
 }

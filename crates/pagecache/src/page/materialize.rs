@@ -16,8 +16,8 @@ pub trait Materializer: Sized + Send + Sync + 'static {
     /// Whether [`recover`](Materializer::recover) is to be asked at all. `false` saves decoding every replayed fragment.
     const RECOVERS: bool = true;
 
-    /// Made at start: once for the replay with what was known before it (not where [`RECOVERS`](Materializer::RECOVERS) is
-    /// `false`), then with the final state to serve.
+    /// Made at start: once for the replay with what the last checkpoint knows (not where [`RECOVERS`](Materializer::RECOVERS) is
+    /// `false`), then with the final state to serve. The first one lives on: later checkpoints show it what was logged since.
     fn new(last_recovery: &Option<Self::Recovery>) -> Self;
 
     /// Merges fragments, oldest first, into one that stands for all of them.
@@ -27,7 +27,8 @@ pub trait Materializer: Sized + Send + Sync + 'static {
     /// else.
     fn merge(&self, frags: &[&Self::PageFrag]) -> Self::PageFrag;
 
-    /// Called at start for every replayed fragment, in LSN order. The last `Some` wins.
+    /// Called at start for every replayed fragment, in LSN order, and later by each checkpoint for those that were logged since, on the
+    /// instance of the replay. The last `Some` wins.
     fn recover(&self, frag: &Self::PageFrag) -> Option<Self::Recovery>;
 
     /// Bytes of heap that a fragment owns. The default asks [`Fragment::heap_size`].
