@@ -16,7 +16,7 @@ use pagecache_sim::page_driver::{
 
 /// Those of pages, and those of the log that show through them. A stable LSN inside a record takes a reservation that another
 /// thread holds, which no operation on pages does here.
-const CANARIES: [(Canary, &[Driver]); 23] = [
+const CANARIES: [(Canary, &[Driver]); 26] = [
     (Canary::IdReusedBeforeFreeStable, &[SEQUENCES, SEEDS]),
     (Canary::StaleTokenAccepted, &[SEQUENCES, SEEDS]),
     (Canary::FreeForgottenAtReplay, &[SEQUENCES, SEEDS]),
@@ -40,6 +40,9 @@ const CANARIES: [(Canary, &[Driver]); 23] = [
     (Canary::ReplayAppliedTwice, &[SEQUENCES, SEEDS]),
     (Canary::FreedPageInLeaf, &[SEQUENCES, SEEDS]),
     (Canary::StateNotAdvanced, &[SEQUENCES, SEEDS]),
+    (Canary::RecycledBeforeCheckpoint, &[SEQUENCES]),
+    (Canary::ImageUnsynced, &[SEEDS]),
+    (Canary::MoveNotMarked, &[SEEDS]),
 ];
 
 const SEQUENCES: Driver =

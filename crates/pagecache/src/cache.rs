@@ -9,6 +9,7 @@ use crate::base::error::{PageState, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::checkpoint::replayer::Replayer;
 use crate::checkpoint::write::Checkpointer;
+use crate::clean::Cleaner;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
@@ -23,6 +24,9 @@ use crate::page::page_ref::{Fragments, PageRef};
 use crate::page::token::{PagePtr, token, version};
 use crate::recovery::pages::{Rebuilt, Replayed};
 use crate::stats::Stats;
+
+/// How full segments are to be, in percent.
+const FILL_PERCENT: u64 = 80;
 
 /// A page, or its fragments, and the token of the version that they are.
 pub type Found<'g, P, T> = (T, PagePtr<'g, P>);
@@ -42,6 +46,7 @@ pub struct PageCache<M: Materializer, P = <M as Materializer>::PageFrag, R = <M 
     // Before the engine, so that pages are gone when it closes.
     pages: Arc<Pages<M>>,
     checkpointer: Arc<Checkpointer<M>>,
+    cleaner: Arc<Cleaner<M>>,
     engine: Engine,
     recovered: Option<M::Recovery>,
     _shape: PhantomData<fn() -> (P, R)>,
@@ -68,7 +73,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         let mut replayer = Replayer::<M>::new(redo, root.and_then(|root| root.state.as_deref()))?;
         replayer.walk(&engine.log, engine.log.stable())?;
         let recovered = replayer.state().clone();
-        let Rebuilt { table, leaves, ids } = replayed.finish();
+        let Rebuilt { table, leaves, ids } = replayed.finish(&engine.log.pool);
         let pages = Arc::new(Pages {
             log: Arc::clone(&engine.log),
             table,
@@ -80,9 +85,10 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
             collector: config.collector.unwrap_or_else(|| default_collector().clone()),
         });
         let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer));
-        let (log, working) = (Arc::clone(&engine.log), Arc::clone(&checkpointer));
-        engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &working))?;
-        Ok(PageCache { pages, checkpointer, engine, recovered, _shape: PhantomData })
+        let cleaner = Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), FILL_PERCENT));
+        let (log, writes, cleans) = (Arc::clone(&engine.log), Arc::clone(&checkpointer), Arc::clone(&cleaner));
+        engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &writes, &cleans))?;
+        Ok(PageCache { pages, checkpointer, cleaner, engine, recovered, _shape: PhantomData })
     }
 
     /// What [`Materializer::recover`] last answered at start.
@@ -266,6 +272,26 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         self.checkpointer.checkpoint()
     }
 
+    /// Moves pages out of the segments that hold least of them, as many as the fill target asks for, and gives back what is empty, on
+    /// this thread. The background does the same by itself behind each checkpoint. Updates and reads go on meanwhile; versions
+    /// stay. Returns how many pages were moved.
+    ///
+    /// # Errors
+    /// `NoSpace` and `Io`, after which a later call may succeed; `Corrupt` where a leaf of the map is damaged (a page that is damaged
+    /// stays where it is); `Poisoned`, `ReadOnly`.
+    pub fn clean(&self) -> Result<u64> {
+        self.cleaner.turn().map(|cleaned| cleaned.moved)
+    }
+
+    /// Compares the accounts of the segments with what the map says is in use; for the kit's own drivers.
+    ///
+    /// # Errors
+    /// Where they differ.
+    #[doc(hidden)]
+    pub fn check_accounts(&self) -> Result<(), String> {
+        self.cleaner.check_accounts()
+    }
+
     /// Returns once the update of this version is durable, and with it everything before.
     /// Returns the stable LSN.
     ///
@@ -295,7 +321,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// As [`make_stable`](Self::make_stable).
     pub fn tick(&self) -> Result<()> {
         self.engine.tick()?;
-        checkpoints::turn(&self.engine.log, &self.checkpointer)
+        checkpoints::turn(&self.engine.log, &self.checkpointer, &self.cleaner)
     }
 
     /// A snapshot of what the store holds and has done.

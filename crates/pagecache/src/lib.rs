@@ -7,6 +7,7 @@ compile_error!("pagecache runs on 64-bit targets only: tokens and slots hold 64-
 mod base;
 mod cache;
 mod checkpoint;
+mod clean;
 mod config;
 mod engine;
 mod event_log;

@@ -65,7 +65,7 @@ impl Stats {
             shared_reads: pages.misses.shared(),
             map_bytes: pages.table.bytes() + pages.leaves.bytes(),
             ring_bytes: log.memory(),
-            segments: (log.pool.log().len() + log.pool.map().len()) as u64,
+            segments: log.pool.all().len() as u64,
             segment_size: log.pool.segment_size(),
             disk_bytes: log.pool.disk_bytes(),
             given_bytes: log.given(),

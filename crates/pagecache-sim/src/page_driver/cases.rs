@@ -1,8 +1,10 @@
 //! What is done to pages under every fault: each operation where it makes the most calls.
 
 use super::PageOp::{
-    self, Alloc, Check, Checkpoint, Flood, Flush, Fragments, Free, Get, Link, LinkMany, MakeStable, New, Replace, Tick,
+    self, Alloc, Check, Checkpoint, Clean, Flood, Flush, Fragments, Free, Get, Link, LinkMany, MakeStable, New,
+    Replace, Tick,
 };
+use super::scenario::sparse;
 use crate::disk::Survival;
 use crate::driver::strikes::{Case, Left, Target};
 
@@ -32,6 +34,9 @@ pub fn cases() -> Vec<Case<PageOp>> {
     // Pages of three leaves, behind a checkpoint whose segments and superblocks the next one goes on with.
     let mapped: Vec<PageOp> = [New(40); 9].into_iter().chain([Checkpoint, Link(0, 40), Free(5), Flush]).collect();
     let more: Vec<PageOp> = mapped.iter().copied().chain([Link(2, 40), Replace(8, 300)]).collect();
+    // Segments that hold little, below the redo point.
+    let sparse = sparse();
+    let cleaned: Vec<PageOp> = sparse.iter().copied().chain([Clean, Link(2, 40), Flush]).collect();
     let cold = cold();
     let first = oldest(&cold);
     vec![
@@ -65,6 +70,9 @@ pub fn cases() -> Vec<Case<PageOp>> {
             &more,
             Target::Start(Left::Crashed(Checkpoint, 8, Survival::KeepAll)),
         ),
+        // A file that cannot be removed is nobody's concern: it is tried again, by the next opening at last.
+        update("clean", &sparse, Clean),
+        case("start behind a cleaning: killed", &cleaned, Target::Start(Left::Killed)),
         case("close", &some, Target::Close),
     ]
 }

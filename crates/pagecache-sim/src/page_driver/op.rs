@@ -60,6 +60,8 @@ pub enum PageOp {
     Tick,
     /// Where every page is becomes durable, and replay starts there.
     Checkpoint,
+    /// Pages are moved out of segments that hold few of them.
+    Clean,
     /// All is read and compared.
     Check,
 }

@@ -68,6 +68,7 @@ impl PageWorld {
                 }
                 None => Ok(()),
             },
+            PageOp::Clean => self.excused(pages.clean(), since, Blind::Nothing).map(drop),
             PageOp::Tick => self.excused(pages.tick(), since, Blind::Nothing).map(drop),
             PageOp::Check => self.check_all(pages),
         }

@@ -15,6 +15,7 @@ pub fn alphabet() -> Vec<Step<PageOp>> {
         Step::Do(PageOp::Flush),
         Step::Do(PageOp::Tick),
         Step::Do(PageOp::Checkpoint),
+        Step::Do(PageOp::Clean),
         Step::Restart,
         Step::Kill,
     ]
@@ -38,10 +39,23 @@ pub fn preludes() -> Vec<(&'static str, Vec<Step<PageOp>>)> {
                 PageOp::Flush,
             ]),
         ),
+        ("segments that hold little, below the redo point", each(&sparse())),
         ("more pages than the cache holds", each(&[PageOp::Flood(9000)])),
         (
             "ids that were freed, durably and not",
             each(&[PageOp::New(40), PageOp::New(40), PageOp::Free(0), PageOp::Flush, PageOp::New(24), PageOp::Free(0)]),
         ),
     ]
+}
+
+/// Segments of which each holds one small page that is in use, below the redo point.
+pub(super) fn sparse() -> Vec<PageOp> {
+    let mut ops = vec![PageOp::New(12_000)];
+    for round in 1..5 {
+        // The large page is so many before the newest.
+        ops.push(PageOp::New(40));
+        ops.extend([PageOp::Replace(round, 12_000); 5]);
+    }
+    ops.extend([PageOp::Flush, PageOp::Checkpoint]);
+    ops
 }

@@ -24,6 +24,7 @@ enum Kind {
     MakeStable,
     Tick,
     Checkpoint,
+    Clean,
     Check,
     Restart,
     Kill,
@@ -33,7 +34,7 @@ enum Kind {
     Heal,
 }
 
-const KINDS: [(Kind, u64); 22] = [
+const KINDS: [(Kind, u64); 23] = [
     (Kind::New, 10),
     (Kind::Link, 24),
     (Kind::Replace, 8),
@@ -49,6 +50,7 @@ const KINDS: [(Kind, u64); 22] = [
     (Kind::MakeStable, 5),
     (Kind::Tick, 3),
     (Kind::Checkpoint, 4),
+    (Kind::Clean, 4),
     (Kind::Check, 2),
     (Kind::Restart, 2),
     (Kind::Kill, 2),
@@ -118,6 +120,7 @@ impl Mix {
             Kind::MakeStable => PageOp::MakeStable(self.pick(rng)),
             Kind::Tick => PageOp::Tick,
             Kind::Checkpoint => PageOp::Checkpoint,
+            Kind::Clean => PageOp::Clean,
             Kind::Check => PageOp::Check,
             Kind::Restart => return Step::Restart,
             Kind::Kill => return Step::Kill,

@@ -96,6 +96,18 @@ pub enum Canary {
     FreedPageInLeaf,
     /// The user's recovered state in a checkpoint is that of the log's end, without what the log holds from the redo point on.
     StateNotAdvanced,
+    /// A segment that is empty is given back before a checkpoint says so.
+    RecycledBeforeCheckpoint,
+    /// A checkpoint gives back segments that became empty while it was written.
+    RecycledByCheckpointUnderway,
+    /// A page that was moved goes to its new place whatever has become of it meanwhile.
+    MovedWithoutCompare,
+    /// A page goes to its new place before its image is synced.
+    ImageUnsynced,
+    /// A move does not mark the page's leaf.
+    MoveNotMarked,
+    /// Segments whose images are not in the map yet count as empty.
+    GrowingSegmentEmpty,
 }
 
 #[cfg(feature = "canary")]

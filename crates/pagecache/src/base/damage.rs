@@ -44,7 +44,6 @@ damages! {
     StableMissing = "a record below the stable LSN is not there",
     TrimAhead = "a trim forgets what comes after it",
     NoPage = "a page's record has no page",
-    TooManyLinks = "a page has more links than it may have",
     // One record, when it is read.
     Misplaced = "a record is not where it should be",
     Checksum = "a record does not have its checksum",

@@ -14,8 +14,9 @@ use crate::base::ids::{Lsn, PageId, Sequence, Version};
 use crate::base::sync::{Mutex, Ordering};
 use crate::format::leaf::{LeafHead, LeafWriter};
 use crate::format::piece::Piece;
-use crate::format::record::Kind;
+use crate::format::record::{Kind, Shape};
 use crate::format::root::{LeafAt, PartHead, Root};
+use crate::format::segment::Stream;
 use crate::format::superblock::{NAMES, Superblock};
 use crate::log::core::Patience;
 use crate::ops::Pages;
@@ -89,7 +90,7 @@ impl<M: Materializer> Checkpointer<M> {
             redo: Lsn(0),
             high_water: 0,
             uncertain: false,
-            writer: Writer::default(),
+            writer: Writer::new(Stream::Map),
             replayer,
         };
         if let Some(found) = found {
@@ -116,7 +117,7 @@ impl<M: Materializer> Checkpointer<M> {
         // A failed sync says that nothing is known of what is on disk: no later one is believed.
         log.check_failed()?;
         let redo = log.stable();
-        if redo <= books.redo {
+        if redo <= books.redo && !self.pages.leaves.is_any_dirty() && self.emptied(redo).is_empty() {
             return Ok(books.redo);
         }
         let (mut reached, written) = (Reached::Nothing, books.writer.written());
@@ -140,13 +141,15 @@ impl<M: Materializer> Checkpointer<M> {
         if !books.uncertain {
             // On a full disk this may be what is needed.
             let live = live(&books.leaves, log.pool.segment_size());
-            let _ = self.release(&books, &live);
+            let _ = self.release(&books, &live, &BTreeSet::new());
         }
         Err(error)
     }
 
     fn write(&self, books: &mut Books<M>, redo: Lsn, reached: &mut Reached) -> Result<Lsn> {
         let (pages, log) = (&*self.pages, &*self.pages.log);
+        // C4: what is empty now, before any leaf is looked at. What becomes so later is for the next.
+        let mut emptied = self.emptied(redo);
         books.number += 1;
         let number = books.number;
         // Read after the redo point: every page with a record below that has an id below this.
@@ -167,7 +170,7 @@ impl<M: Materializer> Checkpointer<M> {
             let Captured { entries, vacant, high_water: highest } = self.capture(leaf, &handle);
             high_water = high_water.max(highest);
             let head = LeafHead { number: leaf, checkpoint: number }.encode();
-            let piece = books.writer.put(&log.pool, log.stable(), Kind::Leaf, head, &entries)?;
+            let piece = books.writer.put(&log.pool, log.stable(), Shape::plain(Kind::Leaf), head, &entries)?;
             if let Some(place) = leaves.get_mut(leaf as usize) {
                 *place = Some(LeafAt { piece, vacant });
             }
@@ -182,8 +185,14 @@ impl<M: Materializer> Checkpointer<M> {
         leaves.truncate(high_water.div_ceil(pages.leaves.ids()) as usize);
         let state = books.replayer.advance(log, redo)?;
         books.writer.sync()?;
+        if planted(Canary::RecycledByCheckpointUnderway) {
+            emptied = self.emptied(redo);
+        }
         let live = live(&leaves, log.pool.segment_size());
-        let (segments, next_sequence) = log.pool.directory(|segment| live.contains_key(&segment.header.sequence));
+        let (segments, next_sequence) = log.pool.directory(|segment| match segment.header.stream {
+            Stream::Map => live.contains_key(&segment.header.sequence),
+            _ => !emptied.contains(&segment.header.sequence),
+        });
         let root =
             Root { redo, stable, next_sequence, high_water, leaf_ids: pages.leaves.ids(), state, segments, leaves };
         let (root_at, holds_root) = self.write_root(books, number, &root)?;
@@ -201,7 +210,7 @@ impl<M: Materializer> Checkpointer<M> {
             write_copy(log.pool.storage(), name, &superblock)?;
             if planted(Canary::MapReleasedEarly) {
                 books.holds_root = holds_root.clone();
-                self.release(books, &live)?;
+                self.release(books, &live, &emptied)?;
             }
         }
         if planted(Canary::SuperblockBeforeRoot) {
@@ -211,7 +220,7 @@ impl<M: Materializer> Checkpointer<M> {
         (books.leaves, books.holds_root) = (root.leaves, holds_root);
         (books.redo, books.high_water, books.uncertain) = (redo, high_water, false);
         log.checkpointed(redo);
-        self.release(books, &live)?;
+        self.release(books, &live, &emptied)?;
         Ok(redo)
     }
 
@@ -223,7 +232,7 @@ impl<M: Materializer> Checkpointer<M> {
         let bytes = root.encode(size);
         for (index, part) in (0..).zip(bytes.chunks(payload_max(size) as usize)) {
             let head = PartHead { checkpoint, index, previous }.encode();
-            let piece = books.writer.put(&log.pool, log.stable(), Kind::Root, head, part)?;
+            let piece = books.writer.put(&log.pool, log.stable(), Shape::plain(Kind::Root), head, part)?;
             segments.insert(Sequence(piece.address().0 / size));
             previous = Some(piece);
         }
@@ -295,14 +304,40 @@ impl<M: Materializer> Checkpointer<M> {
         found.map(|(leaf, _)| leaf).collect()
     }
 
-    /// Gives back the map's segments that hold no leaf and no root (C4).
-    fn release(&self, books: &Books<M>, live: &BTreeMap<Sequence, u64>) -> Result<()> {
-        let keep = |segment: &Segment| {
+    /// What a planted bug does in place of a checkpoint.
+    pub(crate) fn release_empty(&self) {
+        let emptied = self.emptied(self.pages.log.stable());
+        let _ = self.pages.log.pool.release(|segment| emptied.contains(&segment.header.sequence));
+    }
+
+    /// Segments of pages in which nothing is in use, nor will be again: of the log they are below the redo point.
+    fn emptied(&self, redo: Lsn) -> BTreeSet<Sequence> {
+        let log = &self.pages.log;
+        if !self.pages.leaves.are_all_read() {
+            return BTreeSet::new();
+        }
+        let is_empty = |segment: &&Arc<Segment>| {
+            let header = &segment.header;
+            match header.stream {
+                Stream::Map => false,
+                Stream::Log if header.start.0 + header.segment_size > redo.0 => false,
+                _ => segment.account.is_empty(log.raised(segment)),
+            }
+        };
+        log.pool.all().iter().filter(is_empty).map(|segment| segment.header.sequence).collect()
+    }
+
+    /// Gives back segments of the map that hold no leaf and no root, and those of pages that are empty (C4).
+    fn release(&self, books: &Books<M>, live: &BTreeMap<Sequence, u64>, emptied: &BTreeSet<Sequence>) -> Result<()> {
+        let unwanted = |segment: &Segment| {
             let sequence = segment.header.sequence;
             let is_open = books.writer.segment().is_some_and(|open| open.header.sequence == sequence);
-            is_open || live.contains_key(&sequence) || books.holds_root.contains(&sequence)
+            match segment.header.stream {
+                Stream::Map => !is_open && !live.contains_key(&sequence) && !books.holds_root.contains(&sequence),
+                _ => emptied.contains(&sequence),
+            }
         };
-        match self.pages.log.pool.release_map(keep) {
+        match self.pages.log.pool.release(unwanted) {
             Err(error @ Error::Io { op: "sync_dir", .. }) => Err(error),
             // What was not given back is a file that means nothing any more.
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! The heads of page records: which page, on top of which version, and where the fragment's bytes start.
+//! The heads of page records and of images: which page, on top of or as of which version, and where the fragment's bytes start.
 
 use super::bytes::Cursor;
 use super::record::{ExtentRef, Head, Kind, PAD_MAX, Shape};
@@ -40,15 +40,7 @@ impl PageHead {
             Kind::Replace | Kind::Free => Version::NONE,
             _ => return None,
         };
-        let mut at = body.len() - cursor.rest().len();
-        if shape.aligned {
-            let pad = usize::from(*body.get(at)?);
-            let zeros = body.get(at + 1..at + pad)?;
-            if pad > PAD_MAX || !(body_at + at + pad).is_multiple_of(8) || zeros.iter().any(|byte| *byte != 0) {
-                return None;
-            }
-            at += pad;
-        }
+        let at = payload_at(shape, body, body_at, body.len() - cursor.rest().len())?;
         let payload = match shape.extent {
             true => Payload::Extent(ExtentRef::decode(body.get(at..)?)?),
             false => Payload::Inline(at),
@@ -57,6 +49,45 @@ impl PageHead {
             return None;
         }
         Some((PageHead { page, base }, payload))
+    }
+}
+
+/// Where the payload starts behind a head that ends at `at`.
+fn payload_at(shape: Shape, body: &[u8], body_at: usize, at: usize) -> Option<usize> {
+    if !shape.aligned {
+        return Some(at);
+    }
+    let pad = usize::from(*body.get(at)?);
+    let zeros = body.get(at + 1..at + pad)?;
+    let is_pad = pad <= PAD_MAX && (body_at + at + pad).is_multiple_of(8) && zeros.iter().all(|byte| *byte == 0);
+    is_pad.then_some(at + pad)
+}
+
+/// The head of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ImageHead {
+    pub(crate) page: PageId,
+    /// It holds everything up to this version.
+    pub(crate) version: Version,
+}
+
+impl ImageHead {
+    pub(crate) fn encode(self) -> Head {
+        let mut head = Head::new();
+        head.varint(self.page.0);
+        head.varint(self.version.0 / 8);
+        head
+    }
+
+    /// Reads the head of a body that starts `body_at` bytes into its record, and where the page's bytes start in the body.
+    pub(crate) fn decode(shape: Shape, body: &[u8], body_at: usize) -> Option<(ImageHead, usize)> {
+        if shape.kind != Kind::Image {
+            return None;
+        }
+        let mut cursor = Cursor::new(body);
+        let (page, version) = (PageId(cursor.varint()?), Version(cursor.varint()?.checked_mul(8)?));
+        let at = payload_at(shape, body, body_at, body.len() - cursor.rest().len())?;
+        Some((ImageHead { page, version }, at))
     }
 }
 
@@ -107,6 +138,20 @@ mod tests {
                 let found = PageHead::decode(shape, &body, body_at);
                 assert!(found.is_none() || wrong == bytes[at] ^ 8 && wrong <= 15, "{page} {len} {wrong}: {found:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_image_says_of_which_version_it_is() {
+        for aligned in [false, true] {
+            let given = ImageHead { page: PageId(1 << 36), version: Version(1 << 50) };
+            let (shape, mut head) = (Shape { aligned, ..Shape::plain(Kind::Image) }, given.encode());
+            let bytes = Frame::new(shape, &mut head, b"the page").bytes(b"the page", Lsn(8), 1);
+            let Parsed::Record { shape, body, body_at, .. } = parse(&bytes, Lsn(8), 1, 1 << 20) else { panic!() };
+            let (found, at) = ImageHead::decode(shape, body, body_at).unwrap();
+            assert_eq!((found, &body[at..]), (given, &b"the page"[..]));
+            assert!(!aligned || (body_at + at).is_multiple_of(8));
+            assert_eq!(ImageHead::decode(Shape::plain(Kind::Replace), body, body_at), None);
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Link = 9,
     /// A page is given up.
     Free = 10,
+    /// A page's whole content as of a version, written by the background.
+    Image = 11,
     /// A leaf of the map: where the pages of a range of ids are.
     Leaf = 12,
     /// What a checkpoint knows: its leaves, and the segments they are in.
@@ -87,6 +89,7 @@ impl Shape {
             8 => Kind::Replace,
             9 => Kind::Link,
             10 => Kind::Free,
+            11 => Kind::Image,
             12 => Kind::Leaf,
             13 => Kind::Root,
             _ => return None,
@@ -96,6 +99,7 @@ impl Shape {
         let known = match kind {
             Kind::Replace | Kind::Link => !(shape.aligned && shape.extent),
             Kind::Raw => !shape.aligned,
+            Kind::Image => !shape.extent,
             _ => !shape.aligned && !shape.extent,
         };
         known.then_some(shape)

@@ -2,8 +2,8 @@
 //!
 //! A root is written in parts, each a record that names the one before it. Put together they are the root's bytes. All numbers are varints, but for salts of 8 bytes. In this order: version of this layout (1); redo LSN / 8, stable LSN / 8; the
 //! first sequence that is not given out; one more than the highest page id; ids of a leaf; the user's recovered state: 0, or its length + 1
-//! and its bytes; how many segments, then of each, rising: sequence less the one before less 1 (of the first: the sequence), stream,
-//! for the log its start / segment size, salt, bytes that a recovery cut off its data / 8; how many leaves, then of each: granule of its
+//! and its bytes; how many segments, then of each, rising: sequence less the one before less 1 (of the first: the sequence), stream and
+//! 16 if it holds pieces of extents, for the log its start / segment size, salt, bytes that a recovery cut off its data / 8; how many leaves, then of each: granule of its
 //! piece as in a leaf and its length class + 1, or one 0 where it was never written; ids of it that hold no data.
 
 use super::bytes::{Cursor, push_varint};
@@ -13,6 +13,9 @@ use super::segment::Stream;
 use crate::base::ids::{Lsn, Sequence};
 
 const LAYOUT: u64 = 1;
+
+/// Added to the stream of a segment that holds pieces of records too long for one.
+const PIECES: u64 = 16;
 
 /// A segment, as far as it must be known without looking at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub(crate) struct Known {
     pub(crate) salt: u64,
     /// Bytes at the end of its data that a recovery cut off.
     pub(crate) cut_off: u64,
+    /// It holds pieces of records too long for one.
+    pub(crate) pieces: bool,
 }
 
 /// Where a leaf is.
@@ -99,7 +104,7 @@ impl Root {
         for known in &self.segments {
             push_varint(&mut out, known.sequence.0 - next);
             next = known.sequence.0 + 1;
-            push_varint(&mut out, known.stream as u64);
+            push_varint(&mut out, known.stream as u64 | if known.pieces { PIECES } else { 0 });
             if known.stream == Stream::Log {
                 push_varint(&mut out, known.start.0 / segment_size);
             }
@@ -139,17 +144,19 @@ impl Root {
         for _ in 0..cursor.varint()? {
             let sequence = next.checked_add(cursor.varint()?)?;
             next = sequence.checked_add(1)?;
-            let stream = Stream::parse(u8::try_from(cursor.varint()?).ok()?)?;
+            let stream = cursor.varint()?;
+            let pieces = stream & PIECES != 0;
+            let stream = Stream::parse(u8::try_from(stream & !PIECES).ok()?)?;
             let start = match stream {
                 Stream::Log => cursor.varint()?,
-                Stream::Map => sequence,
+                Stream::Folds | Stream::Survivors | Stream::Map => sequence,
             };
             let (salt, cut_off) = (cursor.u64()?, cursor.varint()?.checked_mul(8)?);
             let start = Lsn(start.checked_mul(segment_size)?);
             if cut_off >= segment_size {
                 return None;
             }
-            segments.push(Known { sequence: Sequence(sequence), stream, start, salt, cut_off });
+            segments.push(Known { sequence: Sequence(sequence), stream, start, salt, cut_off, pieces });
         }
         let mut leaves = Vec::new();
         for _ in 0..cursor.varint()? {
@@ -191,6 +198,7 @@ mod tests {
             start: Lsn(start * SIZE),
             salt: 77 << 40 | sequence,
             cut_off,
+            pieces: sequence == 1,
         };
         let leaf = |at: u64, vacant| Some(LeafAt { piece: Piece::new(Address(at), 900), vacant });
         Root {
@@ -204,6 +212,7 @@ mod tests {
                 known(0, Stream::Log, 0, 0),
                 known(1, Stream::Log, 3, 4096),
                 known(5, Stream::Map, 5, 0),
+                known(6, Stream::Folds, 6, 0),
                 known(9, Stream::Log, 4, 0),
             ],
             leaves: vec![leaf(5 * SIZE + 4096, 4), None, leaf(5 * SIZE + 8192, 0)],
@@ -235,7 +244,7 @@ mod tests {
             Root { high_water: 13, ..root() },
             Root { next_sequence: Sequence(9), ..root() },
             Root { segments: known(1, |known| known.cut_off = SIZE), ..root() },
-            Root { segments: known(3, |known| known.start = Lsn(3 * SIZE)), ..root() },
+            Root { segments: known(4, |known| known.start = Lsn(3 * SIZE)), ..root() },
             Root { leaves: vec![Some(LeafAt { piece: Piece::new(Address(8), 8), vacant: 5 }), None, None], ..root() },
         ];
         for root in wrong {

@@ -42,6 +42,10 @@ pub(crate) enum Purpose {
 pub(crate) enum Stream {
     /// What users do, in the order of LSNs.
     Log = 0,
+    /// Images of pages that had records in the log.
+    Folds = 1,
+    /// Images that were moved again.
+    Survivors = 2,
     /// Leaves of the map, and the roots of checkpoints.
     Map = 3,
 }
@@ -50,6 +54,8 @@ impl Stream {
     pub(crate) fn parse(byte: u8) -> Option<Stream> {
         match byte {
             0 => Some(Stream::Log),
+            1 => Some(Stream::Folds),
+            2 => Some(Stream::Survivors),
             3 => Some(Stream::Map),
             _ => None,
         }
@@ -170,7 +176,7 @@ impl SegmentHeader {
                     let before = |previous: Previous| previous.sequence < self.sequence && previous.end <= self.start;
                     self.stable.max(self.first) <= self.start && self.previous.is_none_or(before)
                 }
-                Stream::Map => {
+                Stream::Folds | Stream::Survivors | Stream::Map => {
                     let at_address = self.start.0 == self.sequence.0 * size;
                     at_address && self.stable.0 <= LSN_MAX && self.first == Lsn(0) && self.previous.is_none()
                 }

@@ -115,7 +115,7 @@ pub(super) fn survey(handles: &Arc<Handles>, trimmed: impl Fn(&[Link]) -> Result
     };
     files.only_own(&mut candidates);
     let (map, candidates): (BTreeMap<_, _>, _) =
-        candidates.into_iter().partition(|(_, candidate)| candidate.segment.header.stream == Stream::Map);
+        candidates.into_iter().partition(|(_, candidate)| candidate.segment.header.stream != Stream::Log);
     for candidate in map.into_values() {
         files.problems.extend(candidate.problems);
         files.map.push(candidate.segment);

@@ -292,7 +292,9 @@ impl<'a> Walk<'a> {
                 }
             }
             Kind::Replace | Kind::Link | Kind::Free => payload = self.page(at, shape, body, body_at),
-            Kind::Leaf | Kind::Root => self.problems.push(at.problem("a record of the map stands in the log")),
+            Kind::Image | Kind::Leaf | Kind::Root => {
+                self.problems.push(at.problem("a record of another stream stands in the log"))
+            }
             Kind::PadSegment | Kind::PadBlock => self.problems.push(at.problem("a pad in the shape of a record")),
         }
         bytes.payload += payload;

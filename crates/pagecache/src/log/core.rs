@@ -19,7 +19,8 @@ use crate::base::event::Event;
 use crate::base::ids::Lsn;
 use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crate::format::record::pad_segment;
-use crate::store::pool::Pool;
+use crate::format::segment::Stream;
+use crate::store::pool::{Pool, Segment};
 
 /// A log that is open. Everything is shared; nothing here starts a thread.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(crate) struct LogCore {
     pub(super) tail: Tail,
     pub(super) open: OpenSlots,
     pub(super) ring: Ring,
-    pub(super) lives: Lives,
+    pub(crate) lives: Lives,
     pub(crate) pool: Pool,
     /// Everything below is synced (L4). Moved by the leader of a round, after the sync, with release.
     pub(super) stable: CachePadded<AtomicU64>,
@@ -283,6 +284,14 @@ impl LogCore {
     /// The oldest ticket that is still open: its lowest possible LSN, and when it was made if it is held for long.
     pub(crate) fn oldest_open(&self) -> Option<(Lsn, u64)> {
         self.open.oldest().map(|seen| (seen.bound(), seen.since()))
+    }
+
+    /// Bytes that were published in a segment of the log and are not in its account yet.
+    pub(crate) fn raised(&self, segment: &Segment) -> u64 {
+        match segment.header.stream {
+            Stream::Log => self.lives.raised(segment.header.start, segment.header.sequence),
+            _ => 0,
+        }
     }
 
     /// What whoever finds the log failed is told.

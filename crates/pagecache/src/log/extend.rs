@@ -69,6 +69,12 @@ impl LogCore {
             allocate: size,
         };
         let segment = self.pool.birth(birth)?;
+        let (settled, raised) = self.lives.take_raised(segment.header.start);
+        if raised > 0
+            && let Some(settled) = self.pool.get(settled)
+        {
+            settled.account.raise(raised);
+        }
         self.lives.publish(segment.header.start, segment.header.salt, segment.header.sequence);
         let grown = match fill {
             Fill::Zeros if !segment.recycled => self.fill_step(),

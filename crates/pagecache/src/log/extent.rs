@@ -29,6 +29,9 @@ impl LogCore {
             let frame = Frame::new(Shape::plain(Kind::Extent), &mut head, piece);
             last = self.append(&frame, piece, Urgency::Normal)?;
             first.get_or_insert(last);
+            if let Some(segment) = self.pool.at_lsn(last) {
+                segment.account.keep();
+            }
         }
         Ok((ExtentRef { first: first.unwrap_or(last), last, len, crc: crc32c::crc32c(payload) }, underway))
     }

@@ -3,16 +3,25 @@
 //! An entry is published before the limit lets anyone draw in its segment (L1), so relaxed loads after a draw see it. It is
 //! replaced [`RECENT`] segments later, long after the ring has gone round over everything in its segment.
 
+use std::sync::atomic::AtomicU64 as PlainU64;
+
+use crossbeam_utils::CachePadded;
+
 use crate::base::ids::{Address, Lsn, Sequence};
-use crate::base::sync::{AtomicU64, Ordering};
+use crate::base::sync::{AtomicU64, Ordering, thread_ordinal};
 
 /// More than the segments that may be ready ahead of the tail plus those the ring can span.
 const RECENT: usize = 16;
+
+/// Few lines for each life, so that writers on different processors do not share one.
+const STRIPES: usize = if cfg!(any(loom, shuttle)) { 1 } else { 4 };
 
 #[derive(Debug, Default)]
 struct Life {
     salt: AtomicU64,
     sequence: AtomicU64,
+    /// Bytes of records that were published in it. Plain counters: see the accounts of the pool.
+    raised: [CachePadded<PlainU64>; STRIPES],
 }
 
 #[derive(Debug)]
@@ -37,6 +46,36 @@ impl Lives {
         // Relaxed: the release of the limit that is raised next publishes both.
         life.salt.store(salt, Ordering::Relaxed);
         life.sequence.store(sequence.0, Ordering::Relaxed);
+    }
+
+    /// Takes what was raised in the life that is replaced next by one that starts at `start`: all of it, since no ticket that far
+    /// behind is open.
+    pub(crate) fn take_raised(&self, start: Lsn) -> (Sequence, u64) {
+        let life = self.of(start);
+        let raised = life.raised.iter().map(|stripe| stripe.swap(0, Ordering::Relaxed)).fold(0, u64::wrapping_add);
+        (Sequence(life.sequence.load(Ordering::Relaxed)), raised)
+    }
+
+    /// Counts bytes of a record that is about to be published, by its own ticket.
+    pub(crate) fn raise(&self, lsn: Lsn, bytes: u64) {
+        self.stripe(lsn).fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back what was counted for a record that was not published.
+    pub(crate) fn unraise(&self, lsn: Lsn, bytes: u64) {
+        self.stripe(lsn).fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn stripe(&self, lsn: Lsn) -> &PlainU64 {
+        let stripes = &self.of(lsn).raised;
+        stripes.get(thread_ordinal() as usize % STRIPES).unwrap_or(&stripes[0])
+    }
+
+    /// Bytes that were raised in a segment and are counted here still.
+    pub(crate) fn raised(&self, start: Lsn, sequence: Sequence) -> u64 {
+        let life = self.of(start);
+        let sum = life.raised.iter().map(|stripe| stripe.load(Ordering::Relaxed)).fold(0, u64::wrapping_add);
+        if life.sequence.load(Ordering::Relaxed) == sequence.0 { sum } else { 0 }
     }
 
     pub(crate) fn salt(&self, lsn: Lsn) -> u64 {

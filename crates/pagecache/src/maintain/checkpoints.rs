@@ -1,30 +1,35 @@
-//! Writes a checkpoint whenever the log behind the last one has become long.
+//! Writes a checkpoint whenever the log behind the last one has become long, and cleans where disk is out of proportion then.
 
 use crate::base::error::Result;
 use crate::base::event::Woken;
 use crate::checkpoint::write::Checkpointer;
+use crate::clean::Cleaner;
 use crate::log::core::{LogCore, Patience};
 use crate::page::materialize::Materializer;
 
 /// The name of the thread.
 pub(crate) const THREAD: &str = "pagecache-ckpt";
 
-pub(crate) fn run<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>) {
+pub(crate) fn run<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>, cleaner: &Cleaner<M>) {
     while log.behind.wait(None) != Woken::Over {
-        super::shrug(turn(log, checkpointer));
+        super::shrug(turn(log, checkpointer, cleaner));
     }
 }
 
-/// A checkpoint, if one is due.
+/// A checkpoint, if one is due; and behind it a turn of cleaning, if that is.
 ///
 /// # Errors
-/// As a checkpoint; the next is due some log later.
-pub(crate) fn turn<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>) -> Result<()> {
+/// As a checkpoint or the cleaning; the next is due some log later.
+pub(crate) fn turn<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>, cleaner: &Cleaner<M>) -> Result<()> {
     match log.wants_checkpoint() {
         true => {
             // What is not stable yet would be replayed: where nobody asks for durability that may be much.
             log.flush(Patience::None)?;
-            checkpointer.checkpoint().map(drop)
+            checkpointer.checkpoint()?;
+            cleaner.pages_are_known()?;
+            // Each turn gives back what it has emptied, so there is less to do behind it; where it is not, what is left cannot be moved.
+            while cleaner.is_due() && cleaner.turn()?.moved > 0 {}
+            Ok(())
         }
         false => Ok(()),
     }

@@ -6,6 +6,7 @@ use super::{Pages, no_page};
 use crate::base::error::{Error, PageState, Result};
 use crate::base::ids::{PageId, Version};
 use crate::format::piece::Piece;
+use crate::format::segment::Stream;
 use crate::page::chain::{Chain, Node};
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
@@ -107,7 +108,7 @@ impl<M: Materializer> Pages<M> {
         Node::base(chain.head().version, merged, heap, chain.pieces())
     }
 
-    /// What a page is now. A cold page is not read.
+    /// What a page is now. A cold page is not read, but for one that is an image alone.
     pub(crate) fn state(&self, id: PageId, guard: &Guard) -> Result<PageState> {
         self.check(guard)?;
         let slot = match self.slot(id) {
@@ -117,8 +118,8 @@ impl<M: Materializer> Pages<M> {
         // SAFETY: loaded just now under `guard`, which is of this store's collector.
         Ok(match unsafe { self.look(id, slot)?.see::<M::PageFrag>() } {
             Seen::Resident(chain) => PageState::Live(chain.head().version),
-            Seen::Cold(pieces) => PageState::Live(self.cold_version(pieces)),
-            Seen::ColdOne(piece) => PageState::Live(self.cold_version(&[piece])),
+            Seen::Cold(pieces) => PageState::Live(self.cold_version(id, pieces)?),
+            Seen::ColdOne(piece) => PageState::Live(self.cold_version(id, &[piece])?),
             Seen::Free(version) => PageState::Free(version),
             Seen::Empty(_) => PageState::Empty,
             // Not of a leaf that was read.
@@ -126,10 +127,16 @@ impl<M: Materializer> Pages<M> {
         })
     }
 
-    /// The version of a cold page: where its newest record is says when it was written. Nothing is read.
-    pub(super) fn cold_version(&self, pieces: &[Piece]) -> Version {
-        let newest = pieces.last().and_then(|piece| self.log.pool.at_address(piece.address()));
-        newest.map_or(Version::NONE, |(_, lsn)| lsn.into())
+    /// The version of a cold page: where its newest record is in the log says when it was written. An image has to be read for it.
+    ///
+    /// # Errors
+    /// `Corrupt` and `Io`, for an image.
+    pub(super) fn cold_version(&self, id: PageId, pieces: &[Piece]) -> Result<Version> {
+        let Some(newest) = pieces.last() else { return Ok(Version::NONE) };
+        match self.log.pool.at_address(newest.address()) {
+            Some((segment, lsn)) if segment.header.stream == Stream::Log => Ok(lsn.into()),
+            _ => self.read_image(id, *newest).map(|read| read.version),
+        }
     }
 
     /// The slot of a page. There is none in memory for ids that were never handed out, nor for those of leaves that were not read

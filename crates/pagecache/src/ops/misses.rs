@@ -13,11 +13,19 @@ use std::sync::atomic::AtomicU64 as PlainU64;
 use crate::base::canary::{Canary, planted};
 use crate::base::ids::{PageId, Version};
 use crate::base::sync::{Condvar, Mutex, Ordering};
+use crate::format::piece::Piece;
 use crate::page::fragment::PageBytes;
 use crate::page::slot::Word;
 
-/// A record of a page as it was read: its version, and its fragment's bytes.
-pub(super) type Read = (Version, PageBytes);
+/// A record of a page as it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub(super) version: Version,
+    /// Its fragment's bytes.
+    pub(super) bytes: PageBytes,
+    /// Where it is; and, behind an image, records that the image holds already.
+    pub(super) pieces: Vec<Piece>,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Misses {

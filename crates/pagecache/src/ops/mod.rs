@@ -12,6 +12,7 @@ mod get;
 mod misses;
 mod page_in;
 pub(crate) mod rejected;
+pub(crate) mod relocate;
 mod settle;
 pub(crate) mod update;
 

@@ -9,14 +9,16 @@ use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Version};
-use crate::format::page::{PageHead, Payload};
+use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::Kind;
+use crate::format::segment::Stream;
 use crate::page::chain::{Chain, Node, Unpublished};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Slot, Word};
+use crate::store::stream::{self, corrupt};
 
 impl<M: Materializer> Pages<M> {
     /// Reads the pieces and publishes the chain; `None` where the slot has moved on meanwhile. Its bytes are counted, and room
@@ -35,19 +37,25 @@ impl<M: Materializer> Pages<M> {
         let reads = match self.misses.turn(id, word) {
             // A page-in of the same may have ended between the look at the slot and the turn.
             Turn::Read(_) if slot.load() != word => return Ok(None),
-            Turn::Read(lead) => lead.land(self.read_pieces(id, pieces)?),
+            Turn::Read(lead) => match self.read_pieces(id, pieces) {
+                Ok(reads) => lead.land(reads),
+                // The page has moved, and what was read may have been given back meanwhile (S1).
+                Err(_) if slot.load() != word => return Ok(None),
+                Err(error) => return Err(error),
+            },
             Turn::Shared(reads) => reads,
             Turn::Look => return Ok(None),
         };
         let mut building = Unpublished::empty();
         let mut version = Version::NONE;
         let mut weight = 0;
-        for (piece, (at, bytes)) in pieces.iter().zip(reads) {
+        for Read { version: at, bytes, pieces } in reads {
             let frag = M::PageFrag::decode(bytes).map_err(|what| Error::Decode { page: Some(id), what })?;
             let first = building.chain().is_none();
             let at = if !first && planted(Canary::VersionRolledBack) { version } else { at };
             let heap = self.materializer.heap_size(&frag);
-            let node = Node::base(at, frag, heap, Pieces::one(*piece));
+            let newest_first = pieces.iter().rev().copied();
+            let node = Node::base(at, frag, heap, Pieces::from_newest_first(pieces.len(), newest_first));
             weight += node.weight();
             version = at;
             building.push(node);
@@ -71,18 +79,60 @@ impl<M: Materializer> Pages<M> {
         Ok(Some((resident, unsafe { Chain::from_raw(head) })))
     }
 
-    /// A page's records, each checked to go on the one before it.
-    fn read_pieces(&self, id: PageId, pieces: &[Piece]) -> Result<Vec<Read>> {
+    /// A page's records, each checked to go on the one before it. What an image holds already goes with it.
+    pub(super) fn read_pieces(&self, id: PageId, pieces: &[Piece]) -> Result<Vec<Read>> {
         let mut reads: Vec<Read> = Vec::with_capacity(pieces.len());
+        // Everything up to here is in the image that the page begins with, if it does.
+        let mut held = Version::NONE;
         for piece in pieces {
-            let below = reads.last().map(|(version, _)| *version);
-            reads.push(self.read_piece(id, *piece, below.unwrap_or(Version::NONE), below.is_none())?);
+            let place = self.log.pool.at_address(piece.address());
+            let in_log = place.is_none_or(|(segment, _)| segment.header.stream == Stream::Log);
+            match reads.last_mut() {
+                None if !in_log => {
+                    let image = self.read_image(id, *piece)?;
+                    held = image.version;
+                    reads.push(image);
+                }
+                Some(below) if self.lsn(*piece).is_some_and(|lsn| Version::from(lsn) <= held) => {
+                    below.pieces.push(*piece);
+                }
+                below => {
+                    let below = below.map(|below| below.version);
+                    let (version, bytes) =
+                        self.read_piece(id, *piece, below.unwrap_or(Version::NONE), below.is_none())?;
+                    reads.push(Read { version, bytes, pieces: vec![*piece] });
+                }
+            }
         }
         Ok(reads)
     }
 
+    /// An image of a page.
+    pub(super) fn read_image(&self, id: PageId, piece: Piece) -> Result<Read> {
+        let size = self.log.pool.segment_size();
+        let damaged = |what| corrupt(size, piece.address(), what);
+        let mine = |error: Error| match error {
+            Error::Corrupt(at) => Error::Corrupt(Box::new(Corruption { page: Some(id), ..*at })),
+            other => other,
+        };
+        let read = || {
+            let place = self.log.pool.at_address(piece.address());
+            let (segment, _) = place.ok_or_else(|| damaged(Damage::SegmentGone))?;
+            let found = stream::read(&segment, piece)?;
+            let decoded = ImageHead::decode(found.shape, found.body(), found.body_at());
+            let (head, at) = decoded.ok_or_else(|| damaged(Damage::PageElse))?;
+            if head.page != id {
+                return Err(damaged(Damage::OtherPage));
+            }
+            let (buf, body_at, body_len) = found.into_parts();
+            let bytes = PageBytes::new(buf, body_at + at, body_at + body_len);
+            Ok(Read { version: head.version, bytes, pieces: vec![piece] })
+        };
+        read().map_err(mine)
+    }
+
     /// One record of a page: its version and its fragment's bytes.
-    fn read_piece(&self, id: PageId, piece: Piece, below: Version, first: bool) -> Result<Read> {
+    fn read_piece(&self, id: PageId, piece: Piece, below: Version, first: bool) -> Result<(Version, PageBytes)> {
         let Some((segment, lsn)) = self.log.pool.at_address(piece.address()) else {
             return Err(Error::Corrupt(Box::new(Corruption {
                 page: Some(id),

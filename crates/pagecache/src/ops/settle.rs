@@ -52,7 +52,13 @@ impl<M: Materializer> Pages<M> {
         for (id, entry) in range.clone().zip(entries) {
             let Some(slot) = self.table.get(PageId(id)) else { continue };
             self.join(slot, entry);
-            pages += u64::from(slot.load().holds_data());
+            // SAFETY: as in `join`: this thread is the only one at this slot.
+            match unsafe { slot.load().see::<M::PageFrag>() } {
+                Seen::Cold(pieces) => self.log.pool.raise(pieces.iter().copied()),
+                Seen::ColdOne(piece) => self.log.pool.raise(std::iter::once(piece)),
+                _ => continue,
+            }
+            pages += 1;
         }
         let vacant = |id: &u64| !self.table.get(PageId(*id)).is_some_and(|slot| slot.load().holds_data());
         self.ids.settle(range.filter(vacant), self.leaves.ids() - at.vacant, pages);
@@ -102,7 +108,7 @@ impl<M: Materializer> Pages<M> {
     }
 
     /// The LSN of a record in the log; none for one elsewhere.
-    fn lsn(&self, piece: Piece) -> Option<Lsn> {
+    pub(super) fn lsn(&self, piece: Piece) -> Option<Lsn> {
         let (segment, lsn) = self.log.pool.at_address(piece.address())?;
         (segment.header.stream == Stream::Log).then_some(lsn)
     }
@@ -118,6 +124,17 @@ impl<M: Materializer> Pages<M> {
             }
         }
         Ok(())
+    }
+
+    /// Reads every leaf that was not read yet: then what is in use is known of every segment.
+    ///
+    /// # Errors
+    /// As [`read_leaf`](Self::read_leaf).
+    pub(crate) fn read_all_leaves(&self) -> Result<()> {
+        if self.leaves.are_all_read() {
+            return Ok(());
+        }
+        (0..self.leaves.all_found().len() as u64).try_for_each(|leaf| self.read_leaf(leaf))
     }
 
     /// Whether a page holds data now.

@@ -175,8 +175,12 @@ impl<M: Materializer> Pages<M> {
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
             let (word, chain) = match unsafe { word.see() } {
                 Seen::Resident(chain) => (word, chain),
-                Seen::Cold(pieces) if need == Need::Version => return Ok((word, cold(self.cold_version(pieces))?)),
-                Seen::ColdOne(piece) if need == Need::Version => return Ok((word, cold(self.cold_version(&[piece]))?)),
+                Seen::Cold(pieces) if need == Need::Version => {
+                    return Ok((word, cold(self.cold_version(id, pieces)?)?));
+                }
+                Seen::ColdOne(piece) if need == Need::Version => {
+                    return Ok((word, cold(self.cold_version(id, &[piece])?)?));
+                }
                 // Room is made once the update is through: before, it could be had of this page.
                 Seen::Cold(pieces) => match self.page_in(id, slot, word, pieces, guard)? {
                     Some(came) => came,
@@ -252,23 +256,28 @@ impl<M: Materializer> Pages<M> {
                 }
             };
             let version = Version::from(ticket.lsn());
-            node.logged(version, Piece::new(ticket.address(), ticket.len()));
+            let piece = Piece::new(ticket.address(), ticket.len());
+            node.logged(version, piece);
             let weight = node.weight() + folded_weight;
             let raw = Box::into_raw(node);
+            self.log.lives.raise(ticket.lsn(), piece.len_max());
             if self.install(id, slot, word, Word::resident(raw)) {
                 ticket.complete();
                 let folded = !folded.into_raw().is_null();
                 match ground {
                     Ground::Chain(old) if write == Write::Replace || folded => {
+                        if write == Write::Replace {
+                            self.log.pool.lower(old.each_piece());
+                        }
                         self.retire_chain(word, old, guard);
                     }
-                    // SAFETY: the swap took the word's list, if it had one, out of the slot.
-                    Ground::Cold => unsafe { word.retire::<M::PageFrag>(guard) },
+                    Ground::Cold => self.retire_cold(word, guard),
                     Ground::Chain(_) | Ground::Empty => {}
                 }
                 self.wrote(weight, guard);
                 return Ok(version);
             }
+            self.log.lives.unraise(ticket.lsn(), piece.len_max());
             ticket.abort();
             if planted(Canary::FailedSwapTakenForSuccess) {
                 return Ok(version);
@@ -299,15 +308,19 @@ impl<M: Materializer> Pages<M> {
         let frame = Frame::new(encoded.shape(Kind::Replace), &mut head, payload);
         let ticket = self.log.draw(&frame, payload, Urgency::Normal)?;
         let version = Version::from(ticket.lsn());
-        node.logged(version, Piece::new(ticket.address(), ticket.len()));
+        let piece = Piece::new(ticket.address(), ticket.len());
+        node.logged(version, piece);
         let weight = node.weight();
         let raw = Box::into_raw(node);
+        self.log.lives.raise(ticket.lsn(), piece.len_max());
         if self.install(id, slot, word, Word::resident(raw)) {
             ticket.complete();
+            self.log.pool.lower(chain.each_piece());
             self.retire_chain(word, chain, guard);
             self.wrote(weight, guard);
             return Ok(Some(version));
         }
+        self.log.lives.unraise(ticket.lsn(), piece.len_max());
         ticket.abort();
         // SAFETY: it was not published.
         drop(unsafe { Box::from_raw(raw) });
@@ -337,9 +350,11 @@ impl<M: Materializer> Pages<M> {
             if self.install(id, slot, word, Word::free(version)) {
                 let lsn = ticket.complete();
                 match ground {
-                    Ground::Chain(old) => self.retire_chain(word, old, guard),
-                    // SAFETY: the swap took the word's list, if it had one, out of the slot.
-                    Ground::Cold => unsafe { word.retire::<M::PageFrag>(guard) },
+                    Ground::Chain(old) => {
+                        self.log.pool.lower(old.each_piece());
+                        self.retire_chain(word, old, guard);
+                    }
+                    Ground::Cold => self.retire_cold(word, guard),
                     Ground::Empty => {}
                 }
                 self.ids.give_back(id, lsn);
@@ -360,6 +375,18 @@ impl<M: Materializer> Pages<M> {
             self.leaves.touch(id);
         }
         installed
+    }
+
+    /// Hands what a cold word owns to the epoch, just swapped out with the page it stood for: its records are in use no more.
+    fn retire_cold(&self, word: Word, guard: &Guard) {
+        // SAFETY: loaded under `guard`, which keeps what it owns though it was swapped out.
+        match unsafe { word.see::<M::PageFrag>() } {
+            Seen::Cold(pieces) => self.log.pool.lower(pieces.iter().copied()),
+            Seen::ColdOne(piece) => self.log.pool.lower(std::iter::once(piece)),
+            _ => {}
+        }
+        // SAFETY: the swap took the word's list, if it had one, out of the slot.
+        unsafe { word.retire::<M::PageFrag>(guard) };
     }
 
     /// Hands a chain that was just swapped out to the epoch.

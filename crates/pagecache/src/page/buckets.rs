@@ -73,6 +73,17 @@ impl<T: Cell> Buckets<T> {
         Some(unsafe { &*cells.add(at) })
     }
 
+    /// Every cell of every bucket that was needed so far.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        let made = self.buckets.iter().enumerate().filter_map(|(bucket, place)| {
+            // Acquire pairs with the release in `ensure`.
+            let cells = place.load(Ordering::Acquire);
+            // SAFETY: so many cells were made, and buckets live as long as the array.
+            (!cells.is_null()).then(|| unsafe { std::slice::from_raw_parts(cells, bucket_len(bucket)) })
+        });
+        made.flatten()
+    }
+
     /// The cell of a number, its bucket made if need be. `None` where there is no memory for it, or the number is too high.
     pub(super) fn ensure(&self, number: u64) -> Option<&T> {
         if let Some(cell) = self.get(number) {

@@ -52,7 +52,7 @@ pub(crate) struct Node<P> {
     /// knows the chain.
     deltas: Weight,
     base: Weight,
-    /// Pieces of this node and all below.
+    /// Pieces of this node and all below, as far as two bytes count.
     count: u16,
     /// Nodes below this one.
     depth: u8,
@@ -104,7 +104,7 @@ impl<P> Node<P> {
     /// A base: the whole page in one fragment.
     pub(crate) fn base(version: Version, frag: P, heap: usize, pieces: Pieces) -> Fresh<P> {
         let own = Weight::of(heap.saturating_add(pieces.heap()));
-        let count = pieces.len() as u16;
+        let count = u16::try_from(pieces.len()).unwrap_or(u16::MAX);
         Box::new(Node {
             version,
             next: std::ptr::null_mut(),
@@ -125,7 +125,8 @@ impl<P> Node<P> {
         self.deltas = below.head().deltas.and(self.own);
         self.base = below.head().base;
         self.depth = below.head().depth.saturating_add(1);
-        self.count = below.head().count + self.pieces.len() as u16;
+        let own = u16::try_from(self.pieces.len()).unwrap_or(u16::MAX);
+        self.count = below.head().count.saturating_add(own);
     }
 
     /// Makes a delta that was not published a base again.
@@ -133,7 +134,7 @@ impl<P> Node<P> {
         self.next = std::ptr::null_mut();
         (self.deltas, self.base) = (Weight(0), self.own);
         self.depth = 0;
-        self.count = self.pieces.len() as u16;
+        self.count = u16::try_from(self.pieces.len()).unwrap_or(u16::MAX);
     }
 
     /// Says where and when the fragment was logged, before the node is published.
@@ -156,6 +157,11 @@ impl<P> Node<P> {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the page was used since the clock came by last.
+    pub(crate) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Takes the use mark: whether the page was used since the clock came by last.
@@ -240,8 +246,16 @@ impl<'g, P> Chain<'g, P> {
 
     /// Every record of the page, oldest first.
     pub(crate) fn pieces(self) -> Pieces {
-        let newest_first = self.nodes().flat_map(|node| node.pieces.iter().rev());
-        Pieces::from_newest_first(usize::from(self.head().count), newest_first)
+        let count = match self.head().count {
+            u16::MAX => self.each_piece().count(),
+            count => usize::from(count),
+        };
+        Pieces::from_newest_first(count, self.each_piece())
+    }
+
+    /// Shows every record of the page, newest first.
+    pub(crate) fn each_piece(self) -> impl Iterator<Item = Piece> + 'g {
+        self.nodes().flat_map(|node| node.pieces.iter().rev())
     }
 
     /// Bytes of memory of all nodes.

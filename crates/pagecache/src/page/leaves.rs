@@ -37,6 +37,8 @@ pub(crate) struct Leaves {
     words: Buckets<AtomicU64>,
     /// Where the leaves are that the start found; not needed any more for those that were read.
     found: Vec<Option<LeafAt>>,
+    /// How many were not read yet.
+    unread: AtomicU64,
     /// Leaves that may have ids to give, and were not asked yet.
     vacant: Mutex<VecDeque<u64>>,
     reading: [Mutex<()>; READERS],
@@ -48,6 +50,7 @@ impl Leaves {
             ids,
             words: Buckets::new(),
             found: Vec::new(),
+            unread: AtomicU64::new(0),
             vacant: Mutex::new(VecDeque::new()),
             reading: std::array::from_fn(|_| Mutex::new(())),
         }
@@ -101,6 +104,11 @@ impl Leaves {
         true
     }
 
+    /// Whether any leaf was changed since it was taken.
+    pub(crate) fn is_any_dirty(&self) -> bool {
+        self.words.iter().any(|word| word.load(Ordering::Relaxed) & DIRTY != 0)
+    }
+
     /// Gives a mark back: what was taken was not made durable.
     pub(crate) fn give_back(&self, leaf: u64) {
         if let Some(word) = self.words.get(leaf) {
@@ -117,6 +125,7 @@ impl Leaves {
             let word = self.words.ensure(leaf as u64);
             let word = word.ok_or(Error::NoSpace { what: "memory for the mapping table" })?;
             word.store(UNREAD, Ordering::Relaxed);
+            self.unread.fetch_add(1, Ordering::Relaxed);
         }
         self.found = found;
         Ok(())
@@ -171,7 +180,14 @@ impl Leaves {
         if let Some(word) = self.words.get(leaf) {
             // Release pairs with the acquire in `has`.
             word.fetch_and(!(UNREAD | REPLAYED), Ordering::Release);
+            // Release: what was counted of its pages comes before.
+            self.unread.fetch_sub(1, Ordering::Release);
         }
+    }
+
+    /// Whether every leaf was read: then what is in use is known of every segment.
+    pub(crate) fn are_all_read(&self) -> bool {
+        self.unread.load(Ordering::Acquire) == 0
     }
 
     /// Notes leaves that may have ids to give.

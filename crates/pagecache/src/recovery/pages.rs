@@ -7,18 +7,18 @@ use super::rebuild::Rebuild;
 use super::replay::{Collect, Record};
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
-use crate::base::error::{Corruption, Error, Result};
-use crate::base::ids::{Lsn, PageId, Sequence, Version};
+use crate::base::error::Result;
+use crate::base::ids::{Lsn, PageId, Version};
 use crate::format::page::PageHead;
 use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::format::root::Root;
 use crate::page::ids::{Ids, push_run};
 use crate::page::leaves::{Leaves, leaf_ids};
-use crate::page::pieces::PIECES_MAX;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Seen, Slot, Word};
 use crate::page::table::{PAGES_MAX, Table};
+use crate::store::pool::Pool;
 
 /// Entries below which one thread applies them all.
 const WORTH_A_THREAD: usize = 4096;
@@ -45,14 +45,15 @@ enum What {
 /// The page records of a segment, in LSN order.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    segment: Sequence,
-    start: Lsn,
     entries: Vec<Entry>,
 }
 
 impl Collect for Entries {
     fn record(&mut self, record: Record<'_>) -> Result<()> {
         let kind = record.shape.kind;
+        if kind == Kind::Extent {
+            record.segment.account.keep();
+        }
         if !matches!(kind, Kind::Replace | Kind::Link | Kind::Free) {
             return Ok(());
         }
@@ -66,7 +67,6 @@ impl Collect for Entries {
             _ => What::Begins,
         };
         let piece = Piece::new(record.segment.address(record.lsn), record.len);
-        (self.segment, self.start) = (record.segment.header.sequence, record.segment.header.start);
         self.entries.push(Entry { id: head.page, lsn: record.lsn, what, piece });
         Ok(())
     }
@@ -124,7 +124,8 @@ impl<P: Send + Sync> Replayed<P> {
         }
         let to = &To { table: &self.table, leaves: &self.leaves };
         if self.threads < 2 || collected.entries.len() < WORTH_A_THREAD {
-            return apply_part(to, &collected, 0, 1);
+            apply_part(to, &collected, 0, 1);
+            return Ok(());
         }
         let parts = self.threads as u64;
         std::thread::scope(|scope| {
@@ -135,22 +136,21 @@ impl<P: Send + Sync> Replayed<P> {
                     (part, thread.spawn_scoped(scope, move || apply_part(to, collected, part, parts)))
                 })
                 .collect();
-            let mut applied = apply_part(to, collected, 0, parts);
+            apply_part(to, collected, 0, parts);
             for (part, thread) in spawned {
-                let result = match thread {
+                match thread {
                     Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                     // No thread to be had: here.
                     Err(_) => apply_part(to, collected, part, parts),
-                };
-                applied = applied.and(result);
+                }
             }
-            applied
-        })
+        });
+        Ok(())
     }
 
     /// What was made. Ids below the highest that are free or were never written are unused; of leaves that were not read yet it is
     /// not known, but how many they held.
-    pub(crate) fn finish(mut self) -> Rebuilt<P> {
+    pub(crate) fn finish(mut self, pool: &Pool) -> Rebuilt<P> {
         let mut unused: VecDeque<Range<u64>> = VecDeque::new();
         let mut vacant = Vec::new();
         let (mut id, mut allocated) = (0, 0);
@@ -176,7 +176,7 @@ impl<P: Send + Sync> Replayed<P> {
                         if self.leaves.all_found().is_empty() { end } else { self.leaves.range(leaf).end.min(end) };
                     true
                 }
-                Some(slot) => !is_page(slot),
+                Some(slot) => !is_page(slot, pool),
             };
             id = run.end;
             match is_unused {
@@ -190,18 +190,25 @@ impl<P: Send + Sync> Replayed<P> {
     }
 }
 
-/// Whether a slot of a leaf that is known holds a page. A list that grew by doubling gives back what it does not need.
-fn is_page<P>(slot: &Slot<P>) -> bool {
+/// Whether a slot of a leaf that is known holds a page, whose records are counted then. A list that grew by doubling gives back what it does not need.
+fn is_page<P>(slot: &Slot<P>, pool: &Pool) -> bool {
     let word = slot.load();
     // SAFETY: nobody else is here yet: the words are this thread's.
     match unsafe { word.see::<P>() } {
         Seen::Absent | Seen::Free(_) | Seen::Empty(_) => false,
         Seen::Cold(_) => {
             // SAFETY: as above.
-            slot.set(unsafe { word.into_pieces() }.map_or(word, |list| Word::cold(list.shrunk())));
+            slot.set(unsafe { word.into_pieces() }.map_or(word, |list| {
+                pool.raise(list.iter());
+                Word::cold(list.shrunk())
+            }));
             true
         }
-        Seen::ColdOne(_) | Seen::Resident(_) | Seen::Headless(_) => true,
+        Seen::ColdOne(piece) => {
+            pool.raise(std::iter::once(piece));
+            true
+        }
+        Seen::Resident(_) | Seen::Headless(_) => true,
     }
 }
 
@@ -212,20 +219,17 @@ struct To<'a, P> {
 }
 
 /// Applies the entries whose id falls to this part. No two parts touch the same slot.
-///
-/// # Errors
-/// `Corrupt` for a page with more links than anyone would have written.
-fn apply_part<P>(to: &To<'_, P>, collected: &Entries, part: u64, parts: u64) -> Result<()> {
+fn apply_part<P>(to: &To<'_, P>, collected: &Entries, part: u64, parts: u64) {
     let mut mine = collected.entries.iter().filter(|entry| entry.id.0 % parts == part);
     let mut window = Vec::with_capacity(WINDOW);
     loop {
         window.extend(mine.by_ref().take(WINDOW));
         if window.is_empty() {
-            return Ok(());
+            return;
         }
         warm(to.table, &window);
         for entry in window.drain(..) {
-            apply_one(to, collected, entry)?;
+            apply_one(to, entry);
         }
     }
 }
@@ -245,29 +249,20 @@ fn warm<P>(table: &Table<P>, window: &[&Entry]) {
     std::hint::black_box(seen);
 }
 
-fn apply_one<P>(to: &To<'_, P>, collected: &Entries, entry: &Entry) -> Result<()> {
-    let Some(slot) = to.table.get(entry.id) else { return Ok(()) };
+fn apply_one<P>(to: &To<'_, P>, entry: &Entry) {
+    let Some(slot) = to.table.get(entry.id) else { return };
     let old = slot.load();
     // SAFETY: this thread is the only one at this slot, and `old` is owned by it until `set`.
     let new = match (entry.what, unsafe { old.see::<P>() }) {
-        (What::Ends, _) if planted(Canary::FreeForgottenAtReplay) => return Ok(()),
+        (What::Ends, _) if planted(Canary::FreeForgottenAtReplay) => return,
         (What::Ends, _) => Word::free(Version::from(entry.lsn)),
-        (What::GoesOn, Seen::Cold(pieces) | Seen::Headless(pieces)) if pieces.len() >= PIECES_MAX => {
-            return Err(Error::Corrupt(Box::new(Corruption {
-                page: Some(entry.id),
-                segment: collected.segment.0,
-                offset: entry.lsn.0 - collected.start.0,
-                lsns: entry.lsn..Lsn(entry.lsn.0 + entry.piece.len_max()),
-                what: Damage::TooManyLinks.what(),
-            })));
-        }
         (What::GoesOn, seen @ (Seen::ColdOne(_) | Seen::Cold(_) | Seen::Headless(_))) => {
             let is_headless = matches!(seen, Seen::Headless(_));
             // SAFETY: as above; `set` puts it back.
-            let Some(mut pieces) = (unsafe { old.into_pieces() }) else { return Ok(()) };
+            let Some(mut pieces) = (unsafe { old.into_pieces() }) else { return };
             pieces.push(entry.piece);
             slot.set(if is_headless { Word::headless(pieces) } else { Word::cold(pieces) });
-            return Ok(());
+            return;
         }
         (What::GoesOn, Seen::Absent) if !to.leaves.is_read(entry.id) => Word::headless(Pieces::one(entry.piece)),
         _ => Word::cold(Pieces::one(entry.piece)),
@@ -275,5 +270,4 @@ fn apply_one<P>(to: &To<'_, P>, collected: &Entries, entry: &Entry) -> Result<()
     slot.set(new);
     // SAFETY: it was just taken out of the slot.
     unsafe { old.discard::<P>() };
-    Ok(())
 }

@@ -166,8 +166,8 @@ impl Surveyor<'_> {
         let opened = self.handles.open(&file_name, self.handles.mode());
         let file = opened.map_err(|error| Error::io("open", &file_name, error))?;
         match header(file.as_ref(), &file_name)? {
-            // What the checkpoint does not know of the map belongs to one that was not finished.
-            Found::Valid(header) if header.sequence == sequence && header.stream == Stream::Map => {
+            // What the checkpoint does not know outside the log belongs to one that was not finished.
+            Found::Valid(header) if header.sequence == sequence && header.stream != Stream::Log => {
                 survey.leftovers.push(file_name);
             }
             Found::Valid(header) if header.sequence == sequence => {

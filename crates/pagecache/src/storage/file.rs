@@ -191,6 +191,10 @@ impl StorageFile for OsFile {
 
     #[cfg(target_os = "linux")]
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        // The system calls an empty range an error.
+        if len == 0 {
+            return Ok(());
+        }
         use rustix::fs::{FallocateFlags, fallocate};
         loop {
             match fallocate(&self.file, FallocateFlags::empty(), offset, len) {

@@ -10,12 +10,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool as PlainBool, AtomicU64 as PlainU64, Ordering};
 
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, Lsn, Sequence};
 use crate::base::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::format::BLOCK;
+use crate::format::piece::Piece;
 use crate::format::root::Known;
 use crate::format::segment::{Previous, Purpose, SegmentHeader, Stream, name, scratch_name};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all};
@@ -33,13 +35,80 @@ pub(crate) struct Segment {
     pub(crate) cut: Option<Lsn>,
     /// Its file was written in an earlier life, so its blocks hold data already.
     pub(crate) recycled: bool,
+    pub(crate) account: Account,
+}
+
+/// How much of a segment is in use. Raised before an address in it is published and lowered after it was unpublished, so it is
+/// too high at times and never too low (V7 of the design).
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    /// Bytes of records that were published, those that the log's lives still count left out.
+    raised: PlainU64,
+    /// Bytes of records that were unpublished.
+    dead: PlainU64,
+    /// It holds pieces of records too long for one, which nothing here counts: it is kept.
+    pieces: PlainBool,
+    /// Records are being written to it that are not counted yet.
+    growing: PlainBool,
+    /// When its records were written, as LSNs, times their bytes; and their bytes.
+    written: PlainU64,
+    written_bytes: PlainU64,
+}
+
+impl Account {
+    // Relaxed, all of them: counters. Who looks at one for whether its segment is empty comes after all raises: below the redo point
+    // by the log's own order, elsewhere on the thread that raises. A lowering that is not seen yet keeps the segment a little longer.
+    pub(crate) fn raise(&self, bytes: u64) {
+        self.raised.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lower(&self, bytes: u64) {
+        self.dead.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes note of a record's age.
+    pub(crate) fn note_written(&self, at: Lsn, bytes: u64) {
+        // In units of 1 MiB of log, so that the sum does not overflow.
+        self.written.fetch_add((at.0 >> 20).saturating_mul(bytes), Ordering::Relaxed);
+        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// When its records were written, on the average, as far as it is known.
+    pub(crate) fn written(&self) -> Lsn {
+        let (sum, bytes) = (self.written.load(Ordering::Relaxed), self.written_bytes.load(Ordering::Relaxed));
+        Lsn(sum.checked_div(bytes).unwrap_or(0) << 20)
+    }
+
+    pub(crate) fn keep(&self) {
+        self.pieces.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_growing(&self, growing: bool) {
+        self.growing.store(growing, Ordering::Release);
+    }
+
+    /// Whether nothing in it is in use, nor will be again. Release and Acquire: what was raised before it stopped growing is seen.
+    pub(crate) fn is_empty(&self, more: u64) -> bool {
+        let growing = self.growing.load(Ordering::Acquire) && !planted(Canary::GrowingSegmentEmpty);
+        !growing && !self.is_kept() && self.live(more) == 0
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.pieces.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in use; `more` are raised and counted elsewhere.
+    pub(crate) fn live(&self, more: u64) -> u64 {
+        let raised = self.raised.load(Ordering::Relaxed) + more;
+        raised.saturating_sub(self.dead.load(Ordering::Relaxed))
+    }
 }
 
 impl Segment {
     /// A segment that was there before this process.
     pub(crate) fn found(header: SegmentHeader, file: Arc<dyn StorageFile>, handles: &Arc<Handles>) -> Segment {
         let handle = handles.opened(name(header.sequence), file);
-        Segment { header, handle, cut: None, recycled: false }
+        Segment { header, handle, cut: None, recycled: false, account: Account::default() }
     }
 
     /// A segment that a checkpoint knows. Its file is not looked at before it is needed.
@@ -57,9 +126,12 @@ impl Segment {
             first: Lsn(0),
         };
         let handle = handles.named(name(known.sequence));
-        let mut segment = Segment { header, handle, cut: None, recycled: false };
+        let mut segment = Segment { header, handle, cut: None, recycled: false, account: Account::default() };
         let end = Lsn(segment.data_end().0.saturating_sub(known.cut_off));
         segment.cut = (known.cut_off > 0).then_some(end);
+        if known.pieces {
+            segment.account.keep();
+        }
         segment
     }
 
@@ -121,15 +193,28 @@ pub(crate) struct Pool {
 struct Table {
     /// Oldest first: rising by LSN and by sequence.
     log: VecDeque<Arc<Segment>>,
-    map: BTreeMap<Sequence, Arc<Segment>>,
+    others: BTreeMap<Sequence, Arc<Segment>>,
 }
 
 impl Table {
     fn enter(&mut self, segment: Arc<Segment>) {
         match segment.header.stream {
             Stream::Log => self.log.push_back(segment),
-            Stream::Map => drop(self.map.insert(segment.header.sequence, segment)),
+            Stream::Folds | Stream::Survivors | Stream::Map => {
+                self.others.insert(segment.header.sequence, segment);
+            }
         }
+    }
+
+    fn get(&self, sequence: Sequence) -> Option<&Arc<Segment>> {
+        match self.log.binary_search_by_key(&sequence, |segment| segment.header.sequence) {
+            Ok(at) => self.log.get(at),
+            Err(_) => self.others.get(&sequence),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.log.iter().chain(self.others.values())
     }
 }
 
@@ -144,6 +229,8 @@ pub(crate) struct Identity {
 struct Births {
     next: Sequence,
     spares: Vec<String>,
+    /// Files of segments that nobody needs any more.
+    unwanted: Vec<Sequence>,
 }
 
 /// What the birth of a segment needs to know.
@@ -158,8 +245,13 @@ pub(crate) struct Birth {
 /// The stream of a new segment, and what of its header that stream decides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum BirthPlace {
-    Log { start: Lsn, previous: Option<Previous>, first: Lsn },
-    Map,
+    Log {
+        start: Lsn,
+        previous: Option<Previous>,
+        first: Lsn,
+    },
+    /// At its address, in a stream that is not the log.
+    Address(Stream),
 }
 
 impl Pool {
@@ -171,7 +263,7 @@ impl Pool {
         segments: impl IntoIterator<Item = Arc<Segment>>,
         next: Sequence,
     ) -> Pool {
-        let births = Mutex::new(Births { next, spares: Vec::new() });
+        let births = Mutex::new(Births { next, spares: Vec::new(), unwanted: Vec::new() });
         let mut table = Table::default();
         segments.into_iter().for_each(|segment| table.enter(segment));
         Pool { handles, identity, segment_size, table: RwLock::new(table), births }
@@ -210,10 +302,7 @@ impl Pool {
     pub(crate) fn at_address(&self, address: Address) -> Option<(Arc<Segment>, Lsn)> {
         let sequence = Sequence(address.0 / self.segment_size);
         let table = self.table();
-        let segment = match table.log.binary_search_by_key(&sequence, |segment| segment.header.sequence) {
-            Ok(at) => table.log.get(at)?,
-            Err(_) => table.map.get(&sequence)?,
-        };
+        let segment = table.get(sequence)?;
         Some((Arc::clone(segment), Lsn(segment.header.start.0 + address.0 % self.segment_size)))
     }
 
@@ -237,25 +326,50 @@ impl Pool {
         self.table().log.iter().map(Arc::clone).collect()
     }
 
-    /// All segments of the map now, by sequence.
-    pub(crate) fn map(&self) -> Vec<Arc<Segment>> {
-        self.table().map.values().map(Arc::clone).collect()
+    /// Counts records as in use.
+    pub(crate) fn raise(&self, pieces: impl Iterator<Item = Piece>) {
+        self.each_account(pieces, Account::raise);
     }
 
-    /// All segments now as a checkpoint knows them, by sequence, but for those of the map that `keep` does not want; and the first
-    /// sequence that is not given out. What is born later has that or a higher one.
+    /// Counts records as in use no more.
+    pub(crate) fn lower(&self, pieces: impl Iterator<Item = Piece>) {
+        self.each_account(pieces, Account::lower);
+    }
+
+    fn each_account(&self, pieces: impl Iterator<Item = Piece>, change: impl Fn(&Account, u64)) {
+        let table = self.table();
+        for piece in pieces {
+            if let Some(segment) = table.get(Sequence(piece.address().0 / self.segment_size)) {
+                change(&segment.account, piece.len_max());
+            }
+        }
+    }
+
+    /// All segments now.
+    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+        self.table().all().map(Arc::clone).collect()
+    }
+
+    /// A segment by its sequence.
+    pub(crate) fn get(&self, sequence: Sequence) -> Option<Arc<Segment>> {
+        self.table().get(sequence).map(Arc::clone)
+    }
+
+    /// The segments that `keep` wants as a checkpoint knows them, by sequence; and the first sequence that is not given out. What is
+    /// born later has that or a higher one.
     pub(crate) fn directory(&self, keep: impl Fn(&Segment) -> bool) -> (Vec<Known>, Sequence) {
         // Under this lock nothing is being born.
         let births = self.births.lock();
         let table = self.table();
-        let mut known: Vec<Known> = (table.log.iter())
-            .chain(table.map.values().filter(|segment| keep(segment)))
+        let mut known: Vec<Known> = (table.all())
+            .filter(|segment| keep(segment))
             .map(|segment| Known {
                 sequence: segment.header.sequence,
                 stream: segment.header.stream,
                 start: segment.header.start,
                 salt: segment.header.salt,
                 cut_off: segment.data_end().0 - segment.records_end().0,
+                pieces: segment.account.is_kept(),
             })
             .collect();
         known.sort_unstable_by_key(|known| known.sequence);
@@ -271,7 +385,7 @@ impl Pool {
         let sequence = births.next;
         let (stream, start, previous, first) = match birth.place {
             BirthPlace::Log { start, previous, first } => (Stream::Log, start, previous, first),
-            BirthPlace::Map => (Stream::Map, Lsn(sequence.0.saturating_mul(self.segment_size)), None, Lsn(0)),
+            BirthPlace::Address(stream) => (stream, Lsn(sequence.0.saturating_mul(self.segment_size)), None, Lsn(0)),
         };
         let header = SegmentHeader {
             purpose: self.identity.purpose,
@@ -306,7 +420,7 @@ impl Pool {
             self.sync_dir()?;
         }
         let handle = self.handles.opened(final_name, file);
-        let segment = Arc::new(Segment { header, handle, cut: None, recycled });
+        let segment = Arc::new(Segment { header, handle, cut: None, recycled, account: Account::default() });
         self.table_mut().enter(Arc::clone(&segment));
         Ok(segment)
     }
@@ -334,7 +448,9 @@ impl Pool {
 
     fn furnish(&self, file: &dyn StorageFile, header: &SegmentHeader, allocate: u64, scratch: &str) -> Result<()> {
         let block = header.encode();
-        file.allocate(0, allocate).map_err(|error| Error::io("allocate", scratch, error))?;
+        if allocate > 0 {
+            file.allocate(0, allocate).map_err(|error| Error::io("allocate", scratch, error))?;
+        }
         file.set_len(self.segment_size).map_err(|error| Error::io("set_len", scratch, error))?;
         for offset in [0, self.segment_size - BLOCK] {
             if offset > 0 && planted(Canary::SecondHeaderMissing) {
@@ -366,36 +482,53 @@ impl Pool {
         self.give_back(gone)
     }
 
-    /// Takes the segments of the map that `keep` does not want out of the table, and gives their files back.
+    /// Takes the segments that nobody needs any more out of the table, and gives their files back.
     ///
     /// # Errors
     /// `Io`: what was not given back is a file that means nothing, for the next opening to remove.
-    pub(crate) fn release_map(&self, keep: impl Fn(&Segment) -> bool) -> Result<u64> {
+    pub(crate) fn release(&self, unwanted: impl Fn(&Segment) -> bool) -> Result<u64> {
         let gone = {
-            let map = &mut self.table_mut().map;
-            let unwanted: Vec<Sequence> =
-                map.iter().filter(|(_, segment)| !keep(segment)).map(|(sequence, _)| *sequence).collect();
-            unwanted.iter().filter_map(|sequence| map.remove(sequence)).collect()
+            let mut table = self.table_mut();
+            let gone: Vec<Arc<Segment>> = table.all().filter(|segment| unwanted(segment)).map(Arc::clone).collect();
+            for segment in &gone {
+                table.others.remove(&segment.header.sequence);
+            }
+            if gone.iter().any(|segment| segment.header.stream == Stream::Log) {
+                table.log.retain(|segment| !gone.iter().any(|gone| Arc::ptr_eq(gone, segment)));
+            }
+            gone
         };
         self.give_back(gone)
     }
 
     fn give_back(&self, gone: Vec<Arc<Segment>>) -> Result<u64> {
         let mut births = self.births.lock();
-        for segment in &gone {
-            let old = segment.name();
-            if births.spares.len() < SPARES {
-                let spare = scratch_name(segment.header.sequence);
-                self.storage().rename(&old, &spare).map_err(|error| Error::io("rename", &old, error))?;
-                births.spares.push(spare);
-            } else {
-                self.storage().remove(&old).map_err(|error| Error::io("remove", &old, error))?;
+        let count = gone.len() as u64;
+        births.unwanted.extend(gone.iter().map(|segment| segment.header.sequence));
+        if births.unwanted.is_empty() {
+            return Ok(0);
+        }
+        // One that fails keeps no other one, and is tried again with the next.
+        let mut failed = None;
+        for sequence in std::mem::take(&mut births.unwanted) {
+            let (old, spare) = (name(sequence), scratch_name(sequence));
+            let done = match births.spares.len() < SPARES {
+                true => self.storage().rename(&old, &spare).map_err(|error| Error::io("rename", &old, error)),
+                false => self.storage().remove(&old).map_err(|error| Error::io("remove", &old, error)),
+            };
+            match done {
+                Ok(()) if births.spares.len() < SPARES => births.spares.push(spare),
+                Ok(()) => {}
+                Err(error) => {
+                    births.unwanted.push(sequence);
+                    failed.get_or_insert(error);
+                }
             }
         }
-        if !gone.is_empty() && !planted(Canary::SegmentReusedEarly) {
+        if !planted(Canary::SegmentReusedEarly) {
             self.sync_dir()?;
         }
-        Ok(gone.len() as u64)
+        failed.map_or(Ok(count), Err)
     }
 
     /// Bytes on disk: every segment's file, and the spares.
@@ -405,7 +538,7 @@ impl Pool {
             let allocated = segment.file().ok().and_then(|file| file.allocated().ok());
             allocated.unwrap_or(self.segment_size)
         };
-        let used: u64 = self.log().iter().chain(&self.map()).map(occupied).sum();
+        let used: u64 = self.all().iter().map(occupied).sum();
         used + spares * self.segment_size
     }
 }

@@ -12,6 +12,7 @@ use crate::base::ids::{Address, Lsn};
 use crate::format::BLOCK;
 use crate::format::piece::Piece;
 use crate::format::record::{Frame, Head, Kind, Parsed, Shape, pad_segment, parse};
+use crate::format::segment::Stream;
 use crate::storage::{StorageFile, read_full, write_all};
 use crate::store::pool::{Birth, BirthPlace, Pool, Segment};
 
@@ -19,8 +20,9 @@ use crate::store::pool::{Birth, BirthPlace, Pool, Segment};
 const CHUNK: usize = 1 << 20;
 
 /// The end of a stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Writer {
+    stream: Stream,
     /// The segment that is appended to, and its file, which must not change between a write and its sync.
     open: Option<(Arc<Segment>, Arc<dyn StorageFile>)>,
     /// What is not written yet, and where it goes.
@@ -28,6 +30,8 @@ pub(crate) struct Writer {
     from: u64,
     /// Other files with writes that no sync has covered.
     dirty: Vec<(Arc<Segment>, Arc<dyn StorageFile>)>,
+    /// Segments left behind since the last [`settle`](Writer::settle).
+    left: Vec<Arc<Segment>>,
     /// Bytes handed to the storage.
     written: u64,
 }
@@ -42,6 +46,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// The buffer, and where its body is.
+    pub(crate) fn into_parts(self) -> (AlignedBuf, usize, usize) {
+        (self.buf, self.body_at, self.body_len)
+    }
+
     /// Where the body starts in its record.
     pub(crate) fn body_at(&self) -> usize {
         self.body_at
@@ -54,10 +63,16 @@ impl Found {
 
 /// The longest payload of a record in a segment of this size, in bytes.
 pub(crate) fn payload_max(segment_size: u64) -> u64 {
-    segment_size / 4
+    // As in the log, so that whoever walks a segment knows how long a record may be.
+    segment_size.min(8 << 20) / 4 - 128
 }
 
 impl Writer {
+    /// At the end of nothing: the first record starts a segment.
+    pub(crate) fn new(stream: Stream) -> Writer {
+        Writer { stream, open: None, gathered: Vec::new(), from: 0, dirty: Vec::new(), left: Vec::new(), written: 0 }
+    }
+
     /// Appends a record. `stable` is what the log says when a segment has to be made for it.
     ///
     /// # Errors
@@ -66,7 +81,7 @@ impl Writer {
         &mut self,
         pool: &Pool,
         stable: Lsn,
-        kind: Kind,
+        shape: Shape,
         mut head: Head,
         payload: &[u8],
     ) -> Result<Piece> {
@@ -74,7 +89,7 @@ impl Writer {
         if payload.len() as u64 > max {
             return Err(Error::TooLarge { len: payload.len() as u64, max });
         }
-        let frame = Frame::new(Shape::plain(kind), &mut head, payload);
+        let frame = Frame::new(shape, &mut head, payload);
         let segment = match self.room(frame.len()) {
             Some(segment) => segment,
             None => self.next_segment(pool, stable)?,
@@ -113,10 +128,14 @@ impl Writer {
                 self.gathered.extend_from_slice(&pad_segment(Lsn(segment.header.start.0 + at), segment.header.salt));
             }
             self.write()?;
-            self.dirty.extend(self.open.take());
+            if let Some((segment, file)) = self.open.take() {
+                self.left.push(Arc::clone(&segment));
+                self.dirty.push((segment, file));
+            }
         }
         // No space is set aside: a full disk is met by a write, and costs this piece of work only.
-        let segment = pool.birth(Birth { place: BirthPlace::Map, stable, allocate: 0 })?;
+        let segment = pool.birth(Birth { place: BirthPlace::Address(self.stream), stable, allocate: 0 })?;
+        segment.account.set_growing(true);
         let file = segment.file()?;
         self.open = Some((Arc::clone(&segment), file));
         self.from = BLOCK;
@@ -165,7 +184,14 @@ impl Writer {
 
     /// Leaves the segment behind (W2). The next record starts another.
     pub(crate) fn give_up(&mut self) {
-        *self = Writer { written: self.written, ..Writer::default() };
+        self.left.extend(self.open.take().map(|(segment, _)| segment));
+        self.settle();
+        *self = Writer { written: self.written, ..Writer::new(self.stream) };
+    }
+
+    /// What was put is counted now, or will never be: segments that were left behind grow no more.
+    pub(crate) fn settle(&mut self) {
+        self.left.drain(..).for_each(|segment| segment.account.set_growing(false));
     }
 
     /// The segment that is appended to.

@@ -1,0 +1,283 @@
+//! Cleaning: pages are moved out of the segments that hold least of them, so that disk stays in proportion to what is in use.
+//!
+//! - X1. What is in use in a segment is told by the map alone: a record counts if a page's slot names it.
+//! - X2. A segment is a victim only below the redo point, or of images that grow no more: nothing new is published in it.
+//! - X3. Victims are given back by a checkpoint that begins after they are empty (C4 of the checkpoints), never here.
+
+mod victims;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::base::canary::{Canary, planted};
+use crate::base::error::{Error, Result};
+use crate::base::ids::{Lsn, Sequence};
+use crate::base::sync::{Mutex, Ordering};
+use crate::checkpoint::write::Checkpointer;
+use crate::format::segment::Stream;
+use crate::log::core::Patience;
+use crate::log::scan::{Scanner, Step};
+use crate::ops::Pages;
+use crate::ops::relocate::{Copied, Harvest, PageRecord};
+use crate::page::materialize::Materializer;
+use crate::store::pool::Segment;
+use crate::store::stream::Writer;
+use victims::{Candidate, choose};
+
+/// Segments that are outside the fill target, so that the cleaner has room to work in.
+pub(crate) const RESERVE: u64 = 4;
+
+/// Bytes of pages that are copied before they are written and synced together.
+const BATCH: usize = 8 << 20;
+
+/// Bytes in use that one turn moves at most: it ends in a checkpoint, which gives its victims back.
+const TURN: u64 = 64 << 20;
+
+/// Moves pages, and has checkpoints give back what they leave behind.
+pub(crate) struct Cleaner<M: Materializer> {
+    pages: Arc<Pages<M>>,
+    checkpointer: Arc<Checkpointer<M>>,
+    fill_percent: u64,
+    books: Mutex<Books>,
+}
+
+/// Where images go: those of pages that were in the log, and those that are moved again.
+struct Books {
+    folds: Writer,
+    survivors: Writer,
+}
+
+/// What a turn has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cleaned {
+    /// Segments that were chosen.
+    pub(crate) victims: u64,
+    /// Pages that were moved.
+    pub(crate) moved: u64,
+}
+
+impl<M: Materializer> Cleaner<M> {
+    pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, fill_percent: u64) -> Cleaner<M> {
+        let books = Books { folds: Writer::new(Stream::Folds), survivors: Writer::new(Stream::Survivors) };
+        Cleaner { pages, checkpointer, fill_percent, books: Mutex::new(books) }
+    }
+
+    /// Moves pages out of the segments that cost least, as many as the fill target asks for, and gives back what is empty.
+    ///
+    /// # Errors
+    /// `NoSpace` and `Io`, after which a later turn may succeed; `Corrupt` where a leaf of the map is damaged; `Poisoned`.
+    pub(crate) fn turn(&self) -> Result<Cleaned> {
+        let log = &self.pages.log;
+        if log.is_read_only() {
+            return Err(Error::ReadOnly);
+        }
+        let mut books = self.books.lock();
+        log.check_failed()?;
+        self.pages.read_all_leaves()?;
+        let victims = self.victims(&books);
+        let moved = self.empty(&mut books, &victims).map_err(|error| {
+            books.folds.give_up();
+            books.survivors.give_up();
+            match error {
+                error @ Error::Io { op: "sync" | "sync_dir", .. } => log.poison(error),
+                error => error,
+            }
+        })?;
+        let cleaned = Cleaned { victims: victims.len() as u64, moved };
+        // Under the lock of the books: no other turn's images are on their way.
+        if !victims.is_empty() || self.has_empty() {
+            log.flush(Patience::Wait)?;
+            if planted(Canary::RecycledBeforeCheckpoint) {
+                self.checkpointer.release_empty();
+            }
+            self.checkpointer.checkpoint()?;
+        }
+        Ok(cleaned)
+    }
+
+    /// Has every leaf of the map read, so that it is known what is in use.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub(crate) fn pages_are_known(&self) -> Result<()> {
+        self.pages.read_all_leaves()
+    }
+
+    /// Whether there is more on disk than what is in use asks for.
+    pub(crate) fn is_due(&self) -> bool {
+        self.pages.leaves.are_all_read() && self.excess() > 0
+    }
+
+    /// Bytes on disk beyond what is in use at the fill target, the log behind the redo point and half of the reserve.
+    fn excess(&self) -> u64 {
+        let log = &self.pages.log;
+        let size = log.pool.segment_size();
+        let all = log.pool.all();
+        let live: u64 = all.iter().map(|segment| segment.account.live(log.raised(segment))).sum();
+        let tail = log.tail().0.saturating_sub(log.counters.redo.load(Ordering::Relaxed));
+        let data = all.iter().filter(|segment| segment.header.stream != Stream::Map).count() as u64 * size;
+        data.saturating_sub(live * 100 / self.fill_percent + tail + RESERVE / 2 * size)
+    }
+
+    fn has_empty(&self) -> bool {
+        let log = &self.pages.log;
+        let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
+        let is_empty = |segment: &Arc<Segment>| {
+            segment.header.stream != Stream::Map
+                && self.is_closed(segment, redo)
+                && segment.account.is_empty(log.raised(segment))
+        };
+        log.pool.all().iter().any(is_empty)
+    }
+
+    /// Whether nothing new is published in a segment (X2).
+    fn is_closed(&self, segment: &Segment, redo: Lsn) -> bool {
+        match segment.header.stream {
+            Stream::Map => false,
+            Stream::Log => segment.header.start.0 + segment.header.segment_size <= redo.0,
+            Stream::Folds | Stream::Survivors => true,
+        }
+    }
+
+    /// Compares the accounts with what the map says is in use (I6 of the tests). For a store that nobody is using.
+    ///
+    /// # Errors
+    /// The first segment where they differ.
+    pub(crate) fn check_accounts(&self) -> Result<(), String> {
+        use std::collections::BTreeMap;
+
+        use crate::base::ids::PageId;
+        use crate::page::slot::Seen;
+        let _books = self.books.lock();
+        let (pages, log) = (&*self.pages, &*self.pages.log);
+        pages.read_all_leaves().map_err(|error| error.to_string())?;
+        let (guard, size) = (pages.pin(), log.pool.segment_size());
+        let mut in_use: BTreeMap<Sequence, u64> = BTreeMap::new();
+        for id in (0..pages.ids.high_water()).map(PageId) {
+            let Some(slot) = pages.table.get(id) else { continue };
+            // SAFETY: loaded just now under `guard`, which is of this store's collector.
+            let pieces: Vec<_> = match unsafe { slot.load().see::<M::PageFrag>() } {
+                Seen::Resident(chain) => chain.pieces().iter().collect(),
+                Seen::Cold(pieces) => pieces.to_vec(),
+                Seen::ColdOne(piece) => vec![piece],
+                _ => continue,
+            };
+            for piece in pieces {
+                *in_use.entry(Sequence(piece.address().0 / size)).or_default() += piece.len_max();
+            }
+        }
+        drop(guard);
+        for segment in log.pool.all() {
+            let (sequence, live) = (segment.header.sequence, segment.account.live(log.raised(&segment)));
+            let expected = in_use.remove(&sequence).unwrap_or(0);
+            if live != expected {
+                return Err(format!("{sequence}: {live} bytes are counted as in use and {expected} are"));
+            }
+        }
+        match in_use.first_key_value() {
+            Some((sequence, bytes)) => Err(format!("{sequence} is gone with {bytes} bytes that are in use")),
+            None => Ok(()),
+        }
+    }
+
+    fn victims(&self, books: &Books) -> Vec<Arc<Segment>> {
+        let log = &self.pages.log;
+        let (size, redo) = (log.pool.segment_size(), Lsn(log.counters.redo.load(Ordering::Relaxed)));
+        let open = [books.folds.segment(), books.survivors.segment()];
+        let all = log.pool.all();
+        let candidates = all.iter().filter(|segment| {
+            let is_open = open.iter().flatten().any(|open| Arc::ptr_eq(open, segment));
+            self.is_closed(segment, redo) && !segment.account.is_kept() && !is_open
+        });
+        let candidates = candidates.map(|segment| Candidate {
+            sequence: segment.header.sequence,
+            live: segment.account.live(log.raised(segment)),
+            written: segment.account.written(),
+        });
+        let chosen: BTreeSet<Sequence> =
+            choose(candidates.collect(), size, log.tail(), self.excess(), TURN).into_iter().collect();
+        all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
+    }
+
+    /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were.
+    fn empty(&self, books: &mut Books, victims: &[Arc<Segment>]) -> Result<u64> {
+        let (mut batch, mut moved) = (Batch::default(), 0);
+        for victim in victims {
+            if victim.account.is_empty(self.pages.log.raised(victim)) {
+                continue;
+            }
+            // In one pass over the segment: pages that are one record here need no read of their own.
+            let mut others = Vec::new();
+            let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
+            // What stands behind damage is not found: the segment stays.
+            while let step @ (Step::Record { .. } | Step::Mark { .. }) = scanner.step()? {
+                let Some(record) = PageRecord::of(victim, &step) else { continue };
+                match self.pages.copy_record(&record)? {
+                    Harvest::Copied(copied) => batch.push(victim, copied),
+                    Harvest::Scattered => others.push(record.id),
+                    Harvest::Dead => {}
+                }
+                moved += self.move_full(books, &mut batch)?;
+            }
+            others.sort_unstable();
+            others.dedup();
+            for id in others {
+                match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
+                    Ok(copied) => copied.into_iter().for_each(|copied| batch.push(victim, copied)),
+                    // A page that is damaged stays where it is, and so does its segment.
+                    Err(Error::Corrupt(_) | Error::Decode { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                moved += self.move_full(books, &mut batch)?;
+            }
+        }
+        Ok(moved + self.move_all(books, &mut batch)?)
+    }
+
+    fn move_full(&self, books: &mut Books, batch: &mut Batch) -> Result<u64> {
+        if batch.bytes < BATCH { Ok(0) } else { self.move_all(books, batch) }
+    }
+
+    fn move_all(&self, books: &mut Books, batch: &mut Batch) -> Result<u64> {
+        let Batch { folds, survivors, .. } = std::mem::take(batch);
+        let mut written = Vec::with_capacity(folds.len() + survivors.len());
+        for (mut copies, writer) in [(folds, &mut books.folds), (survivors, &mut books.survivors)] {
+            // Those that were written at the same time are likely to die at the same time.
+            copies.sort_by_key(|copied| copied.version);
+            for copied in copies {
+                written.push(self.pages.write_image(copied, writer)?);
+            }
+            // N1.
+            if !planted(Canary::ImageUnsynced) {
+                writer.sync()?;
+            }
+        }
+        let mut moved = 0;
+        for image in written {
+            moved += u64::from(self.pages.go_to_image(image, &self.pages.pin()));
+        }
+        books.folds.settle();
+        books.survivors.settle();
+        Ok(moved)
+    }
+}
+
+/// Copies that are not written yet.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Of pages that were in the log.
+    folds: Vec<Copied>,
+    /// Of pages that were images.
+    survivors: Vec<Copied>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, from: &Segment, copied: Copied) {
+        self.bytes += copied.len();
+        match from.header.stream {
+            Stream::Log | Stream::Map => self.folds.push(copied),
+            Stream::Folds | Stream::Survivors => self.survivors.push(copied),
+        }
+    }
+}

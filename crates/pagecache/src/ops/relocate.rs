@@ -1,0 +1,304 @@
+//! Moving a page: its content as of a stable version is written as one image, and the page goes there if it is still what it was.
+//!
+//! - N1. Only a stable version is copied, and a page goes to an image only when that is synced: what a slot names is durable.
+//! - N2. A page goes to its image only if its records are still those that were copied. The slot's word is loaded anew under the guard
+//!   of the swap: an older one may mean something else by now.
+//! - N3. The image counts as in use before the swap, the records that it stands for until after it and after the leaf's mark.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crossbeam_epoch::Guard;
+
+use super::Pages;
+use crate::base::aligned::AlignedBuf;
+use crate::base::canary::{Canary, planted};
+use crate::base::error::{Error, Result};
+use crate::base::ids::{Address, Lsn, PageId, Sequence, Version};
+use crate::format::page::{ImageHead, PageHead, Payload};
+use crate::format::piece::Piece;
+use crate::format::record::{Kind, Shape};
+use crate::log::scan::Step;
+use crate::page::chain::{Chain, Node};
+use crate::page::fragment::{Fragment, PageBytes};
+use crate::page::materialize::Materializer;
+use crate::page::pieces::Pieces;
+use crate::page::slot::{Seen, Slot, Word};
+use crate::store::pool::Segment;
+use crate::store::stream::{Writer, payload_max};
+
+/// A page's content as of a version.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub(crate) id: PageId,
+    pub(crate) version: Version,
+    /// The records that it stands for, oldest first.
+    pieces: Vec<Piece>,
+    payload: Vec<u8>,
+    /// The bytes lie as they do in memory.
+    aligned: bool,
+}
+
+/// A copy whose image is written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    copied: Copied,
+    image: Piece,
+}
+
+/// A record of a page, as a walk over its segment shows it.
+#[derive(Debug)]
+pub(crate) struct PageRecord<'a> {
+    pub(crate) id: PageId,
+    address: Address,
+    /// The version, where the record is the whole page.
+    version: Option<Version>,
+    payload: &'a [u8],
+    aligned: bool,
+}
+
+impl<'a> PageRecord<'a> {
+    /// None for what is no record of a page.
+    pub(crate) fn of(segment: &Segment, step: &Step<'a>) -> Option<PageRecord<'a>> {
+        let Step::Record { lsn, shape, body, body_at, .. } = *step else { return None };
+        let (id, version, at) = match shape.kind {
+            Kind::Image => {
+                let (head, at) = ImageHead::decode(shape, body, body_at)?;
+                (head.page, Some(head.version), at)
+            }
+            Kind::Replace | Kind::Link => {
+                let (head, payload) = PageHead::decode(shape, body, body_at)?;
+                let is_whole = shape.kind == Kind::Replace || head.base == Version::NONE;
+                match payload {
+                    Payload::Inline(at) => (head.page, is_whole.then_some(lsn.into()), at),
+                    Payload::Extent(_) => (head.page, None, body.len()),
+                }
+            }
+            _ => return None,
+        };
+        let payload = body.get(at..).unwrap_or_default();
+        Some(PageRecord { id, address: segment.address(lsn), version, payload, aligned: shape.aligned })
+    }
+}
+
+/// What a record is to its page now.
+#[derive(Debug)]
+pub(crate) enum Harvest {
+    /// It is the page, which was copied from it.
+    Copied(Copied),
+    /// The page needs it, and has to be looked at as a whole.
+    Scattered,
+    /// The page does not need it any more.
+    Dead,
+}
+
+impl Copied {
+    /// Bytes of the page.
+    pub(crate) fn len(&self) -> usize {
+        self.payload.len()
+    }
+}
+
+impl<M: Materializer> Pages<M> {
+    /// Whether a page has a record in a segment, and all of its records are stable.
+    ///
+    /// # Errors
+    /// Of the leaf's reading.
+    fn wanted(&self, id: PageId, from: Sequence, _guard: &Guard) -> Result<Option<(Word, Vec<Piece>)>> {
+        let Some(slot) = self.table.get(id) else { return Ok(None) };
+        let word = self.look(id, slot)?;
+        // SAFETY: loaded just now under `guard`, which is of this store's collector.
+        let pieces: Vec<Piece> = match unsafe { word.see::<M::PageFrag>() } {
+            Seen::Resident(chain) => {
+                if chain.head().version.0 >= self.log.stable().0 {
+                    return Ok(None);
+                }
+                chain.pieces().iter().collect()
+            }
+            Seen::Cold(pieces) => pieces.to_vec(),
+            Seen::ColdOne(piece) => vec![piece],
+            _ => return Ok(None),
+        };
+        let size = self.log.pool.segment_size();
+        let has = pieces.iter().any(|piece| piece.address().0 / size == from.0);
+        Ok(has.then_some((word, pieces)))
+    }
+
+    /// Copies a cold page out of the only record that it has, as stored.
+    ///
+    /// # Errors
+    /// Of the leaf's reading.
+    pub(crate) fn copy_record(&self, record: &PageRecord<'_>) -> Result<Harvest> {
+        let Some(slot) = self.table.get(record.id) else { return Ok(Harvest::Dead) };
+        let _guard = self.pin();
+        let word = self.look(record.id, slot)?;
+        let is_it = |piece: &Piece| piece.address() == record.address;
+        // SAFETY: loaded just now under the guard, which is of this store's collector.
+        let needed = match (unsafe { word.see::<M::PageFrag>() }, record.version) {
+            (Seen::ColdOne(piece), Some(version)) if is_it(&piece) => {
+                return Ok(Harvest::Copied(Copied {
+                    id: record.id,
+                    version,
+                    pieces: vec![piece],
+                    payload: record.payload.to_vec(),
+                    aligned: record.aligned,
+                }));
+            }
+            (Seen::ColdOne(piece), _) => is_it(&piece),
+            (Seen::Cold(pieces), _) => pieces.iter().any(is_it),
+            (Seen::Resident(chain), _) => chain.each_piece().any(|piece| is_it(&piece)),
+            _ => false,
+        };
+        Ok(if needed { Harvest::Scattered } else { Harvest::Dead })
+    }
+
+    /// Copies a page that has a record in a segment. None where it has none any more, or cannot be moved now.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`, `Decode` of the page.
+    pub(crate) fn copy(&self, id: PageId, from: Sequence, guard: Guard) -> Result<Option<Copied>> {
+        let Some((word, pieces)) = self.wanted(id, from, &guard)? else { return Ok(None) };
+        // SAFETY: loaded under `guard`, just above.
+        let copied = match unsafe { word.see::<M::PageFrag>() } {
+            Seen::Resident(chain) => self.copy_resident(id, chain, pieces)?,
+            _ => {
+                // No guard is held while the disk is waited for.
+                drop(guard);
+                match self.copy_cold(id, pieces) {
+                    // It has moved on, and what was read may have been given back meanwhile.
+                    Err(_) if self.table.get(id).is_none_or(|slot| slot.load() != word) => None,
+                    copied => copied?,
+                }
+            }
+        };
+        Ok(copied.filter(|copied| copied.len() as u64 <= payload_max(self.log.pool.segment_size())))
+    }
+
+    fn copy_resident(&self, id: PageId, chain: Chain<'_, M::PageFrag>, pieces: Vec<Piece>) -> Result<Option<Copied>> {
+        let version = chain.head().version;
+        // User code: its panic costs this page's move only.
+        let encoded = catch_unwind(AssertUnwindSafe(|| match chain.head().is_base() {
+            true => encode(&chain.head().frag),
+            false => encode(&chain.with_frags(None, |frags| self.materializer.merge(frags))),
+        }));
+        let Ok(Ok((payload, aligned))) = encoded else { return Ok(None) };
+        Ok(Some(Copied { id, version, pieces, payload, aligned }))
+    }
+
+    fn copy_cold(&self, id: PageId, pieces: Vec<Piece>) -> Result<Option<Copied>> {
+        let reads = self.read_pieces(id, &pieces)?;
+        let Some(version) = reads.last().map(|read| read.version) else { return Ok(None) };
+        let encoded = catch_unwind(AssertUnwindSafe(|| -> Result<_, String> {
+            let frags: Result<Vec<M::PageFrag>, String> =
+                reads.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
+            let frags = frags?;
+            match &frags[..] {
+                [one] => encode(one),
+                many => encode(&self.materializer.merge(&many.iter().collect::<Vec<_>>())),
+            }
+        }));
+        match encoded {
+            Ok(Ok((payload, aligned))) => Ok(Some(Copied { id, version, pieces, payload, aligned })),
+            Ok(Err(what)) => Err(Error::Decode { page: Some(id), what }),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Writes the image of a copy. It is not synced yet.
+    ///
+    /// # Errors
+    /// As [`Writer::put`].
+    pub(crate) fn write_image(&self, copied: Copied, writer: &mut Writer) -> Result<Written> {
+        let head = ImageHead { page: copied.id, version: copied.version }.encode();
+        let shape = Shape { aligned: copied.aligned, ..Shape::plain(Kind::Image) };
+        let image = writer.put(&self.log.pool, self.log.stable(), shape, head, &copied.payload)?;
+        if let Some(segment) = writer.segment() {
+            segment.account.note_written(Lsn(copied.version.0), image.len_max());
+        }
+        Ok(Written { copied, image })
+    }
+
+    /// Makes a page go to its image, which is synced, if it is still what was copied. Whether it did.
+    pub(crate) fn go_to_image(&self, written: Written, guard: &Guard) -> bool {
+        let Written { copied, image } = written;
+        let moved = self.table.get(copied.id).is_some_and(|slot| self.swing(slot, &copied, image, guard));
+        if !moved {
+            self.log.pool.lower(std::iter::once(image));
+        }
+        moved
+    }
+
+    fn swing(&self, slot: &Slot<M::PageFrag>, copied: &Copied, image: Piece, guard: &Guard) -> bool {
+        // N3.
+        self.log.pool.raise(std::iter::once(image));
+        loop {
+            let word = slot.load();
+            // SAFETY: loaded just now under `guard`, which is of this store's collector (N2).
+            let (is_same, chain) = match unsafe { word.see::<M::PageFrag>() } {
+                Seen::Resident(chain) => (chain.pieces().iter().eq(copied.pieces.iter().copied()), Some(chain)),
+                Seen::Cold(pieces) => (pieces == copied.pieces, None),
+                Seen::ColdOne(piece) => (copied.pieces == [piece], None),
+                _ => (false, None),
+            };
+            let is_same = is_same || planted(Canary::MovedWithoutCompare) && word.holds_data();
+            if !is_same {
+                return false;
+            }
+            let (new, weight) = self.at_image(copied, image, chain);
+            if !slot.swap(word, new) {
+                // SAFETY: it was not published.
+                unsafe { new.discard::<M::PageFrag>() };
+                continue;
+            }
+            if !planted(Canary::MoveNotMarked) {
+                self.leaves.touch(copied.id);
+            }
+            self.log.pool.lower(copied.pieces.iter().copied());
+            if let Some(chain) = chain {
+                let old = chain.weight();
+                self.budget.remove(old);
+                self.count_garbage(old, guard);
+            }
+            // SAFETY: the swap took it out of the slot.
+            unsafe { word.retire::<M::PageFrag>(guard) };
+            self.read(weight, guard);
+            return true;
+        }
+    }
+
+    /// The word of a page at its image, and what it weighs: in memory where it was used lately, else cold.
+    fn at_image(&self, copied: &Copied, image: Piece, chain: Option<Chain<'_, M::PageFrag>>) -> (Word, usize) {
+        let cold = (Word::cold(Pieces::one(image)), 0);
+        let Some(chain) = chain.filter(|chain| chain.head().is_used()) else { return cold };
+        // User code: where it does not succeed, the page comes back from disk when it is wanted.
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            let mut buf = AlignedBuf::zeroed(copied.payload.len());
+            buf.as_mut_slice().copy_from_slice(&copied.payload);
+            let end = copied.payload.len();
+            let frag = M::PageFrag::decode(PageBytes::new(buf, 0, end)).ok()?;
+            let heap = self.materializer.heap_size(&frag);
+            Some((frag, heap))
+        }));
+        let Ok(Some((frag, heap))) = decoded else { return cold };
+        let node = Node::base(chain.head().version, frag, heap, Pieces::one(image));
+        let weight = node.weight();
+        (Word::resident(Box::into_raw(node)), weight)
+    }
+
+    /// A guard for those who work in the background.
+    pub(crate) fn pin(&self) -> Guard {
+        match self.collector == *crossbeam_epoch::default_collector() {
+            true => crossbeam_epoch::pin(),
+            false => self.collector.register().pin(),
+        }
+    }
+}
+
+/// A page's bytes, and whether they lie as they do in memory.
+fn encode<P: Fragment>(page: &P) -> Result<(Vec<u8>, bool), String> {
+    if let Some(bytes) = page.as_bytes() {
+        return Ok((bytes.to_vec(), true));
+    }
+    let mut bytes = Vec::new();
+    page.encode(&mut bytes)?;
+    Ok((bytes, false))
+}
