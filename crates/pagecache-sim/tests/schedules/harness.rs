@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Instant;
 
 use pagecache::crossbeam_epoch::{Collector, LocalHandle};
@@ -13,7 +13,8 @@ use pagecache_sim::linear::player::{Joined, Words};
 use pagecache_sim::page_driver::{CAPACITY, SEGMENT};
 use shuttle::rand::{RngCore, thread_rng};
 use shuttle::scheduler::{
-    PctScheduler, RandomScheduler, ReplayScheduler, Scheduler, UncontrolledNondeterminismCheckScheduler,
+    PctScheduler, RandomScheduler, ReplayScheduler, RoundRobinScheduler, Scheduler,
+    UncontrolledNondeterminismCheckScheduler,
 };
 use shuttle::thread::{JoinHandle, spawn};
 use shuttle::{Config, Runner};
@@ -136,6 +137,28 @@ macro_rules! scenarios {
     };
 }
 pub(crate) use scenarios;
+
+/// A store that was made and closed once, outside of all schedules: what one thread alone does needs none of its own. Each asker
+/// gets a disk of its own.
+pub fn made<T: Clone + Send + Sync + 'static>(
+    place: &'static OnceLock<(SimDisk, T)>,
+    make: impl Fn(&SimDisk) -> T + Send + Sync + 'static,
+) -> (SimDisk, T) {
+    let (disk, told) = place.get_or_init(|| {
+        let disk = SimDisk::new(0);
+        let (own, told) = (disk.clone(), Arc::new(OnceLock::new()));
+        let tell = Arc::clone(&told);
+        // Shuttle runs one scenario at a time on a thread of the system.
+        let maker = std::thread::spawn(move || {
+            let mut config = Config::new();
+            config.stack_size = 256 << 10;
+            Runner::new(RoundRobinScheduler::new(1), config).run(move || drop(tell.set(make(&own))));
+        });
+        maker.join().unwrap();
+        (disk, told.get().unwrap().clone())
+    });
+    (disk.kill(), told.clone())
+}
 
 /// A choice of the schedule: a number that a replay draws again.
 pub fn chosen(below: u64) -> u64 {

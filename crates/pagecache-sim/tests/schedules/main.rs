@@ -4,6 +4,7 @@
 //! `RUSTFLAGS="--cfg shuttle" cargo test -p pagecache-sim --test schedules --target-dir target/shuttle -- --nocapture`
 #![cfg(shuttle)]
 
+mod checkpoints;
 mod failures;
 mod harness;
 mod histories;

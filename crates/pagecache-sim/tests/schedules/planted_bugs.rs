@@ -9,7 +9,7 @@ const PLANT: &str = "PAGECACHE_SCHEDULES_PLANT";
 /// A bug, the scenario that meets it, and what is said of it.
 type Hunt = (Canary, &'static str, &'static [&'static str]);
 
-const HUNTS: [Hunt; 12] = [
+const HUNTS: [Hunt; 16] = [
     (Canary::PageInWithoutCompare, "histories::every_schedule::a_history_has_an_order", &["no order"]),
     (Canary::UnstableEvicted, "links::every_schedule::a_link_meets_page_ins_and_evictions", &["Corrupt", "damaged"]),
     (Canary::FailedSwapTakenForSuccess, "links::every_schedule::a_link_meets_links", &["a conflict of"]),
@@ -32,6 +32,26 @@ const HUNTS: [Hunt; 12] = [
         Canary::SharedReadByPage,
         "histories::every_schedule::a_history_has_an_order",
         &["no order", "Corrupt", "damaged"],
+    ),
+    (
+        Canary::DirtyBeforePublish,
+        "checkpoints::every_schedule::a_checkpoint_meets_updates",
+        &["by the whole log", "was stable"],
+    ),
+    (
+        Canary::RedoPointTooHigh,
+        "checkpoints::every_schedule::a_checkpoint_meets_updates",
+        &["by the whole log", "was stable"],
+    ),
+    (
+        Canary::LeafCapturedUnstable,
+        "checkpoints::every_schedule::a_checkpoint_is_cut_short_at_any_moment",
+        &["by the whole log", "was stable", "damaged", "Corrupt"],
+    ),
+    (
+        Canary::MarksLostWithCheckpoint,
+        "checkpoints::every_schedule::a_checkpoint_that_fails_meets_updates",
+        &["by the whole log", "was stable"],
     ),
     (Canary::StaleTokenAccepted, "histories::every_schedule::a_history_has_an_order", &["no order"]),
 ];
