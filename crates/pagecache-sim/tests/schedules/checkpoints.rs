@@ -388,6 +388,52 @@ fn first_looks_at_a_leaf_meet() {
     }
 }
 
+/// Three leaves in as many segments of the map: few enough bytes for the next checkpoint to move one of them.
+fn scattered_leaves() -> (SimDisk, Past) {
+    static MADE: OnceLock<(SimDisk, Past)> = OnceLock::new();
+    made(&MADE, |disk| {
+        let past = Mutex::default();
+        for leaf in 0..3 {
+            // A store that starts begins a segment of the map of its own.
+            let store = Store::start(disk);
+            let author = Author { store: &store, past: &past };
+            match leaf {
+                0 => (1..=3 * LEAF).for_each(|word| assert!(author.make(vec![word]).0 < 3 * LEAF)),
+                _ => (0..2).for_each(|page| assert!(author.link(PageId(leaf * LEAF + page), leaf) > Version::NONE)),
+            }
+            store.pages.checkpoint().unwrap();
+        }
+        past.into_inner().unwrap()
+    })
+}
+
+/// Leaves are moved, and their segments given back, while others look at them first.
+fn a_checkpoint_moves_leaves_that_others_want() {
+    let (disk, past) = scattered_leaves();
+    let store = Store::with(options(&disk).cache_capacity(ROOMY), &disk);
+    let segments = disk.file_names().into_iter().filter(|name| name.starts_with("seg-")).collect::<BTreeSet<_>>();
+    let past = Arc::new(Mutex::new(past));
+    let writers = [([4, 8], 100), ([9, 5], 200)].map(|(own, name)| {
+        let past = Arc::clone(&past);
+        store.spawn(move |store, local| {
+            let mut own = own.map(PageId);
+            let author = Author { store, past: &past };
+            for turn in 0..2 {
+                let id = own[chosen(2) as usize];
+                assert_eq!(store.read(id, local), author.newest(id));
+                author.update(&mut own, name * 10 + turn);
+            }
+        })
+    });
+    let checkpoints = checkpoints(&store);
+    join(writers);
+    let told = checkpoints.join().unwrap();
+    count_met(&past.lock().unwrap(), &told);
+    let left = disk.file_names().into_iter().collect();
+    count("segments of the map that were given back", segments.difference(&left).count() as u64);
+    stop(&disk, store, &past);
+}
+
 /// A leaf cannot be read for once: one of those who want it is told, and the others find it.
 fn a_leaf_that_cannot_be_read_is_one_readers() {
     let (disk, past) = six_pages_found(true);
@@ -460,6 +506,7 @@ scenarios! {
     a_checkpoint_that_fails_meets_updates,
     a_checkpoint_meets_page_ins_and_evictions,
     first_looks_at_a_leaf_meet,
+    a_checkpoint_moves_leaves_that_others_want,
     a_leaf_that_cannot_be_read_is_one_readers,
     a_close_meets_a_checkpoint_of_the_background,
 }

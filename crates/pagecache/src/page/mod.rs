@@ -1,6 +1,7 @@
 //! Pages in memory: ids, slots, chains of fragments, what they weigh and which of them go. No I/O happens here.
 //!
-//! - G1. A slot's word is the whole truth about a page; it changes by compare-and-swap only, except while a store opens.
+//! - G1. A slot's word is the whole truth about a page; it changes by compare-and-swap only, except while a store opens and by the
+//!   reader of a leaf that was not read yet (D3).
 //! - G2. A node is immutable once it is published, but for its use mark. It is freed through the epoch after it was
 //!   unpublished, so whoever loaded it under a guard may keep looking as long as the guard lives.
 //! - G3. The version of a page is that of its newest node, and rises with every logical change. Folding, paging in and

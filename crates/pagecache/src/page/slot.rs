@@ -210,9 +210,10 @@ impl<P> Slot<P> {
         self.word.compare_exchange(old.0, new.0, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
-    /// Sets the word while the store opens and nobody else is there.
+    /// Sets the word where nobody else changes it: while the store opens, and for the reader of a leaf that was not read yet (D3).
     pub(crate) fn set(&self, new: Word) {
-        // Relaxed: the thread that opens hands the table over with its own synchronization.
+        // Relaxed: the thread that opens hands the table over with its own synchronization, and who reads a leaf says so with a
+        // release in the leaf's word.
         self.word.store(new.0, Ordering::Relaxed);
     }
 }
