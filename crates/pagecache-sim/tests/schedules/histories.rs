@@ -121,10 +121,8 @@ fn a_crash_at_any_call_leaves_a_cut() {
     check_end(&game, &disk, survival());
 }
 
-/// One call of the disk fails, and the machine stops once everyone has been told.
-fn a_failure_and_a_crash_leave_a_cut() {
-    let disk = SimDisk::new(0);
-    let game = Game::new(&disk, 2);
+/// One call of the disk will fail, on a segment of the log or of the map.
+fn fail_one_call(disk: &SimDisk) {
     let (call, effect) = [
         (Call::Write, Effect::Eio),
         (Call::Write, Effect::Enospc),
@@ -134,6 +132,30 @@ fn a_failure_and_a_crash_leave_a_cut() {
         (Call::SyncData, Effect::SyncFails(AfterSync::LaterSyncLies)),
     ][chosen(6) as usize];
     disk.fault(Fault::new(call, When::Once(chosen(10)), effect).on("seg-"));
+}
+
+/// The process dies at some call, or one call fails, beside one who writes checkpoints, whose calls of the disk are among these; or the
+/// machine stops at the end.
+fn a_crash_beside_checkpoints_leaves_a_cut() {
+    let disk = SimDisk::new(0);
+    let game = Game::new(&disk, 2);
+    match chosen(4) {
+        0 => {}
+        1 => fail_one_call(&disk),
+        _ => disk.crash_at(disk.io_count() + chosen(60)),
+    }
+    let players = game.play(15);
+    let checkpoints = game.store.spawn(|store, _| (0..3).filter(|_| store.pages.checkpoint().is_ok()).count());
+    join(players);
+    count("checkpoints", checkpoints.join().unwrap() as u64);
+    check_end(&game, &disk, survival());
+}
+
+/// One call of the disk fails, and the machine stops once everyone has been told.
+fn a_failure_and_a_crash_leave_a_cut() {
+    let disk = SimDisk::new(0);
+    let game = Game::new(&disk, 2);
+    fail_one_call(&disk);
     join(game.play(15));
     check_end(&game, &disk, survival());
 }
@@ -152,5 +174,6 @@ scenarios! {
     a_history_has_an_order,
     a_crash_at_any_moment_leaves_a_cut,
     a_crash_at_any_call_leaves_a_cut,
+    a_crash_beside_checkpoints_leaves_a_cut,
     a_failure_and_a_crash_leave_a_cut,
 }
