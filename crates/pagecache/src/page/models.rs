@@ -1,7 +1,8 @@
 //! The slot under loom: the shipped word, slot and nodes, linked, folded and evicted by threads that race; the table that
-//! slots are in; and the ids that are free. Nothing is reclaimed here: the epoch has models of its own.
+//! slots are in; the ids that are free; and the marks of leaves. Nothing is reclaimed here: the epoch has models of its own.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::chain::{Fresh, Node};
 use super::ids::Ids;
@@ -11,6 +12,10 @@ use super::table::Table;
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::base::sync::UnsafeCell;
 use crate::format::piece::Piece;
+
+mod leaves;
+#[cfg(feature = "canary")]
+mod planted_bugs;
 
 /// A fragment that loom watches: it is written before its node is published, and read by whoever finds the node.
 struct Watched(UnsafeCell<u64>);
@@ -93,16 +98,19 @@ fn evict(slot: &Slot<Watched>) {
 }
 
 fn explore(name: &str, run: impl Fn() + Send + Sync + 'static) {
+    #[cfg(feature = "canary")]
+    planted_bugs::plant_what_was_asked();
     let schedules = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let counted = Arc::clone(&schedules);
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
+    let started = Instant::now();
     model.check(move || {
         counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         run();
     });
     let schedules = schedules.load(std::sync::atomic::Ordering::Relaxed);
-    println!("{name}: {schedules} schedules");
+    println!("{name}: {schedules} schedules, {:.1} s", started.elapsed().as_secs_f64());
     assert!(schedules > 1);
 }
 
