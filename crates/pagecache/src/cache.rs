@@ -85,7 +85,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
             collector: config.collector.unwrap_or_else(|| default_collector().clone()),
         });
         let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer));
-        let cleaner = Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), FILL_PERCENT));
+        let cleaner =
+            Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), FILL_PERCENT, config.log_limit));
         let (log, writes, cleans) = (Arc::clone(&engine.log), Arc::clone(&checkpointer), Arc::clone(&cleaner));
         engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &writes, &cleans))?;
         Ok(PageCache { pages, checkpointer, cleaner, engine, recovered, _shape: PhantomData })

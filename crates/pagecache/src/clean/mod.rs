@@ -38,6 +38,7 @@ pub(crate) struct Cleaner<M: Materializer> {
     pages: Arc<Pages<M>>,
     checkpointer: Arc<Checkpointer<M>>,
     fill_percent: u64,
+    log_limit: u64,
     books: Mutex<Books>,
 }
 
@@ -57,9 +58,14 @@ pub(crate) struct Cleaned {
 }
 
 impl<M: Materializer> Cleaner<M> {
-    pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, fill_percent: u64) -> Cleaner<M> {
+    pub(crate) fn new(
+        pages: Arc<Pages<M>>,
+        checkpointer: Arc<Checkpointer<M>>,
+        fill_percent: u64,
+        log_limit: u64,
+    ) -> Cleaner<M> {
         let books = Books { folds: Writer::new(Stream::Folds), survivors: Writer::new(Stream::Survivors) };
-        Cleaner { pages, checkpointer, fill_percent, books: Mutex::new(books) }
+        Cleaner { pages, checkpointer, fill_percent, log_limit, books: Mutex::new(books) }
     }
 
     /// Moves pages out of the segments that cost least, as many as the fill target asks for, and gives back what is empty.
@@ -112,11 +118,28 @@ impl<M: Materializer> Cleaner<M> {
     fn excess(&self) -> u64 {
         let log = &self.pages.log;
         let size = log.pool.segment_size();
-        let all = log.pool.all();
-        let live: u64 = all.iter().map(|segment| segment.account.live(log.raised(segment))).sum();
+        let (data, live) = self.usage();
         let tail = log.tail().0.saturating_sub(log.counters.redo.load(Ordering::Relaxed));
-        let data = all.iter().filter(|segment| segment.header.stream != Stream::Map).count() as u64 * size;
         data.saturating_sub(live * 100 / self.fill_percent + tail + RESERVE / 2 * size)
+    }
+
+    /// Bytes of log that may be written before there is more on disk than is promised; never less than a few segments, so that
+    /// nobody waits for what cannot be helped.
+    pub(crate) fn headroom(&self) -> u64 {
+        let log = &self.pages.log;
+        let size = log.pool.segment_size();
+        let (data, live) = self.usage();
+        let promised = live * 100 / self.fill_percent + self.log_limit + RESERVE * size;
+        promised.saturating_sub(data).max(RESERVE * size)
+    }
+
+    /// Bytes of the segments of pages, and bytes in use in them.
+    fn usage(&self) -> (u64, u64) {
+        let log = &self.pages.log;
+        let all = log.pool.all();
+        let live = all.iter().map(|segment| segment.account.live(log.raised(segment))).sum();
+        let data = all.iter().filter(|segment| segment.header.stream != Stream::Map).count() as u64;
+        (data * log.pool.segment_size(), live)
     }
 
     fn has_empty(&self) -> bool {

@@ -9,6 +9,7 @@ use super::extents::Extents;
 use super::geometry::{Geometry, Place};
 use super::lives::Lives;
 use super::open::{OpenSlots, Seen};
+use super::pace::Pace;
 use super::ring::Ring;
 use super::rounds::Rounds;
 use super::supply::Supply;
@@ -51,6 +52,7 @@ pub(crate) struct LogCore {
     pub(crate) work: Event,
     /// Rung when little of the ready space is left.
     pub(crate) short: Event,
+    pub(super) pace: Pace,
     /// Rung when a checkpoint is due.
     pub(crate) behind: Event,
     /// A checkpoint is due when the tail is here; never for a log alone. Relaxed: it orders nothing.
@@ -132,6 +134,7 @@ impl LogCore {
             read_only: restart.read_only,
             work: Event::new(),
             short: Event::new(),
+            pace: Pace::new(),
             behind: Event::new(),
             due: AtomicU64::new(
                 restart.checkpoint_every.map_or(u64::MAX, |every| restart.redo.0.saturating_add(every)),
@@ -278,6 +281,7 @@ impl LogCore {
         self.landed.notify_all();
         self.moved.notify_all();
         self.open.wake_all();
+        self.pace.wake();
         self.work.ring();
     }
 

@@ -98,7 +98,7 @@ impl LogCore {
     pub(crate) fn extend_ahead(&self) -> Result<()> {
         let mut supply = self.supply.lock();
         // Under the lock: who waited for it may find that another has seen to it.
-        if !self.wants_extension() {
+        if !self.wants_extension() || self.is_paced_out() {
             return Ok(());
         }
         let rounds = self.counters.rounds.load(Ordering::Relaxed);

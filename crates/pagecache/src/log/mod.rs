@@ -27,6 +27,7 @@ pub(crate) mod lives;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod open;
+mod pace;
 pub(crate) mod read;
 pub(crate) mod ring;
 mod room;

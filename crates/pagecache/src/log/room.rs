@@ -12,6 +12,9 @@ impl LogCore {
         let set_aside = if urgency == Urgency::Normal { self.set_aside() } else { 0 };
         // Relaxed: a look; `refresh_limits` reads it again.
         if self.ready.load(Ordering::Relaxed) < needed.0 + set_aside {
+            if urgency == Urgency::Normal {
+                self.await_pace(Lsn(needed.0 + set_aside));
+            }
             self.extend_to(Lsn(needed.0 + set_aside))?;
         }
         self.make_ring_room(needed, patience)

@@ -12,8 +12,12 @@ pub(crate) const THREAD: &str = "pagecache-ckpt";
 
 pub(crate) fn run<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>, cleaner: &Cleaner<M>) {
     while log.behind.wait(None) != Woken::Over {
-        super::shrug(turn(log, checkpointer, cleaner));
+        let outcome = turn(log, checkpointer, cleaner);
+        // Writers wait for what this thread can do; where it can do nothing they go on.
+        log.allow(outcome.is_ok().then(|| cleaner.headroom()));
+        super::shrug(outcome);
     }
+    log.allow(None);
 }
 
 /// A checkpoint, if one is due; and behind it a turn of cleaning, if that is.
@@ -21,7 +25,7 @@ pub(crate) fn run<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>
 /// # Errors
 /// As a checkpoint or the cleaning; the next is due some log later.
 pub(crate) fn turn<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>, cleaner: &Cleaner<M>) -> Result<()> {
-    match log.wants_checkpoint() {
+    match log.wants_checkpoint() || log.is_paced_out() {
         true => {
             // What is not stable yet would be replayed: where nobody asks for durability that may be much.
             log.flush(Patience::None)?;

@@ -1,0 +1,286 @@
+//! What cleaning promises: disk in proportion to what is in use, and nobody who notices but by that.
+#![cfg(not(loom))]
+
+use pagecache::storage::{MemoryStorage, Storage};
+use pagecache::{
+    Background, ConfigBuilder, Error, Fragment, Materializer, PageBytes, PageCache, PageId, PageState, Version,
+};
+
+/// Pages of bytes, stored as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Bytes(Vec<u8>);
+
+impl Fragment for Bytes {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        out.extend_from_slice(&self.0);
+        Ok(())
+    }
+    fn decode(bytes: PageBytes) -> Result<Bytes, String> {
+        Ok(Bytes(bytes.to_vec()))
+    }
+    fn heap_size(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+/// Merges by appending; not where a page holds the number 13.
+struct Joined;
+
+impl Materializer for Joined {
+    type PageFrag = Bytes;
+    type Recovery = ();
+    const RECOVERS: bool = false;
+    fn new(_: &Option<()>) -> Self {
+        Joined
+    }
+    fn merge(&self, frags: &[&Bytes]) -> Bytes {
+        let merged: Vec<u8> = frags.iter().flat_map(|frag| frag.0.iter().copied()).collect();
+        assert!(merged.first() != Some(&13), "unlucky");
+        Bytes(merged)
+    }
+    fn recover(&self, _: &Bytes) -> Option<()> {
+        None
+    }
+}
+
+type Pages = PageCache<Joined>;
+
+const SEGMENT: u64 = 64 << 10;
+
+const LOG_LIMIT: u64 = 256 << 10;
+
+fn config(storage: &MemoryStorage) -> ConfigBuilder {
+    let builder = ConfigBuilder::new().storage(storage.clone()).segment_size(SEGMENT).log_limit(LOG_LIMIT);
+    builder.cache_capacity(256 << 10).background(Background::Caller)
+}
+
+/// What a page holds after so many changes.
+fn content(page: u64, change: u64) -> Bytes {
+    Bytes((0..1000).map(|at| (page ^ change << 3 ^ at) as u8 | 64).collect())
+}
+
+struct Store {
+    pages: Pages,
+    versions: Vec<(PageId, Version, u64)>,
+    seed: u64,
+}
+
+impl Store {
+    fn new(storage: &MemoryStorage, count: u64) -> Store {
+        let pages = Pages::start(config(storage).build()).unwrap();
+        let guard = pages.pin();
+        let one = |_| {
+            let id = pages.allocate(&guard);
+            (id, pages.replace_at(id, Version::NONE, content(id.0, 0), &guard).unwrap(), 0)
+        };
+        let versions = (0..count).map(one).collect();
+        drop(guard);
+        Store { pages, versions, seed: 1 }
+    }
+
+    fn next(&mut self) -> usize {
+        self.seed = self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.seed >> 33) as usize % self.versions.len()
+    }
+
+    /// So many pages at random get another content; a tick now and then, as the background would.
+    fn overwrite(&mut self, count: u64) -> u64 {
+        let mut most = 0;
+        for number in 0..count {
+            let at = self.next();
+            let (id, version, change) = &mut self.versions[at];
+            *change += 1;
+            *version = self.pages.replace_at(*id, *version, content(id.0, *change), &self.pages.pin()).unwrap();
+            if number % 32 == 0 {
+                self.pages.tick().unwrap();
+                most = most.max(self.pages.stats().segments);
+            }
+        }
+        most
+    }
+
+    fn check(&self) {
+        for (id, version, change) in &self.versions {
+            let guard = self.pages.pin();
+            assert_eq!(self.pages.state(*id, &guard).unwrap(), PageState::Live(*version));
+            assert_eq!(self.pages.get(*id, &guard).unwrap().0, content(id.0, *change), "{id}");
+        }
+        self.pages.check_accounts().unwrap();
+    }
+
+    /// Bytes of the pages as they are encoded.
+    fn live(&self) -> u64 {
+        self.versions.len() as u64 * 1016
+    }
+}
+
+/// Live data at the fill target, the log, the reserve, and what is not of pages: the map, and files kept for reuse.
+fn promised(live: u64) -> u64 {
+    (live * 100 / 80 + LOG_LIMIT) / SEGMENT + 4 + 6
+}
+
+#[test]
+fn pages_overwritten_again_and_again_take_bounded_disk() {
+    let storage = MemoryStorage::new();
+    let mut store = Store::new(&storage, 2000);
+    let most = store.overwrite(40_000);
+    let (stats, files) = (store.pages.stats(), storage.list().unwrap().len() as u64);
+    println!(
+        "{most} segments at most, {} promised, {files} files; {} checkpoints",
+        promised(store.live()),
+        stats.checkpoints
+    );
+    assert!(most <= promised(store.live()), "{most} segments");
+    assert!(files <= promised(store.live()) + 2, "{files} files");
+    // The log alone was twenty times as long.
+    assert!(stats.tail.0 > 20 * store.live());
+    store.check();
+    store.pages.flush().unwrap();
+    let versions = std::mem::take(&mut store.versions);
+    store.pages.close().unwrap();
+    for read_only in [true, false] {
+        let pages = Pages::start(config(&storage).read_only(read_only).build()).unwrap();
+        assert!(pages.stats().replayed_bytes <= LOG_LIMIT + 2 * SEGMENT);
+        let store = Store { pages, versions: versions.clone(), seed: 0 };
+        store.check();
+        store.pages.close().unwrap();
+    }
+}
+
+#[test]
+fn a_mass_of_frees_shrinks_the_directory() {
+    let storage = MemoryStorage::new();
+    let mut store = Store::new(&storage, 3000);
+    store.pages.flush().unwrap();
+    let before = storage.list().unwrap().len();
+    let kept = store.versions.split_off(2900);
+    for (id, version, _) in &store.versions {
+        store.pages.free_at(*id, *version, &store.pages.pin()).unwrap();
+    }
+    // The free records are in the log: the next checkpoint is behind them.
+    for _ in 0..3 {
+        store.pages.flush().unwrap();
+        store.pages.checkpoint().unwrap();
+        store.pages.clean().unwrap();
+    }
+    let after = storage.list().unwrap().len();
+    println!("{before} files before, {after} after");
+    assert!(before > 40 && after < 14, "{before}, {after}");
+    let freed = std::mem::replace(&mut store.versions, kept);
+    store.check();
+    let versions = std::mem::take(&mut store.versions);
+    store.pages.close().unwrap();
+    let pages = Pages::start(config(&storage).build()).unwrap();
+    for (id, _, _) in freed {
+        assert!(matches!(pages.state(id, &pages.pin()).unwrap(), PageState::Free(_)), "{id} is back");
+    }
+    Store { pages, versions, seed: 0 }.check();
+}
+
+#[test]
+fn a_move_keeps_the_version_and_fails_no_update() {
+    let storage = MemoryStorage::new();
+    let mut store = Store::new(&storage, 1000);
+    store.overwrite(10_000);
+    store.pages.flush().unwrap();
+    store.pages.checkpoint().unwrap();
+    let before = store.versions.clone();
+    let mut moved = 0;
+    for _ in 0..4 {
+        store.overwrite(300);
+        store.pages.flush().unwrap();
+        store.pages.checkpoint().unwrap();
+        moved += store.pages.clean().unwrap();
+    }
+    assert!(moved > 50, "{moved} pages were moved");
+    // Tokens from before are good for every page that nobody else has changed.
+    let guard = store.pages.pin();
+    for (old, now) in before.iter().zip(&mut store.versions) {
+        if old.1 == now.1 {
+            now.2 += 1;
+            now.1 = store.pages.replace_at(old.0, old.1, content(old.0.0, now.2), &guard).unwrap();
+        } else {
+            let refused = store.pages.link_at(old.0, old.1, Bytes(vec![1]), &guard).unwrap_err();
+            assert!(matches!(Error::from(refused), Error::Conflict { .. }));
+        }
+    }
+    drop(guard);
+    store.check();
+}
+
+/// What sled 786 was about: readers that keep their guards kept segments from being used again until the disk was full.
+#[test]
+fn readers_that_stand_still_keep_no_segment() {
+    let storage = MemoryStorage::new();
+    let mut store = Store::new(&storage, 1000);
+    let still = Pages::pin(&store.pages);
+    let held: Vec<_> = store.versions[..10].iter().map(|(id, ..)| *id).collect();
+    let most = store.overwrite(20_000);
+    drop(held);
+    drop(still);
+    assert!(most <= promised(store.live()), "{most} segments");
+    store.check();
+}
+
+#[test]
+fn a_merge_that_panics_costs_the_move_of_its_page_alone() {
+    let storage = MemoryStorage::new();
+    let mut store = Store::new(&storage, 1000);
+    let guard = store.pages.pin();
+    let unlucky = store.pages.allocate(&guard);
+    let mut at = store.pages.replace_at(unlucky, Version::NONE, Bytes(vec![13; 10]), &guard).unwrap();
+    at = store.pages.link_at(unlucky, at, Bytes(vec![14; 10]), &guard).unwrap();
+    drop(guard);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let most = store.overwrite(20_000);
+    std::panic::set_hook(hook);
+    assert!(most <= promised(store.live()) + 1, "{most} segments");
+    store.check();
+    let guard = store.pages.pin();
+    let (fragments, token) = store.pages.fragments(unlucky, &guard).unwrap();
+    assert_eq!(fragments.iter().map(|frag| frag.0[0]).collect::<Vec<_>>(), [14, 13]);
+    assert_eq!(pagecache::version(token), at);
+}
+
+#[test]
+fn writers_who_are_faster_than_the_background_wait_for_it() {
+    let storage = MemoryStorage::new();
+    let config = || config(&storage).background(Background::Threads);
+    let pages = Pages::start(config().build()).unwrap();
+    const EACH: u64 = 1000;
+    let all: Vec<Vec<(PageId, Version, u64)>> = std::thread::scope(|scope| {
+        let writer = |seed: u64| {
+            let pages = &pages;
+            move || {
+                let mut mine: Vec<(PageId, Version, u64)> = Vec::new();
+                let mut seed = seed;
+                for number in 0..30 * EACH {
+                    let guard = pages.pin();
+                    if number < EACH {
+                        let id = pages.allocate(&guard);
+                        let at = pages.replace_at(id, Version::NONE, content(id.0, 0), &guard).unwrap();
+                        mine.push((id, at, 0));
+                        continue;
+                    }
+                    seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    let (id, at, change) = &mut mine[(seed >> 33) as usize % EACH as usize];
+                    *change += 1;
+                    *at = pages.replace_at(*id, *at, content(id.0, *change), &guard).unwrap();
+                }
+                mine
+            }
+        };
+        let writers = [1, 2].map(|seed| scope.spawn(writer(seed)));
+        writers.map(|writer| writer.join().unwrap()).into()
+    });
+    let segments = pages.stats().segments;
+    let mut store = Store { pages, versions: all.concat(), seed: 0 };
+    println!("{segments} segments, {} promised", promised(store.live()));
+    // Threads that are at a segment's end when the limit is set go on to the next.
+    assert!(segments <= promised(store.live()) + 4, "{segments} segments");
+    store.check();
+    let versions = std::mem::take(&mut store.versions);
+    store.pages.close().unwrap();
+    Store { pages: Pages::start(config().build()).unwrap(), versions, seed: 0 }.check();
+}
