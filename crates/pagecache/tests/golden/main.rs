@@ -93,6 +93,43 @@ fn write_pages() -> Files {
     disk.files()
 }
 
+/// Pages that were moved, those that were not, a freed one, a checkpoint, and a log behind it; left as a kill leaves it.
+fn write_cleaned() -> Files {
+    let disk = Disk::default();
+    let pc = Pages::start(config(&disk, false)).unwrap();
+    let guard = pc.pin();
+    let replace = |id, at, bytes| pc.replace_at(id, at, bytes, &guard).unwrap();
+    let large = pc.allocate(&guard);
+    let mut at = replace(large, Version::NONE, Blob(vec![0; 12_000]));
+    for round in 1..5 {
+        // Segments that each hold one small page in the end.
+        let id = pc.allocate(&guard);
+        let small = replace(id, Version::NONE, blob("small"));
+        if round == 2 {
+            pc.link_at(id, small, blob(", linked"), &guard).unwrap();
+        }
+        if round == 3 {
+            pc.free_at(id, small, &guard).unwrap();
+        }
+        for _ in 0..5 {
+            at = replace(large, at, Blob(vec![0; 12_000]));
+        }
+    }
+    pc.flush().unwrap();
+    pc.checkpoint().unwrap();
+    assert_eq!(pc.clean().unwrap(), 2);
+    pc.link_at(PageId(1), Version(at_of(&pc, 1)), blob(", later"), &guard).unwrap();
+    pc.flush().unwrap();
+    disk.files()
+}
+
+fn at_of(pc: &Pages, id: u64) -> u64 {
+    match pc.state(PageId(id), &pc.pin()).unwrap() {
+        PageState::Live(version) => version.0,
+        state => panic!("{state:?}"),
+    }
+}
+
 /// Records of a bare log over several segments, with one given up, an extent, a trim, and a recovery between.
 fn write_log() -> Files {
     let disk = Disk::default();
@@ -147,6 +184,11 @@ fn pages_are_written_as_they_were() {
 }
 
 #[test]
+fn a_cleaned_store_is_written_as_it_was() {
+    is_as_written("cleaned", &write_cleaned());
+}
+
+#[test]
 fn a_log_is_written_as_it_was() {
     is_as_written("log", &write_log());
 }
@@ -166,6 +208,27 @@ fn pages_of_an_older_build_open_with_their_contents() {
         assert!(bytes == long() && at == Version(29432), "{at}");
         assert!(matches!(page(4), Err(Error::NoPage { state: PageState::Unallocated, .. })));
         assert_eq!(pc.recovered_state(), Some(&"used again".len()));
+    }
+}
+
+#[test]
+fn a_cleaned_store_of_an_older_build_opens_with_its_contents() {
+    let files = golden("cleaned");
+    for superblock in ["super-a", "super-b"] {
+        assert!(files.contains_key(superblock));
+    }
+    for read_only in [true, false] {
+        let pc = Pages::start(config(&Disk::of(&files), read_only)).unwrap();
+        let guard = pc.pin();
+        let page = |id| pc.get(PageId(id), &guard).map(|(page, _)| String::from_utf8(page.0.clone()).unwrap());
+        assert_eq!(page(0).unwrap().len(), 12_000);
+        assert_eq!(page(1).unwrap(), "small, later");
+        assert_eq!(page(2).unwrap(), "small, linked");
+        assert!(matches!(page(3), Err(Error::NoPage { state: PageState::Free(_), .. })), "{:?}", page(3));
+        assert_eq!(page(4).unwrap(), "small");
+        assert!(pc.stats().redo > Lsn(0) && pc.stats().replayed_bytes < 64 << 10);
+        assert_eq!(pc.recovered_state(), Some(&", later".len()));
+        pc.check_accounts().unwrap();
     }
 }
 
