@@ -14,6 +14,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::base::sync::{Mutex, Ordering};
 use crate::checkpoint::write::Checkpointer;
+use crate::format::BLOCK;
 use crate::format::segment::Stream;
 use crate::log::core::Patience;
 use crate::log::scan::{Scanner, Step};
@@ -46,6 +47,8 @@ pub(crate) struct Cleaner<M: Materializer> {
 struct Books {
     folds: Writer,
     survivors: Writer,
+    /// The longest page of late: so much may stay empty at a segment's end.
+    longest: u64,
 }
 
 /// What a turn has done.
@@ -64,7 +67,7 @@ impl<M: Materializer> Cleaner<M> {
         fill_percent: u64,
         log_limit: u64,
     ) -> Cleaner<M> {
-        let books = Books { folds: Writer::new(Stream::Folds), survivors: Writer::new(Stream::Survivors) };
+        let books = Books { folds: Writer::new(Stream::Folds), survivors: Writer::new(Stream::Survivors), longest: 0 };
         Cleaner { pages, checkpointer, fill_percent, log_limit, books: Mutex::new(books) }
     }
 
@@ -81,6 +84,7 @@ impl<M: Materializer> Cleaner<M> {
         log.check_failed()?;
         self.pages.read_all_leaves()?;
         let victims = self.victims(&books);
+        books.longest -= books.longest / 8;
         let moved = self.empty(&mut books, &victims).map_err(|error| {
             books.folds.give_up();
             books.survivors.give_up();
@@ -89,6 +93,10 @@ impl<M: Materializer> Cleaner<M> {
                 error => error,
             }
         })?;
+        for victim in &victims {
+            // What could not be moved is not tried again before something in there has changed.
+            victim.account.set_stuck(victim.account.live(log.raised(victim)));
+        }
         let cleaned = Cleaned { victims: victims.len() as u64, moved };
         // Under the lock of the books: no other turn's images are on their way.
         if !victims.is_empty() || self.has_empty() {
@@ -210,15 +218,17 @@ impl<M: Materializer> Cleaner<M> {
         let all = log.pool.all();
         let candidates = all.iter().filter(|segment| {
             let is_open = open.iter().flatten().any(|open| Arc::ptr_eq(open, segment));
-            self.is_closed(segment, redo) && !segment.account.is_kept() && !is_open
+            let is_stuck = segment.account.is_stuck(segment.account.live(log.raised(segment)));
+            self.is_closed(segment, redo) && !segment.account.is_kept() && !is_open && !is_stuck
         });
         let candidates = candidates.map(|segment| Candidate {
             sequence: segment.header.sequence,
             live: segment.account.live(log.raised(segment)),
             written: segment.account.written(),
         });
+        let room = size - 2 * BLOCK - books.longest.min(size / 4);
         let chosen: BTreeSet<Sequence> =
-            choose(candidates.collect(), size, log.tail(), self.excess(), TURN).into_iter().collect();
+            choose(candidates.collect(), size, room, log.tail(), self.excess(), TURN).into_iter().collect();
         all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
     }
 
@@ -268,6 +278,7 @@ impl<M: Materializer> Cleaner<M> {
             // Those that were written at the same time are likely to die at the same time.
             copies.sort_by_key(|copied| copied.version);
             for copied in copies {
+                books.longest = books.longest.max(copied.len() as u64 + 64);
                 written.push(self.pages.write_image(copied, writer)?);
             }
             // N1.

@@ -23,7 +23,16 @@ impl Candidate {
 }
 
 /// The cheapest candidates, until their bytes that are not in use make up the excess, or `most` bytes would be moved. Empty ones cost nothing.
-pub(super) fn choose(mut candidates: Vec<Candidate>, size: u64, now: Lsn, excess: u64, most: u64) -> Vec<Sequence> {
+///
+/// `room` is what a new segment takes of them at least.
+pub(super) fn choose(
+    mut candidates: Vec<Candidate>,
+    size: u64,
+    room: u64,
+    now: Lsn,
+    excess: u64,
+    most: u64,
+) -> Vec<Sequence> {
     // What is all in use gives nothing.
     candidates.retain(|candidate| candidate.live < size - size / 32);
     candidates.sort_by(|a, b| a.score(size, now).total_cmp(&b.score(size, now)).then(a.sequence.cmp(&b.sequence)));
@@ -41,7 +50,7 @@ pub(super) fn choose(mut candidates: Vec<Candidate>, size: u64, now: Lsn, excess
     }
     // What is moved fills segments again: where it would fill as many as it leaves, nothing is gained.
     let left = chosen.iter().filter(|candidate| candidate.live > 0).count() as u64;
-    if left <= moved.div_ceil(size) {
+    if left <= moved.div_ceil(room) {
         chosen.retain(|candidate| candidate.live == 0);
     }
     chosen.iter().map(|candidate| candidate.sequence).collect()
@@ -59,7 +68,7 @@ mod tests {
     fn the_emptiest_and_the_oldest_come_first_and_no_more_than_needed() {
         let all = vec![candidate(0, 900, 0), candidate(1, 300, 0), candidate(2, 300, 900), candidate(3, 0, 900)];
         let chosen = |excess, most| {
-            let chosen = choose(all.clone(), 1000, Lsn(1000), excess, most);
+            let chosen = choose(all.clone(), 1000, 1000, Lsn(1000), excess, most);
             chosen.into_iter().map(|sequence| sequence.0).collect::<Vec<_>>()
         };
         assert_eq!(chosen(0, 1000), [3], "what costs nothing");
@@ -69,8 +78,9 @@ mod tests {
         assert_eq!(chosen(9000, 500), [3], "one alone fills another one");
         let gained = |live: [u64; 2]| {
             let all = live.iter().zip(0..).map(|(live, number)| candidate(number, *live, 0)).collect();
-            choose(all, 1000, Lsn(1000), 9000, 5000).len()
+            choose(all, 1000, 900, Lsn(1000), 9000, 5000).len()
         };
-        assert_eq!((gained([900, 900]), gained([600, 400]), gained([0, 900])), (0, 2, 1));
+        assert_eq!((gained([900, 900]), gained([600, 300]), gained([0, 900])), (0, 2, 1));
+        assert_eq!(gained([600, 400]), 0, "there may not be room for both in one");
     }
 }

@@ -7,6 +7,9 @@ use crate::clean::Cleaner;
 use crate::log::core::{LogCore, Patience};
 use crate::page::materialize::Materializer;
 
+/// Turns of cleaning behind a checkpoint, before it is looked whether another checkpoint is due.
+const TURNS_MAX: usize = 16;
+
 /// The name of the thread.
 pub(crate) const THREAD: &str = "pagecache-ckpt";
 
@@ -32,7 +35,11 @@ pub(crate) fn turn<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M
             checkpointer.checkpoint()?;
             cleaner.pages_are_known()?;
             // Each turn gives back what it has emptied, so there is less to do behind it; where it is not, what is left cannot be moved.
-            while cleaner.is_due() && cleaner.turn()?.moved > 0 {}
+            for _ in 0..TURNS_MAX {
+                if !cleaner.is_due() || cleaner.turn()?.moved == 0 {
+                    break;
+                }
+            }
             Ok(())
         }
         false => Ok(()),

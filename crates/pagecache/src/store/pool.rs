@@ -50,6 +50,8 @@ pub(crate) struct Account {
     pieces: PlainBool,
     /// Records are being written to it that are not counted yet.
     growing: PlainBool,
+    /// Bytes in use that could not be moved when it was tried last.
+    stuck: PlainU64,
     /// When its records were written, as LSNs, times their bytes; and their bytes.
     written: PlainU64,
     written_bytes: PlainU64,
@@ -64,6 +66,15 @@ impl Account {
 
     pub(crate) fn lower(&self, bytes: u64) {
         self.dead.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_stuck(&self, live: u64) {
+        self.stuck.store(live, Ordering::Relaxed);
+    }
+
+    /// Whether as much is in use as could not be moved when it was tried last.
+    pub(crate) fn is_stuck(&self, live: u64) -> bool {
+        live > 0 && self.stuck.load(Ordering::Relaxed) == live
     }
 
     /// Takes note of a record's age.
