@@ -284,3 +284,35 @@ fn writers_who_are_faster_than_the_background_wait_for_it() {
     store.pages.close().unwrap();
     Store { pages: Pages::start(config().build()).unwrap(), versions, seed: 0 }.check();
 }
+
+/// Pages of which four fit a segment were packed again and again, and so was what lay beside pages that are too long to be moved.
+#[test]
+fn cleaning_comes_to_an_end() {
+    for lens in [&[12_000][..], &[9000, 15_000], &[12_000, 40_000], &[100, 16_100, 16_200]] {
+        let storage = MemoryStorage::new();
+        let pages = Pages::start(config(&storage).build()).unwrap();
+        let guard = pages.pin();
+        let bytes = |number: usize| Bytes(vec![64; lens[number % lens.len()]]);
+        let mut versions: Vec<(PageId, Version)> = Vec::new();
+        for number in 0..40 {
+            let id = pages.allocate(&guard);
+            versions.push((id, pages.replace_at(id, Version::NONE, bytes(number), &guard).unwrap()));
+        }
+        for round in 0..400 {
+            let (id, at) = &mut versions[round * 7 % 40];
+            *at = pages.replace_at(*id, *at, bytes(id.0 as usize), &guard).unwrap();
+            if round % 8 == 0 {
+                let (id, at) = &mut versions[round % 40];
+                *at = pages.link_at(*id, *at, Bytes(vec![65; 500]), &guard).unwrap();
+            }
+            pages.tick().unwrap();
+        }
+        drop(guard);
+        pages.flush().unwrap();
+        pages.checkpoint().unwrap();
+        let turns = (0..30).take_while(|_| pages.clean().unwrap() > 0).count();
+        println!("{lens:?}: {turns} turns");
+        assert!(turns < 10, "{lens:?}: it goes on and on");
+        pages.check_accounts().unwrap();
+    }
+}
