@@ -17,39 +17,42 @@ use crate::harness::{Store, chosen, count, join, made, options, scenarios};
 /// The files that say where the checkpoint is.
 const SUPERBLOCKS: [&str; 2] = ["super-a", "super-b"];
 
+/// What is said of a log whose begin was given back.
+const MISSING: &str = "a segment is missing";
+
 /// Ids of a leaf in the smallest segments.
-const LEAF: u64 = 4;
+pub const LEAF: u64 = 4;
 
 /// Bytes of a cache that holds all.
-const ROOMY: u64 = 16 << 20;
+pub const ROOMY: u64 = 16 << 20;
 
 /// Bytes of log after which a checkpoint is due, with the lowest limit that there is.
-const CHECKPOINT_DUE: u64 = 128 << 10;
+pub const CHECKPOINT_DUE: u64 = 128 << 10;
 
 /// Words of a fragment that is nearly as long as one may be in the ring.
-const WIDE: usize = 480;
+pub const WIDE: usize = 480;
 
 /// What a page was at a version: its words, or nothing where that was its free.
-type Content = Option<Vec<u64>>;
+pub type Content = Option<Vec<u64>>;
 
 /// What each page was, at each of its versions.
-type Past = BTreeMap<PageId, BTreeMap<Version, Content>>;
+pub type Past = BTreeMap<PageId, BTreeMap<Version, Content>>;
 
 fn note(past: &mut Past, id: PageId, at: Version, content: Content) {
     assert_eq!(past.entry(id).or_default().insert(at, content), None, "{id} at {at} twice");
 }
 
 /// The newest version of a page that holds data, and its words.
-fn newest(past: &Past, id: PageId) -> (Version, Vec<u64>) {
+pub fn newest(past: &Past, id: PageId) -> (Version, Vec<u64>) {
     let (at, content) = past[&id].last_key_value().unwrap();
     (*at, content.clone().unwrap())
 }
 
 /// Writes to pages that nobody else writes to, and notes what becomes of them. Not a lock of the kit's door: nobody is switched away
 /// inside.
-struct Author<'a> {
-    store: &'a Store,
-    past: &'a Mutex<Past>,
+pub struct Author<'a> {
+    pub store: &'a Store,
+    pub past: &'a Mutex<Past>,
 }
 
 impl Author<'_> {
@@ -58,18 +61,18 @@ impl Author<'_> {
         at
     }
 
-    fn newest(&self, id: PageId) -> (Version, Vec<u64>) {
+    pub fn newest(&self, id: PageId) -> (Version, Vec<u64>) {
         newest(&self.past.lock().unwrap(), id)
     }
 
-    fn replace(&self, id: PageId, at: Version, words: Vec<u64>) -> Version {
+    pub fn replace(&self, id: PageId, at: Version, words: Vec<u64>) -> Version {
         let local = self.store.local();
         let guard = local.pin();
         let made = self.store.pages.replace_at(id, at, Words(words.clone()), &guard);
         self.note(id, made.unwrap_or_else(|error| panic!("a replace of {id} failed: {error}")), Some(words))
     }
 
-    fn link(&self, id: PageId, word: u64) -> Version {
+    pub fn link(&self, id: PageId, word: u64) -> Version {
         let (at, mut words) = self.newest(id);
         words.push(word);
         let local = self.store.local();
@@ -78,7 +81,7 @@ impl Author<'_> {
         self.note(id, made.unwrap_or_else(|error| panic!("a link to {id} failed: {error}")), Some(words))
     }
 
-    fn free(&self, id: PageId) -> Version {
+    pub fn free(&self, id: PageId) -> Version {
         let (at, _) = self.newest(id);
         let local = self.store.local();
         let guard = local.pin();
@@ -86,14 +89,14 @@ impl Author<'_> {
         self.note(id, freed.unwrap_or_else(|error| panic!("a free of {id} failed: {error}")), None)
     }
 
-    fn make(&self, words: Vec<u64>) -> PageId {
+    pub fn make(&self, words: Vec<u64>) -> PageId {
         let id = self.store.pages.allocate(&self.store.local().pin());
         self.replace(id, Version::NONE, words);
         id
     }
 
     /// One of the updates there are, on one of these pages; a page that is freed gets another in its place.
-    fn update(&self, own: &mut [PageId], word: u64) {
+    pub fn update(&self, own: &mut [PageId], word: u64) {
         let id = &mut own[chosen(own.len() as u64) as usize];
         match chosen(5) {
             0 => {
@@ -136,9 +139,9 @@ fn six_pages_found(checkpoint: bool) -> (SimDisk, Past) {
 }
 
 /// Each page, with its version and words, or what it is instead.
-type Found = Vec<Result<(Version, Vec<u64>), PageState>>;
+pub type Found = Vec<Result<(Version, Vec<u64>), PageState>>;
 
-fn find(store: &Store) -> Found {
+pub fn find(store: &Store) -> Found {
     let local = store.local();
     let guard = local.pin();
     let find = |id| match store.pages.get(PageId(id), &guard) {
@@ -150,7 +153,7 @@ fn find(store: &Store) -> Found {
 }
 
 /// A page as a version and what it was then; the first of all versions where it never was anything.
-fn placed(found: Option<&Result<(Version, Vec<u64>), PageState>>) -> (Version, Content) {
+pub fn placed(found: Option<&Result<(Version, Vec<u64>), PageState>>) -> (Version, Content) {
     match found {
         Some(Ok((at, words))) => (*at, Some(words.clone())),
         Some(Err(PageState::Free(at))) => (*at, None),
@@ -158,17 +161,33 @@ fn placed(found: Option<&Result<(Version, Vec<u64>), PageState>>) -> (Version, C
     }
 }
 
-/// Opens an image by its checkpoint and by its whole log: both are the same, and behind everything that was stable.
-fn check(image: &SimDisk, stable: Lsn, past: &Past) -> Arc<Store> {
+/// What an image says without a checkpoint; none where the log does not go back to its begin any more.
+pub fn by_the_whole_log(image: &SimDisk) -> Option<Found> {
     let plain = image.kill();
     for copy in SUPERBLOCKS {
         // Not there where no checkpoint came so far.
         let _ = plain.remove(copy);
     }
-    let by_the_whole_log = find(&Store::with(options(&plain).read_only(true), &plain));
+    match Store::try_with(options(&plain).read_only(true), &plain) {
+        Ok(store) => Some(find(&store)),
+        Err(Error::Corrupt(damage)) if damage.what == MISSING => None,
+        Err(error) => panic!("the whole log cannot be opened: {error}"),
+    }
+}
+
+/// Opens an image by its checkpoint and by its whole log: both are the same, and behind everything that was stable.
+fn check(image: &SimDisk, stable: Lsn, past: &Past) -> Arc<Store> {
+    let whole = by_the_whole_log(image).unwrap_or_else(|| panic!("a segment of the log is gone"));
+    compare(image, stable, past, Some(&whole))
+}
+
+/// Opens an image by its checkpoint: it is what its whole log says, as far as that is known, and behind everything that was stable.
+pub fn compare(image: &SimDisk, stable: Lsn, past: &Past, by_the_whole_log: Option<&Found>) -> Arc<Store> {
     let store = Store::with(options(image).cache_capacity(ROOMY), image);
     let (found, redo) = (find(&store), store.pages.stats().redo);
-    assert_eq!(found, by_the_whole_log, "by the checkpoint at {redo}, and by the whole log");
+    if let Some(whole) = by_the_whole_log {
+        assert_eq!(&found, whole, "by the checkpoint at {redo}, and by the whole log");
+    }
     for (id, versions) in past {
         let (at, content) = placed(found.get(id.0 as usize));
         let acknowledged = versions.range(..Version(stable.0)).next_back().map_or(Version::NONE, |(at, _)| *at);
@@ -196,7 +215,7 @@ fn count_met(past: &Past, checkpoints: &[(Lsn, Lsn)]) {
     count("checkpoints with updates meanwhile", checkpoints.iter().filter(met).count() as u64);
 }
 
-fn survival() -> Survival {
+pub fn survival() -> Survival {
     [Survival::DropAll, Survival::KeepAll, Survival::Random(thread_rng().next_u64())][chosen(3) as usize]
 }
 

@@ -183,9 +183,13 @@ pub fn options(disk: &SimDisk) -> ConfigBuilder {
 
 impl<M: Materializer> Store<M> {
     pub fn with(options: ConfigBuilder, disk: &SimDisk) -> Arc<Store<M>> {
+        Store::try_with(options, disk).unwrap()
+    }
+
+    pub fn try_with(options: ConfigBuilder, disk: &SimDisk) -> pagecache::Result<Arc<Store<M>>> {
         let collector = Collector::new();
-        let pages = PageCache::start(options.collector(collector.clone()).build()).unwrap();
-        Arc::new(Store { pages, disk: disk.clone(), collector, reads: disk.read_count() })
+        let pages = PageCache::start(options.collector(collector.clone()).build())?;
+        Ok(Arc::new(Store { pages, disk: disk.clone(), collector, reads: disk.read_count() }))
     }
 
     pub fn start(disk: &SimDisk) -> Arc<Store<M>> {

@@ -5,6 +5,7 @@
 #![cfg(shuttle)]
 
 mod checkpoints;
+mod cleaning;
 mod failures;
 mod harness;
 mod histories;

@@ -115,27 +115,45 @@ impl<M: Materializer> Pages<M> {
             Err(Error::NoPage { state, .. }) => return Ok(state),
             found => found?,
         };
-        // SAFETY: loaded just now under `guard`, which is of this store's collector.
-        Ok(match unsafe { self.look(id, slot)?.see::<M::PageFrag>() } {
-            Seen::Resident(chain) => PageState::Live(chain.head().version),
-            Seen::Cold(pieces) => PageState::Live(self.cold_version(id, pieces)?),
-            Seen::ColdOne(piece) => PageState::Live(self.cold_version(id, &[piece])?),
-            Seen::Free(version) => PageState::Free(version),
-            Seen::Empty(_) => PageState::Empty,
-            // Not of a leaf that was read.
-            Seen::Absent | Seen::Headless(_) => PageState::Unallocated,
-        })
+        loop {
+            let word = self.look(id, slot)?;
+            // SAFETY: loaded just now under `guard`, which is of this store's collector.
+            let version = match unsafe { word.see::<M::PageFrag>() } {
+                Seen::Resident(chain) => Some(chain.head().version),
+                Seen::Cold(pieces) => self.cold_version(id, slot, word, pieces)?,
+                Seen::ColdOne(piece) => self.cold_version(id, slot, word, &[piece])?,
+                Seen::Free(version) => return Ok(PageState::Free(version)),
+                Seen::Empty(_) => return Ok(PageState::Empty),
+                // Not of a leaf that was read.
+                Seen::Absent | Seen::Headless(_) => return Ok(PageState::Unallocated),
+            };
+            if let Some(version) = version {
+                return Ok(PageState::Live(version));
+            }
+        }
     }
 
     /// The version of a cold page: where its newest record is in the log says when it was written. An image has to be read for it.
+    /// None where the page has moved meanwhile, and its record cannot be found any more. `word` was loaded under a guard that is held.
     ///
     /// # Errors
     /// `Corrupt` and `Io`, for an image.
-    pub(super) fn cold_version(&self, id: PageId, pieces: &[Piece]) -> Result<Version> {
-        let Some(newest) = pieces.last() else { return Ok(Version::NONE) };
+    pub(super) fn cold_version(
+        &self,
+        id: PageId,
+        slot: &Slot<M::PageFrag>,
+        word: Word,
+        pieces: &[Piece],
+    ) -> Result<Option<Version>> {
+        let Some(newest) = pieces.last() else { return Ok(Some(Version::NONE)) };
         match self.log.pool.at_address(newest.address()) {
-            Some((segment, lsn)) if segment.header.stream == Stream::Log => Ok(lsn.into()),
-            _ => self.read_image(id, *newest).map(|read| read.version),
+            Some((segment, lsn)) if segment.header.stream == Stream::Log => Ok(Some(lsn.into())),
+            _ => match self.read_image(id, *newest) {
+                Ok(image) => Ok(Some(image.version)),
+                // What was to be read may have been given back (S1).
+                Err(_) if slot.load() != word => Ok(None),
+                Err(error) => Err(error),
+            },
         }
     }
 

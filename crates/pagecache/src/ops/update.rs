@@ -175,12 +175,14 @@ impl<M: Materializer> Pages<M> {
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
             let (word, chain) = match unsafe { word.see() } {
                 Seen::Resident(chain) => (word, chain),
-                Seen::Cold(pieces) if need == Need::Version => {
-                    return Ok((word, cold(self.cold_version(id, pieces)?)?));
-                }
-                Seen::ColdOne(piece) if need == Need::Version => {
-                    return Ok((word, cold(self.cold_version(id, &[piece])?)?));
-                }
+                Seen::Cold(pieces) if need == Need::Version => match self.cold_version(id, slot, word, pieces)? {
+                    Some(current) => return Ok((word, cold(current)?)),
+                    None => continue,
+                },
+                Seen::ColdOne(piece) if need == Need::Version => match self.cold_version(id, slot, word, &[piece])? {
+                    Some(current) => return Ok((word, cold(current)?)),
+                    None => continue,
+                },
                 // Room is made once the update is through: before, it could be had of this page.
                 Seen::Cold(pieces) => match self.page_in(id, slot, word, pieces, guard)? {
                     Some(came) => came,
