@@ -38,7 +38,7 @@ pub type Content = Option<Vec<u64>>;
 /// What each page was, at each of its versions.
 pub type Past = BTreeMap<PageId, BTreeMap<Version, Content>>;
 
-fn note(past: &mut Past, id: PageId, at: Version, content: Content) {
+pub fn note(past: &mut Past, id: PageId, at: Version, content: Content) {
     assert_eq!(past.entry(id).or_default().insert(at, content), None, "{id} at {at} twice");
 }
 

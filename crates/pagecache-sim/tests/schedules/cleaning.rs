@@ -2,14 +2,17 @@
 //! what it was, nobody's update or read fails because of a move, and nothing is given back that is needed.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use pagecache::{Lsn, PageId};
+use pagecache::{Error, Lsn, PageId, PageState};
 use pagecache_sim::disk::SimDisk;
-use pagecache_sim::page_driver::SEGMENT;
+use pagecache_sim::linear::player::Words;
+use pagecache_sim::page_driver::{CAPACITY, SEGMENT};
 use shuttle::thread::JoinHandle;
 
-use crate::checkpoints::{Author, Past, ROOMY, WIDE, by_the_whole_log, compare, find, placed, survival};
+use crate::checkpoints::{Author, Past, ROOMY, WIDE, by_the_whole_log, compare, find, newest, note, placed, survival};
 use crate::harness::{Store, chosen, count, join, made, options, scenarios};
 
 /// Segments that each life of a store leaves behind with little in them.
@@ -95,6 +98,19 @@ impl Game {
         })
     }
 
+    /// Stops the machine at some moment. What was stable then, whether anything had been given back, and the image.
+    fn crash(&self, moments: u64) -> JoinHandle<(Lsn, bool, SimDisk)> {
+        let (survival, moment, begun) = (survival(), chosen(moments), self.segments.clone());
+        self.store.spawn(move |store, _| {
+            for _ in 0..moment {
+                shuttle::thread::sleep(Duration::ZERO);
+            }
+            let names = segments(&store.disk);
+            let is_on_its_way = names.difference(&begun).next().is_some() && begun.difference(&names).next().is_none();
+            (store.pages.stable_lsn(), is_on_its_way, store.disk.crash(survival))
+        })
+    }
+
     fn count_given_back(&self) {
         let left = segments(&self.disk);
         count("segments that were given back", self.segments.difference(&left).count() as u64);
@@ -142,6 +158,132 @@ fn cleaning_meets_updates() {
     game.end();
 }
 
+/// The same, and the machine stops at any moment.
+fn cleaning_is_cut_short_at_any_moment() {
+    let game = Game::new(ROOMY);
+    let writers = [([1, 5], 100), ([2, 6], 200)].map(|(own, name)| game.writer(own, name));
+    let cleaner = game.clean();
+    let crash = game.crash(200);
+    let checkpoint = game.store.spawn(|store, _| store.pages.checkpoint().unwrap());
+    join(writers);
+    let moved = cleaner.join().unwrap();
+    checkpoint.join().unwrap();
+    let (stable, begun, image) = crash.join().unwrap();
+    count("images from the middle of a move", (begun && moved > 0).into());
+    check(&image, stable, &game.past.lock().unwrap());
+    game.end();
+}
+
+/// Checkpoints are written by another thread in the middle of a move: segments with images on their way stay.
+fn checkpoints_meet_cleaning() {
+    let game = Game::new(ROOMY);
+    let cleaner = game.clean();
+    let writer = game.writer([1, 5], 100);
+    let checkpoints = game.store.spawn(|store, _| {
+        for _ in 0..2 {
+            store.pages.checkpoint().unwrap();
+        }
+        store.pages.stats().checkpoints
+    });
+    writer.join().unwrap();
+    let before = checkpoints.join().unwrap();
+    count("pages that were moved", cleaner.join().unwrap());
+    count("checkpoints before the end of the move", before);
+    game.end();
+}
+
+/// Who reads holds addresses of pages that are moved, in segments that are given back: each read finds the page.
+fn readers_hold_addresses_that_are_given_back() {
+    let game = Game::new(CAPACITY);
+    let expected = game.past.lock().unwrap().clone();
+    // Not an atomic of the kit's door: nobody is switched away by looking.
+    let given_back = Arc::new(AtomicBool::new(false));
+    let readers = [[1, 3, 1], [3, 4, 5]].map(|ids| {
+        let (expected, given_back) = (expected.clone(), Arc::clone(&given_back));
+        game.store.spawn(move |store, local| {
+            let mut met = 0;
+            for id in ids.map(PageId) {
+                let before = given_back.load(Ordering::SeqCst);
+                let (at, words) = newest(&expected, id);
+                match chosen(3) {
+                    0 => assert_eq!(store.pages.state(id, &local.pin()).unwrap(), PageState::Live(at), "{id}"),
+                    _ => assert_eq!(store.read(id, local), (at, words), "{id}"),
+                }
+                met += u64::from(!before && given_back.load(Ordering::SeqCst));
+            }
+            met
+        })
+    });
+    let cleaner = game.store.spawn(move |store, _| {
+        let moved = store.pages.clean().unwrap();
+        given_back.store(true, Ordering::SeqCst);
+        moved
+    });
+    let met: u64 = join(readers).into_iter().sum();
+    count("reads that segments were given back under", met);
+    count("pages that were moved", cleaner.join().unwrap());
+    game.end();
+}
+
+/// Pages come in and go, and are folded, while they are moved.
+fn cleaning_meets_page_ins_and_evictions() {
+    let game = Game::new(CAPACITY);
+    let expected = game.past.lock().unwrap().clone();
+    // In memory when the move begins.
+    let local = game.store.local();
+    for id in [3, 4].map(PageId) {
+        assert_eq!(game.store.read(id, &local), newest(&expected, id));
+    }
+    drop(local);
+    let reader = game.store.spawn(move |store, local| {
+        for id in [2, 3, 4, 3].map(PageId) {
+            assert_eq!(store.read(id, local), newest(&expected, id), "{id}");
+        }
+    });
+    let writer = game.writer([1, 5], 100);
+    let cleaner = game.clean();
+    join([reader, writer]);
+    count("pages that were moved", cleaner.join().unwrap());
+    count("reads of pages and leaves", game.store.page_ins());
+    game.end();
+}
+
+/// The process dies at some call of the disk, in the middle of a move or beside it.
+fn a_process_dies_at_any_call_of_cleaning() {
+    let game = Game::new(ROOMY);
+    game.disk.crash_at(game.disk.io_count() + chosen(60));
+    let past = Arc::clone(&game.past);
+    let writer = game.store.spawn(move |store, local| {
+        for turn in 0..3 {
+            let id = PageId(1 + chosen(2));
+            let (at, mut words) = newest(&past.lock().unwrap(), id);
+            words.push(turn);
+            // Who is refused has changed nothing.
+            if let Ok(made) = store.pages.link_at(id, at, Words(vec![turn]), &local.pin()) {
+                note(&mut past.lock().unwrap(), id, made, Some(words));
+            }
+        }
+    });
+    let cleaner = game.store.spawn(|store, _| match store.pages.clean() {
+        Ok(_) => (0, 1),
+        Err(Error::Io { .. } | Error::Poisoned { .. }) => (1, 0),
+        Err(error) => panic!("{error}"),
+    });
+    writer.join().unwrap();
+    let (cut_short, ended) = cleaner.join().unwrap();
+    count("moves that were cut short", cut_short);
+    count("moves that ended", ended);
+    let stable = game.store.pages.stable_lsn();
+    let image = game.disk.crash(survival());
+    drop(game.store);
+    check(&image, stable, &game.past.lock().unwrap());
+}
+
 scenarios! {
     cleaning_meets_updates,
+    cleaning_is_cut_short_at_any_moment,
+    checkpoints_meet_cleaning,
+    readers_hold_addresses_that_are_given_back,
+    cleaning_meets_page_ins_and_evictions,
+    a_process_dies_at_any_call_of_cleaning,
 }

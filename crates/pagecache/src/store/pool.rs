@@ -48,7 +48,7 @@ pub(crate) struct Account {
     dead: PlainU64,
     /// It holds pieces of records too long for one, which nothing here counts: it is kept.
     pieces: PlainBool,
-    /// Records are being written to it that are not counted yet.
+    /// Records are being written to it that are not counted yet. A segment outside of the log is born so.
     growing: PlainBool,
     /// Bytes in use that could not be moved when it was tried last.
     stuck: PlainU64,
@@ -431,7 +431,10 @@ impl Pool {
             self.sync_dir()?;
         }
         let handle = self.handles.opened(final_name, file);
-        let segment = Arc::new(Segment { header, handle, cut: None, recycled, account: Account::default() });
+        let account = Account::default();
+        // Before anyone finds it: it holds nothing yet, and is not empty.
+        account.set_growing(stream != Stream::Log);
+        let segment = Arc::new(Segment { header, handle, cut: None, recycled, account });
         self.table_mut().enter(Arc::clone(&segment));
         Ok(segment)
     }

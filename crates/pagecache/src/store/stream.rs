@@ -135,8 +135,7 @@ impl Writer {
         }
         // No space is set aside: a full disk is met by a write, and costs this piece of work only.
         let segment = pool.birth(Birth { place: BirthPlace::Address(self.stream), stable, allocate: 0 })?;
-        segment.account.set_growing(true);
-        let file = segment.file()?;
+        let file = segment.file().inspect_err(|_| segment.account.set_growing(false))?;
         self.open = Some((Arc::clone(&segment), file));
         self.from = BLOCK;
         Ok(segment)
