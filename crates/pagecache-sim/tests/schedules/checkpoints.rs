@@ -178,11 +178,19 @@ pub fn by_the_whole_log(image: &SimDisk) -> Option<Found> {
 /// Opens an image by its checkpoint and by its whole log: both are the same, and behind everything that was stable.
 fn check(image: &SimDisk, stable: Lsn, past: &Past) -> Arc<Store> {
     let whole = by_the_whole_log(image).unwrap_or_else(|| panic!("a segment of the log is gone"));
-    compare(image, stable, past, Some(&whole))
+    let (store, found) = compare(image, stable, past, Some(&whole));
+    let redo = store.pages.stats().redo;
+    let behind = |at: &Version| *at < Version(redo.0);
+    let (before, after): (Vec<_>, Vec<_>) = found.iter().map(|found| placed(Some(found)).0).partition(behind);
+    count(
+        "openings by a checkpoint that had updates before and behind it",
+        (!before.is_empty() && !after.is_empty()).into(),
+    );
+    store
 }
 
 /// Opens an image by its checkpoint: it is what its whole log says, as far as that is known, and behind everything that was stable.
-pub fn compare(image: &SimDisk, stable: Lsn, past: &Past, by_the_whole_log: Option<&Found>) -> Arc<Store> {
+pub fn compare(image: &SimDisk, stable: Lsn, past: &Past, by_the_whole_log: Option<&Found>) -> (Arc<Store>, Found) {
     let store = Store::with(options(image).cache_capacity(ROOMY), image);
     let (found, redo) = (find(&store), store.pages.stats().redo);
     if let Some(whole) = by_the_whole_log {
@@ -195,13 +203,7 @@ pub fn compare(image: &SimDisk, stable: Lsn, past: &Past, by_the_whole_log: Opti
         let known = versions.get(&at).cloned().unwrap_or_default();
         assert_eq!(content, known, "{id} at {at}");
     }
-    let behind = |at: &Version| *at < Version(redo.0);
-    let (before, after): (Vec<_>, Vec<_>) = found.iter().map(|found| placed(Some(found)).0).partition(behind);
-    count(
-        "openings by a checkpoint that had updates before and behind it",
-        (!before.is_empty() && !after.is_empty()).into(),
-    );
-    store
+    (store, found)
 }
 
 /// Writes two checkpoints. Where each begins, and everything below what was stable at its end.

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use pagecache::{Error, Lsn, PageId, PageState};
-use pagecache_sim::disk::SimDisk;
+use pagecache::{Background, Error, Lsn, PageId, PageState};
+use pagecache_sim::disk::{SimDisk, Survival};
 use pagecache_sim::linear::player::Words;
 use pagecache_sim::page_driver::{CAPACITY, SEGMENT};
 use shuttle::thread::JoinHandle;
 
-use crate::checkpoints::{Author, Past, ROOMY, WIDE, by_the_whole_log, compare, find, newest, note, placed, survival};
+use crate::checkpoints::{
+    Author, CHECKPOINT_DUE, Past, ROOMY, WIDE, by_the_whole_log, compare, find, newest, note, placed, survival,
+};
 use crate::harness::{Store, chosen, count, join, made, options, scenarios};
 
 /// Segments that each life of a store leaves behind with little in them.
@@ -43,22 +45,44 @@ fn fill(author: &Author<'_>) {
     author.store.pages.checkpoint().unwrap();
 }
 
-/// A store with sparse segments below the redo point: of the log alone, or of images too, by how many lives it had.
-fn sparse(images: bool) -> (SimDisk, Past) {
-    static LOG: OnceLock<(SimDisk, Past)> = OnceLock::new();
-    static IMAGES: OnceLock<(SimDisk, Past)> = OnceLock::new();
-    made(if images { &IMAGES } else { &LOG }, move |disk| {
+/// What a store has behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lives {
+    /// One life: its sparse segments are of the log.
+    One,
+    /// Three, with cleaning: some are of images too, and the begin of the log is given back.
+    Three,
+    /// One, and the log behind its checkpoint is nearly as long as it may be.
+    LongLog,
+}
+
+/// A store with sparse segments below the redo point.
+fn sparse(lives: Lives) -> (SimDisk, Past) {
+    static ONE: OnceLock<(SimDisk, Past)> = OnceLock::new();
+    static THREE: OnceLock<(SimDisk, Past)> = OnceLock::new();
+    static LONG_LOG: OnceLock<(SimDisk, Past)> = OnceLock::new();
+    let place = match lives {
+        Lives::One => &ONE,
+        Lives::Three => &THREE,
+        Lives::LongLog => &LONG_LOG,
+    };
+    made(place, move |disk| {
         let past = Mutex::default();
-        for life in 0..if images { 3 } else { 1 } {
+        for life in 0..if lives == Lives::Three { 3 } else { 1 } {
             // A store that starts begins segments of its own, for images too.
             let store = Store::start(disk);
+            let author = Author { store: &store, past: &past };
             if life > 0 {
                 assert!(store.pages.clean().unwrap() > 0);
             }
-            fill(&Author { store: &store, past: &past });
+            fill(&author);
+            let due = Lsn(store.pages.stats().redo.0 + CHECKPOINT_DUE - (16 << 10));
+            while lives == Lives::LongLog && store.pages.stats().tail < due {
+                author.replace(PageId(0), author.newest(PageId(0)).0, vec![SPARSE; WIDE]);
+            }
         }
         let mut past: Past = past.into_inner().unwrap();
-        // All of it is stable: what the pages were before is of no use.
+        // A store that was closed has the newest of each page.
         for versions in past.values_mut() {
             let (at, _) = versions.last_key_value().unwrap();
             *versions = versions.clone().split_off(at);
@@ -77,7 +101,7 @@ struct Game {
 
 impl Game {
     fn new(capacity: u64) -> Game {
-        let (disk, past) = sparse(chosen(2) == 0);
+        let (disk, past) = sparse([Lives::One, Lives::Three][chosen(2) as usize]);
         let store = Store::with(options(&disk).cache_capacity(capacity), &disk);
         let segments = segments(&disk);
         Game { disk, store, past: Arc::new(Mutex::new(past)), segments }
@@ -141,11 +165,10 @@ fn segments(disk: &SimDisk) -> BTreeSet<String> {
 }
 
 /// What is found in an image is what was there, and the accounts of the store that is opened are right.
-fn check(image: &SimDisk, stable: Lsn, past: &Past) {
-    let whole = by_the_whole_log(image);
-    count("openings that the whole log is there for", whole.is_some().into());
-    let store = compare(image, stable, past, whole.as_ref());
+fn check(image: &SimDisk, stable: Lsn, past: &Past) -> Arc<Store> {
+    let (store, _) = compare(image, stable, past, by_the_whole_log(image).as_ref());
     store.pages.check_accounts().unwrap();
+    store
 }
 
 /// Pages are moved while two write to them, or free them.
@@ -169,26 +192,32 @@ fn cleaning_is_cut_short_at_any_moment() {
     let moved = cleaner.join().unwrap();
     checkpoint.join().unwrap();
     let (stable, begun, image) = crash.join().unwrap();
-    count("images from the middle of a move", (begun && moved > 0).into());
+    count("images with new segments and none given back", (begun && moved > 0).into());
     check(&image, stable, &game.past.lock().unwrap());
-    game.end();
 }
 
 /// Checkpoints are written by another thread in the middle of a move: segments with images on their way stay.
 fn checkpoints_meet_cleaning() {
     let game = Game::new(ROOMY);
-    let cleaner = game.clean();
-    let writer = game.writer([1, 5], 100);
-    let checkpoints = game.store.spawn(|store, _| {
-        for _ in 0..2 {
+    let writer = game.writer([1, 2], 100);
+    // Not an atomic of the kit's door: nobody is switched away by looking.
+    let ended = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&ended);
+    let checkpoints = game.store.spawn(move |store, _| {
+        let checkpoints = [(); 2].map(|()| {
             store.pages.checkpoint().unwrap();
-        }
-        store.pages.stats().checkpoints
+            u64::from(!ended.load(Ordering::SeqCst))
+        });
+        checkpoints.into_iter().sum::<u64>()
+    });
+    let cleaner = game.store.spawn(move |store, _| {
+        let moved = store.pages.clean().unwrap();
+        over.store(true, Ordering::SeqCst);
+        moved
     });
     writer.join().unwrap();
-    let before = checkpoints.join().unwrap();
+    count("checkpoints that ended before the move", checkpoints.join().unwrap());
     count("pages that were moved", cleaner.join().unwrap());
-    count("checkpoints before the end of the move", before);
     game.end();
 }
 
@@ -279,6 +308,33 @@ fn a_process_dies_at_any_call_of_cleaning() {
     check(&image, stable, &game.past.lock().unwrap());
 }
 
+/// The last of the writers closes the store, whatever the thread that writes checkpoints and cleans is doing.
+fn a_close_meets_cleaning_of_the_background() {
+    let (disk, past) = sparse(Lives::LongLog);
+    let begun = segments(&disk);
+    let threads = options(&disk).cache_capacity(ROOMY).background(Background::Threads);
+    let store = Store::with(threads.flush_every_ms(1).log_limit(2 * CHECKPOINT_DUE), &disk);
+    let past = Arc::new(Mutex::new(past));
+    let given_back = move |disk: &SimDisk| begun.difference(&segments(disk)).next().is_some();
+    let writers = [1, 5].map(|id| {
+        let (past, given_back) = (Arc::clone(&past), given_back.clone());
+        store.spawn(move |store, _| {
+            let author = Author { store, past: &past };
+            for turn in 0..3 {
+                author.replace(PageId(id), author.newest(PageId(id)).0, vec![100 * id + turn; WIDE]);
+            }
+            (store.pages.stats().checkpoints > 0, given_back(&store.disk))
+        })
+    });
+    drop(store);
+    // What the last of them saw.
+    let before = join(writers).into_iter().max().unwrap();
+    let again = check(&disk.crash(Survival::DropAll), Lsn(u64::MAX), &past.lock().unwrap());
+    assert!(again.pages.stats().clean_start);
+    count("cleaning that ended before the close began", before.1.into());
+    count("cleaning that a close met", (before == (true, false) && given_back(&disk)).into());
+}
+
 scenarios! {
     cleaning_meets_updates,
     cleaning_is_cut_short_at_any_moment,
@@ -286,4 +342,5 @@ scenarios! {
     readers_hold_addresses_that_are_given_back,
     cleaning_meets_page_ins_and_evictions,
     a_process_dies_at_any_call_of_cleaning,
+    a_close_meets_cleaning_of_the_background,
 }

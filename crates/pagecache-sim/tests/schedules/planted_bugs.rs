@@ -9,7 +9,7 @@ const PLANT: &str = "PAGECACHE_SCHEDULES_PLANT";
 /// A bug, the scenario that meets it, and what is said of it.
 type Hunt = (Canary, &'static str, &'static [&'static str]);
 
-const HUNTS: [Hunt; 17] = [
+const HUNTS: [Hunt; 19] = [
     (Canary::PageInWithoutCompare, "histories::every_schedule::a_history_has_an_order", &["no order"]),
     (Canary::UnstableEvicted, "links::every_schedule::a_link_meets_page_ins_and_evictions", &["Corrupt", "damaged"]),
     (Canary::FailedSwapTakenForSuccess, "links::every_schedule::a_link_meets_links", &["a conflict of"]),
@@ -54,6 +54,16 @@ const HUNTS: [Hunt; 17] = [
         &["by the whole log", "was stable"],
     ),
     (Canary::MovedWithoutCompare, "cleaning::every_schedule::cleaning_meets_updates", &["assertion"]),
+    (
+        Canary::GrowingSegmentEmpty,
+        "cleaning::every_schedule::checkpoints_meet_cleaning",
+        &["the segment of a page is gone"],
+    ),
+    (
+        Canary::RecycledByCheckpointUnderway,
+        "cleaning::every_schedule::cleaning_is_cut_short_at_any_moment",
+        &["the segment of a page is gone"],
+    ),
     (Canary::StaleTokenAccepted, "histories::every_schedule::a_history_has_an_order", &["no order"]),
 ];
 
