@@ -23,6 +23,9 @@ const SPARSE: u64 = 3;
 /// One large page, and two small ones for each of these segments.
 const PAGES: u64 = 1 + 2 * SPARSE;
 
+/// Words of a page that is longer than one record may be: half a segment.
+const LONG: usize = SEGMENT as usize / 16;
+
 /// Fills segments of the log with a large page that is replaced again and again, and two small ones in each.
 fn fill(author: &Author<'_>) {
     let tail = || author.store.pages.stats().tail;
@@ -335,7 +338,42 @@ fn a_close_meets_cleaning_of_the_background() {
     count("cleaning that a close met", (before == (true, false) && given_back(&disk)).into());
 }
 
+/// The log goes on for so long that what its first segment holds is counted elsewhere from then on: whenever a checkpoint looks, it is
+/// in use.
+fn counts_move_on_beside_a_checkpoint() {
+    let disk = SimDisk::new(0);
+    let (store, past) = (Store::with(options(&disk).cache_capacity(ROOMY), &disk), Arc::new(Mutex::default()));
+    let author = Author { store: &store, past: &past };
+    let (small, large) = (author.make(vec![1]), author.make(vec![2]));
+    let tail = || store.pages.stats().tail;
+    // No pieces of longer ones: these keep their segments.
+    while tail() < Lsn(SEGMENT) {
+        author.replace(large, author.newest(large).0, vec![2; WIDE]);
+    }
+    while tail() < Lsn(5 * SEGMENT / 2) {
+        author.replace(large, author.newest(large).0, vec![2; LONG]);
+    }
+    store.pages.flush().unwrap();
+    let begun = segments(&disk).len() as u64;
+    let writer = {
+        let past = Arc::clone(&past);
+        store.spawn(move |store, _| {
+            let author = Author { store, past: &past };
+            for _ in 0..3 {
+                author.replace(large, author.newest(large).0, vec![3; LONG]);
+            }
+        })
+    };
+    store.pages.checkpoint().unwrap();
+    let met = segments(&disk).len() as u64 - begun;
+    writer.join().unwrap();
+    count("segments that were born beside checkpoints", met);
+    assert_eq!(store.read(small, &store.local()).1, [1]);
+    store.pages.check_accounts().unwrap();
+}
+
 scenarios! {
+    counts_move_on_beside_a_checkpoint,
     cleaning_meets_updates,
     cleaning_is_cut_short_at_any_moment,
     checkpoints_meet_cleaning,

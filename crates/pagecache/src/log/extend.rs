@@ -69,7 +69,8 @@ impl LogCore {
             allocate: size,
         };
         let segment = self.pool.birth(birth)?;
-        let (settled, raised) = self.lives.take_raised(segment.header.start);
+        // To the account first: whoever looks at both meanwhile counts too much, never too little.
+        let (settled, raised) = self.lives.replaced(segment.header.start);
         if raised > 0
             && let Some(settled) = self.pool.get(settled)
         {

@@ -10,8 +10,9 @@ use crossbeam_utils::CachePadded;
 use crate::base::ids::{Address, Lsn, Sequence};
 use crate::base::sync::{AtomicU64, Ordering, thread_ordinal};
 
-/// More than the segments that may be ready ahead of the tail plus those the ring can span.
-const RECENT: usize = 16;
+/// More than the segments that may be ready ahead of the tail plus those the ring can span. Few under shuttle, where the ring is a part
+/// of a segment.
+const RECENT: usize = if cfg!(shuttle) { 4 } else { 16 };
 
 /// Few lines for each life, so that writers on different processors do not share one.
 const STRIPES: usize = if cfg!(any(loom, shuttle)) { 1 } else { 4 };
@@ -40,19 +41,21 @@ impl Lives {
         self.recent.get(at).unwrap_or(&self.recent[0])
     }
 
-    /// Enters a segment before anyone may draw in it.
+    /// Enters a segment before anyone may draw in it. What was raised in the life that it replaces is counted elsewhere by now.
     pub(crate) fn publish(&self, start: Lsn, salt: u64, sequence: Sequence) {
         let life = self.of(start);
-        // Relaxed: the release of the limit that is raised next publishes both.
+        // Release: who sees it counted here no more sees it counted in its account.
+        life.raised.iter().for_each(|stripe| stripe.store(0, Ordering::Release));
+        // Relaxed: the release of the limit that is raised next publishes it.
         life.salt.store(salt, Ordering::Relaxed);
-        life.sequence.store(sequence.0, Ordering::Relaxed);
+        life.sequence.store(sequence.0, Ordering::Release);
     }
 
-    /// Takes what was raised in the life that is replaced next by one that starts at `start`: all of it, since no ticket that far
-    /// behind is open.
-    pub(crate) fn take_raised(&self, start: Lsn) -> (Sequence, u64) {
+    /// What was raised in the life that is replaced next by one that starts at `start`: all of it, since no ticket that far behind is
+    /// open.
+    pub(crate) fn replaced(&self, start: Lsn) -> (Sequence, u64) {
         let life = self.of(start);
-        let raised = life.raised.iter().map(|stripe| stripe.swap(0, Ordering::Relaxed)).fold(0, u64::wrapping_add);
+        let raised = life.raised.iter().map(|stripe| stripe.load(Ordering::Relaxed)).fold(0, u64::wrapping_add);
         (Sequence(life.sequence.load(Ordering::Relaxed)), raised)
     }
 
@@ -71,11 +74,13 @@ impl Lives {
         stripes.get(thread_ordinal() as usize % STRIPES).unwrap_or(&stripes[0])
     }
 
-    /// Bytes that were raised in a segment and are counted here still.
+    /// Bytes that were raised in a segment and are counted here still. To be asked before its account: what goes from here to there is
+    /// counted twice for a while, and never not at all.
     pub(crate) fn raised(&self, start: Lsn, sequence: Sequence) -> u64 {
         let life = self.of(start);
-        let sum = life.raised.iter().map(|stripe| stripe.load(Ordering::Relaxed)).fold(0, u64::wrapping_add);
-        if life.sequence.load(Ordering::Relaxed) == sequence.0 { sum } else { 0 }
+        // Acquire, of either: pairs with `publish`.
+        let sum = life.raised.iter().map(|stripe| stripe.load(Ordering::Acquire)).fold(0, u64::wrapping_add);
+        if life.sequence.load(Ordering::Acquire) == sequence.0 { sum } else { 0 }
     }
 
     pub(crate) fn salt(&self, lsn: Lsn) -> u64 {
