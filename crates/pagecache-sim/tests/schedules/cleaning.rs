@@ -372,8 +372,38 @@ fn counts_move_on_beside_a_checkpoint() {
     store.pages.check_accounts().unwrap();
 }
 
+/// A page is written in pieces, of which the first ends a segment that holds nothing else: it stays, though a checkpoint begins before
+/// anything names the piece.
+fn pieces_keep_their_segment_beside_a_checkpoint() {
+    let disk = SimDisk::new(0);
+    let (store, past) = (Store::with(options(&disk).cache_capacity(ROOMY), &disk), Arc::new(Mutex::default()));
+    let author = Author { store: &store, past: &past };
+    let (long, large) = (author.make(vec![1]), author.make(vec![2]));
+    let replace = |author: &Author<'_>, id, words| drop(author.replace(id, author.newest(id).0, words));
+    while store.pages.stats().tail < Lsn(2 * SEGMENT - (12 << 10)) {
+        replace(&author, large, vec![2; WIDE]);
+    }
+    let writer = {
+        let past = Arc::clone(&past);
+        store.spawn(move |store, _| replace(&Author { store, past: &past }, long, vec![3; LONG]))
+    };
+    for _ in 0..3 {
+        replace(&author, large, vec![4; WIDE]);
+    }
+    store.pages.flush().unwrap();
+    let before = past.lock().unwrap()[&long].len();
+    store.pages.checkpoint().unwrap();
+    count("checkpoints before the page was written", u64::from(before == 1));
+    writer.join().unwrap();
+    let stable = store.pages.flush().unwrap();
+    let image = disk.crash(survival());
+    drop(store);
+    check(&image, stable, &past.lock().unwrap());
+}
+
 scenarios! {
     counts_move_on_beside_a_checkpoint,
+    pieces_keep_their_segment_beside_a_checkpoint,
     cleaning_meets_updates,
     cleaning_is_cut_short_at_any_moment,
     checkpoints_meet_cleaning,
