@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use pagecache::{Background, Error, Lsn, PageId, PageState};
+use pagecache::{Background, Error, Lsn, PageId, PageState, Version};
 use pagecache_sim::disk::{SimDisk, Survival};
 use pagecache_sim::linear::player::Words;
 use pagecache_sim::page_driver::{CAPACITY, SEGMENT};
@@ -26,6 +26,11 @@ const PAGES: u64 = 1 + 2 * SPARSE;
 /// Words of a page that is longer than one record may be: half a segment.
 const LONG: usize = SEGMENT as usize / 16;
 
+/// Replaces a page, whatever it is.
+fn renew(author: &Author<'_>, id: PageId, words: Vec<u64>) -> Version {
+    author.replace(id, author.newest(id).0, words)
+}
+
 /// Fills segments of the log with a large page that is replaced again and again, and two small ones in each.
 fn fill(author: &Author<'_>) {
     let tail = || author.store.pages.stats().tail;
@@ -36,12 +41,12 @@ fn fill(author: &Author<'_>) {
     for round in 0..SPARSE {
         let end = Lsn((tail().0 / SEGMENT + 1) * SEGMENT);
         for small in [1 + 2 * round, 2 + 2 * round].map(PageId) {
-            author.replace(small, author.newest(small).0, vec![10 + round]);
+            renew(author, small, vec![10 + round]);
         }
         // With records in several segments.
         author.link(PageId(1), 20 + round);
         while tail() < end {
-            author.replace(large, author.newest(large).0, vec![round; WIDE]);
+            renew(author, large, vec![round; WIDE]);
         }
     }
     author.store.pages.flush().unwrap();
@@ -81,7 +86,7 @@ fn sparse(lives: Lives) -> (SimDisk, Past) {
             fill(&author);
             let due = Lsn(store.pages.stats().redo.0 + CHECKPOINT_DUE - (16 << 10));
             while lives == Lives::LongLog && store.pages.stats().tail < due {
-                author.replace(PageId(0), author.newest(PageId(0)).0, vec![SPARSE; WIDE]);
+                renew(&author, PageId(0), vec![SPARSE; WIDE]);
             }
         }
         let mut past: Past = past.into_inner().unwrap();
@@ -324,7 +329,7 @@ fn a_close_meets_cleaning_of_the_background() {
         store.spawn(move |store, _| {
             let author = Author { store, past: &past };
             for turn in 0..3 {
-                author.replace(PageId(id), author.newest(PageId(id)).0, vec![100 * id + turn; WIDE]);
+                renew(&author, PageId(id), vec![100 * id + turn; WIDE]);
             }
             (store.pages.stats().checkpoints > 0, given_back(&store.disk))
         })
@@ -348,10 +353,10 @@ fn counts_move_on_beside_a_checkpoint() {
     let tail = || store.pages.stats().tail;
     // No pieces of longer ones: these keep their segments.
     while tail() < Lsn(SEGMENT) {
-        author.replace(large, author.newest(large).0, vec![2; WIDE]);
+        renew(&author, large, vec![2; WIDE]);
     }
     while tail() < Lsn(5 * SEGMENT / 2) {
-        author.replace(large, author.newest(large).0, vec![2; LONG]);
+        renew(&author, large, vec![2; LONG]);
     }
     store.pages.flush().unwrap();
     let begun = segments(&disk).len() as u64;
@@ -360,7 +365,7 @@ fn counts_move_on_beside_a_checkpoint() {
         store.spawn(move |store, _| {
             let author = Author { store, past: &past };
             for _ in 0..3 {
-                author.replace(large, author.newest(large).0, vec![3; LONG]);
+                renew(&author, large, vec![3; LONG]);
             }
         })
     };
@@ -379,16 +384,15 @@ fn pieces_keep_their_segment_beside_a_checkpoint() {
     let (store, past) = (Store::with(options(&disk).cache_capacity(ROOMY), &disk), Arc::new(Mutex::default()));
     let author = Author { store: &store, past: &past };
     let (long, large) = (author.make(vec![1]), author.make(vec![2]));
-    let replace = |author: &Author<'_>, id, words| drop(author.replace(id, author.newest(id).0, words));
     while store.pages.stats().tail < Lsn(2 * SEGMENT - (12 << 10)) {
-        replace(&author, large, vec![2; WIDE]);
+        renew(&author, large, vec![2; WIDE]);
     }
     let writer = {
         let past = Arc::clone(&past);
-        store.spawn(move |store, _| replace(&Author { store, past: &past }, long, vec![3; LONG]))
+        store.spawn(move |store, _| renew(&Author { store, past: &past }, long, vec![3; LONG]))
     };
     for _ in 0..3 {
-        replace(&author, large, vec![4; WIDE]);
+        renew(&author, large, vec![4; WIDE]);
     }
     store.pages.flush().unwrap();
     let before = past.lock().unwrap()[&long].len();
