@@ -14,6 +14,9 @@ use super::piece::Piece;
 use super::record::Head;
 use crate::base::ids::Version;
 
+/// The most ids that a leaf may have.
+pub(crate) const IDS_MAX: u64 = 512;
+
 /// What a leaf says of an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -97,7 +100,7 @@ impl LeafWriter {
 /// Reads the entries of a leaf of `ids` ids. `None` where they are not what a writer makes.
 pub(crate) fn entries(bytes: &[u8], ids: u64) -> Option<Vec<Entry>> {
     let mut cursor = Cursor::new(bytes);
-    // Bounded by the leaf, not by what the bytes say.
+    // Bounded by what a root may say of its leaves, not by what these bytes say.
     let mut entries = Vec::with_capacity(ids as usize);
     let mut granule = 0u64;
     let mut ran = false;

@@ -6,7 +6,7 @@ use super::bytes::{Cursor, varint_len};
 use super::mark::{self, MARK};
 use super::record::{Body, NO_BODY, checksum};
 use super::segment::LEN;
-use super::{BLOCK, GRANULE, granular};
+use super::{BLOCK, GRANULE, granular, superblock};
 use crate::base::ids::Lsn;
 
 fn put(bytes: &mut [u8], at: usize, sum: u32) {
@@ -19,6 +19,13 @@ fn put(bytes: &mut [u8], at: usize, sum: u32) {
 pub(crate) fn header(block: &mut [u8]) {
     if let Some(sum) = block.get(..LEN).map(crc32c::crc32c) {
         put(block, LEN, sum);
+    }
+}
+
+/// One copy of the superblock.
+pub(crate) fn superblock(block: &mut [u8]) {
+    if let Some(sum) = block.get(..superblock::LEN).map(crc32c::crc32c) {
+        put(block, superblock::LEN, sum);
     }
 }
 

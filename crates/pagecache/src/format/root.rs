@@ -6,10 +6,12 @@
 //! 16 if it holds pieces of extents, for the log its start / segment size, salt, bytes that a recovery cut off its data / 8; how many leaves, then of each: granule of its
 //! piece as in a leaf and its length class + 1, or one 0 where it was never written; ids of it that hold no data.
 
+use super::BLOCK;
 use super::bytes::{Cursor, push_varint};
+use super::leaf::IDS_MAX;
 use super::piece::Piece;
 use super::record::Head;
-use super::segment::Stream;
+use super::segment::{LSN_MAX, PLACE_MAX, Stream};
 use crate::base::ids::{Lsn, Sequence};
 
 const LAYOUT: u64 = 1;
@@ -153,9 +155,6 @@ impl Root {
             };
             let (salt, cut_off) = (cursor.u64()?, cursor.varint()?.checked_mul(8)?);
             let start = Lsn(start.checked_mul(segment_size)?);
-            if cut_off >= segment_size {
-                return None;
-            }
             segments.push(Known { sequence: Sequence(sequence), stream, start, salt, cut_off, pieces });
         }
         let mut leaves = Vec::new();
@@ -170,14 +169,25 @@ impl Root {
             });
         }
         let root = Root { redo, stable, next_sequence, high_water, leaf_ids, state, segments, leaves };
-        (cursor.rest().is_empty() && root.is_sound()).then_some(root)
+        (cursor.rest().is_empty() && root.is_sound(segment_size)).then_some(root)
     }
 
-    fn is_sound(&self) -> bool {
+    /// Whether a root may have these numbers: sums of them never overflow, and none justifies more memory than its own bytes do.
+    fn is_sound(&self, segment_size: u64) -> bool {
         let ids = self.leaf_ids;
         let log = || self.segments.iter().filter(|known| known.stream == Stream::Log);
+        let data = segment_size.saturating_sub(2 * BLOCK);
+        let fits = |known: &Known| {
+            let most = if known.stream == Stream::Log { data } else { 0 };
+            known.sequence.0 < PLACE_MAX / segment_size
+                && known.start.0 <= LSN_MAX.saturating_sub(segment_size)
+                && known.cut_off <= most
+        };
         self.redo <= self.stable
+            && self.stable.0 <= LSN_MAX
             && ids.is_power_of_two()
+            && ids <= IDS_MAX
+            && self.segments.iter().all(fits)
             && self.leaves.len() as u64 == self.high_water.div_ceil(ids)
             && self.segments.last().is_none_or(|last| last.sequence < self.next_sequence)
             && log().zip(log().skip(1)).all(|(before, after)| before.start < after.start)
@@ -243,7 +253,11 @@ mod tests {
             Root { leaf_ids: 3, ..root() },
             Root { high_water: 13, ..root() },
             Root { next_sequence: Sequence(9), ..root() },
-            Root { segments: known(1, |known| known.cut_off = SIZE), ..root() },
+            Root { segments: known(1, |known| known.cut_off = SIZE - 2 * BLOCK + 8), ..root() },
+            Root { segments: known(0, |known| known.start = Lsn(LSN_MAX)), ..root() },
+            Root { segments: known(4, |known| known.sequence = Sequence(PLACE_MAX / SIZE)), ..root() },
+            Root { stable: Lsn(LSN_MAX + 8), ..root() },
+            Root { leaf_ids: 2 * IDS_MAX, leaves: vec![None], ..root() },
             Root { segments: known(4, |known| known.start = Lsn(3 * SIZE)), ..root() },
             Root { leaves: vec![Some(LeafAt { piece: Piece::new(Address(8), 8), vacant: 5 }), None, None], ..root() },
         ];

@@ -15,9 +15,9 @@ pub(crate) const SEGMENT_MIN: u64 = 64 << 10;
 pub(crate) const SEGMENT_MAX: u64 = 1 << 30;
 
 /// No segment ends above this LSN, so that an LSN and a length never overflow.
-const LSN_MAX: u64 = 1 << 62;
+pub(super) const LSN_MAX: u64 = 1 << 62;
 /// No segment ends above this place in ever-written space, so that a piece can name it.
-const PLACE_MAX: u64 = 8 << super::piece::GRANULE_BITS;
+pub(super) const PLACE_MAX: u64 = 8 << super::piece::GRANULE_BITS;
 
 /// The segment before this one in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

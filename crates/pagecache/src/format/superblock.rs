@@ -3,7 +3,7 @@
 use super::BLOCK;
 use super::bytes::{Cursor, Small};
 use super::piece::Piece;
-use super::segment::{FORMAT, SEGMENT_MAX, SEGMENT_MIN};
+use super::segment::{FORMAT, LSN_MAX, SEGMENT_MAX, SEGMENT_MIN};
 use crate::base::ids::Lsn;
 
 /// The names of the two copies, in the order in which they are written.
@@ -91,6 +91,7 @@ impl Superblock {
             && (SEGMENT_MIN..=SEGMENT_MAX).contains(&size)
             && self.number > 0
             && self.redo <= self.stable
+            && self.stable.0 <= LSN_MAX
             && self.redo.0.is_multiple_of(8)
             && root >= BLOCK
             && root < size - BLOCK
@@ -135,6 +136,7 @@ mod tests {
             Superblock { segment_size: (1 << 16) + 8, ..superblock() },
             Superblock { number: 0, ..superblock() },
             Superblock { redo: Lsn(12296), ..superblock() },
+            Superblock { stable: Lsn(LSN_MAX + 8), ..superblock() },
             Superblock { redo: Lsn(8193), ..superblock() },
             Superblock { root: Piece::new(Address(5 << 16), 400), ..superblock() },
             Superblock { root: Piece::new(Address((6 << 16) - 4096), 400), ..superblock() },

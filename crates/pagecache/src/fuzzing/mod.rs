@@ -6,10 +6,13 @@
 
 use crate::base::ids::Lsn;
 use crate::format::bytes::{Cursor, Small, varint_len};
+use crate::format::leaf::{Entry, LeafHead, LeafWriter, entries};
 use crate::format::mark::{MARK, Mark};
 use crate::format::page::{PageHead, Payload};
 use crate::format::record::{ExtentRef, Frame, Head, Kind, Parsed, Shape, pad_block, pad_segment, parse, wanted};
-use crate::format::segment::{Found, Named, SegmentHeader, name, parse_name, scratch_name};
+use crate::format::root::{PartHead, Root};
+use crate::format::segment::{Found, Named, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, name, parse_name, scratch_name};
+use crate::format::superblock::{self, Superblock};
 use crate::format::{GRANULE, repair};
 
 #[cfg(all(test, not(loom)))]
@@ -63,7 +66,7 @@ pub fn file_name(text: &str) -> Outcome {
             let number = text.get(4..).and_then(|digits| u64::from_str_radix(digits, 16).ok());
             assert_eq!(number.map(|number| scratch_name(crate::base::ids::Sequence(number))).as_deref(), Some(text));
         }
-        Named::Superblock(copy) => assert_eq!(crate::format::superblock::NAMES.get(copy), Some(&text)),
+        Named::Superblock(copy) => assert_eq!(superblock::NAMES.get(copy), Some(&text)),
         Named::Foreign => return Outcome::Refused,
     }
     Outcome::Decoded
@@ -95,6 +98,68 @@ pub fn segment_header(block: &[u8]) -> Outcome {
     }
 }
 
+/// One copy of the superblock.
+pub fn superblock(block: &[u8]) -> Outcome {
+    match Superblock::decode(block) {
+        superblock::Found::Valid(superblock) => {
+            assert_eq!(superblock.encode().get(..76), block.get(..76));
+            Outcome::Decoded
+        }
+        superblock::Found::Newer(version) => {
+            assert!(version > 1);
+            Outcome::Newer
+        }
+        superblock::Found::Nothing => Outcome::Refused,
+    }
+}
+
+/// The entries of a leaf of 2 to the `power` ids, as many as a root may say.
+pub fn leaf(bytes: &[u8], power: u8) -> Outcome {
+    let ids = 1 << (power % 10);
+    let Some(found) = entries(bytes, ids) else { return Outcome::Refused };
+    assert_eq!(found.len() as u64, ids);
+    let mut again = LeafWriter::default();
+    for entry in &found {
+        match entry {
+            Entry::Absent => again.absent(),
+            Entry::Free(version) => again.free(*version),
+            Entry::Data(pieces) => {
+                assert!(!pieces.is_empty() && pieces.capacity() <= bytes.len());
+                again.data(pieces.len(), pieces.iter().copied());
+            }
+        }
+    }
+    let vacant = found.iter().filter(|entry| !matches!(entry, Entry::Data(_))).count() as u64;
+    assert_eq!(again.finish(), (bytes.to_vec(), vacant));
+    Outcome::Decoded
+}
+
+/// The body of a leaf's record, up to its entries.
+pub fn leaf_head(body: &[u8]) -> Outcome {
+    let Some((head, rest)) = LeafHead::decode(body) else { return Outcome::Refused };
+    assert_eq!([head.encode().as_slice(), rest].concat(), body);
+    Outcome::Decoded
+}
+
+/// A root of a store whose segments have 2 to the `power` bytes, as small or as large as they may be.
+pub fn root(bytes: &[u8], power: u8) -> Outcome {
+    let powers = u64::from(SEGMENT_MAX.ilog2() - SEGMENT_MIN.ilog2() + 1);
+    let size = SEGMENT_MIN << (u64::from(power) % powers);
+    let Some(root) = Root::decode(bytes, size) else { return Outcome::Refused };
+    let lens = [root.segments.len(), root.leaves.len(), root.state.as_ref().map_or(0, Vec::len)];
+    assert!(lens.into_iter().all(|len| len <= bytes.len()), "{lens:?} of {} bytes", bytes.len());
+    assert_eq!(root.encode(size), bytes);
+    Outcome::Decoded
+}
+
+/// The body of the record of a part of a root, up to that part.
+pub fn part_head(body: &[u8]) -> Outcome {
+    let Some((head, rest)) = PartHead::decode(body) else { return Outcome::Refused };
+    assert!((head.index == 0) == head.previous.is_none());
+    assert_eq!([head.encode().as_slice(), rest].concat(), body);
+    Outcome::Decoded
+}
+
 /// The mark that ends at an LSN, in a life.
 pub fn mark(bytes: &[u8], end: u64, salt: u64) -> Outcome {
     let end = place(end);
@@ -115,7 +180,11 @@ pub fn record(bytes: &[u8], lsn: u64, salt: u64, room: u64) -> Outcome {
             assert_eq!(guess, len, "a reader would have read too little");
             let again = Frame::of_body(shape, body).bytes(body, lsn, salt);
             assert_eq!(bytes.get(..len as usize), Some(&*again));
-            page_head_of(shape, body, body_at);
+            match shape.kind {
+                Kind::Leaf => leaf_head(body),
+                Kind::Root => part_head(body),
+                _ => page_head_of(shape, body, body_at),
+            };
             Outcome::Decoded
         }
         Parsed::PadSegment => {
@@ -189,6 +258,11 @@ fn page_head_of(shape: Shape, body: &[u8], body_at: usize) -> Outcome {
 /// Makes the checksum of a segment's header right.
 pub fn repair_header(block: &mut [u8]) {
     repair::header(block);
+}
+
+/// Makes the checksum of a copy of the superblock right.
+pub fn repair_superblock(block: &mut [u8]) {
+    repair::superblock(block);
 }
 
 /// Makes the checksum of a mark right.

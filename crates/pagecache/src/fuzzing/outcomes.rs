@@ -2,10 +2,13 @@
 //! right again. So it is that place that is refused.
 
 use super::*;
+use crate::base::ids::Address;
 use crate::format::BLOCK;
+use crate::format::bytes::push_varint;
 use crate::format::mark::MarkKind;
+use crate::format::piece::Piece;
 use crate::format::segment::Purpose;
-use crate::fuzzing::forge::header;
+use crate::fuzzing::forge::{SIZE, header};
 
 const SALT: u64 = 9;
 const ROOM: u64 = 1 << 16;
@@ -290,6 +293,7 @@ fn every_reason_to_refuse_a_part() {
     assert_eq!(extent_ref(&[0; 28]), Outcome::Decoded);
     assert_eq!(file_name("seg-00000000000000ff"), Outcome::Decoded);
     assert_eq!(file_name("tmp-00000000000000ff"), Outcome::Decoded);
+    assert_eq!(file_name("super-a"), Outcome::Decoded);
     let reasons = [
         ("no varint", varint(&[])),
         ("a varint cut off", varint(&[0x80])),
@@ -301,6 +305,7 @@ fn every_reason_to_refuse_a_part() {
         ("a short name", file_name("seg-ff")),
         ("capitals", file_name("seg-00000000000000FF")),
         ("a sign", file_name("seg-+0000000000000ff")),
+        ("a third copy of the superblock", file_name("super-c")),
         ("no prefix", file_name("00000000000000ff")),
         ("another prefix", file_name("log-00000000000000ff")),
     ];
@@ -308,4 +313,205 @@ fn every_reason_to_refuse_a_part() {
         assert_eq!(outcome, Outcome::Refused, "{why}");
     }
     println!("{} reasons to refuse a varint, a reference or a name", reasons.len());
+}
+
+/// The varints of some numbers, one behind the other.
+fn varints(numbers: &[u64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    numbers.iter().for_each(|number| push_varint(&mut bytes, *number));
+    bytes
+}
+
+#[test]
+fn every_reason_to_refuse_a_superblock() {
+    let good = Superblock {
+        store: 1,
+        segment_size: SIZE,
+        number: 7,
+        redo: Lsn(8192),
+        stable: Lsn(12288),
+        root: Piece::new(Address(5 * SIZE + BLOCK), 400),
+    };
+    let block = good.encode().to_vec();
+    assert_eq!(superblock(&block), Outcome::Decoded);
+    let changed = |at: usize, with: &[u8]| {
+        let mut block = block.clone();
+        block[at..at + with.len()].copy_from_slice(with);
+        repair_superblock(&mut block);
+        superblock(&block)
+    };
+    let number = |at, number: u64| changed(at, &number.to_le_bytes());
+    let root = |address: u64| number(64, Piece::new(Address(address), 400).word());
+    assert_eq!(changed(8, &[2]), Outcome::Newer);
+    assert_eq!(root(6 * SIZE - BLOCK - 8), Outcome::Decoded);
+    let reasons = [
+        ("too short", superblock(&block[..71])),
+        ("no checksum", superblock(&block[..72])),
+        ("a wrong checksum", {
+            let mut block = block.clone();
+            block[20] ^= 1;
+            superblock(&block)
+        }),
+        ("another magic", changed(7, &[0])),
+        ("the magic of a segment", changed(0, b"PGCACHE\x1a")),
+        ("format 0", changed(8, &[0])),
+        ("something behind the format", changed(15, &[1])),
+        ("a size that is no power of two", number(32, SIZE + BLOCK)),
+        ("a size below the least", number(32, SIZE / 2)),
+        ("a size above the largest", number(32, 2 << 30)),
+        ("no size", number(32, 0)),
+        ("no number", number(40, 0)),
+        ("a redo point that is no LSN", number(48, 8193)),
+        ("a redo point above stable", number(48, 12296)),
+        ("stable beyond every LSN", number(56, (1 << 62) + 8)),
+        ("something in the free bits of the root's piece", changed(64, &[block[64] | 1])),
+        ("a root in a header", root(5 * SIZE)),
+        ("a root in the last header", root(6 * SIZE - BLOCK)),
+    ];
+    for (why, outcome) in reasons {
+        assert_eq!(outcome, Outcome::Refused, "{why}");
+    }
+    println!("{} reasons to refuse a superblock", reasons.len());
+}
+
+#[test]
+fn every_reason_to_refuse_a_leaf() {
+    // Two ids without anything; a page of two pieces; a free: four ids.
+    let good = varints(&[0, 2, 3, 2000, 8, 5, 6, 1, 77]);
+    assert_eq!(leaf(&good, 2), Outcome::Decoded);
+    assert_eq!(leaf(&varints(&[0, 512]), 9), Outcome::Decoded);
+    // No wildcard: another entry does not compile before it is here.
+    let mut reached = [0; 3];
+    for entry in entries(&good, 4).unwrap() {
+        reached[match entry {
+            Entry::Absent => 0,
+            Entry::Free(_) => 1,
+            Entry::Data(_) => 2,
+        }] += 1;
+    }
+    assert_eq!(reached, [2, 1, 1]);
+    let reasons = [
+        ("nothing", leaf(&[], 2)),
+        ("cut off", leaf(&good[..good.len() - 1], 2)),
+        ("more ids than it has", leaf(&good, 3)),
+        ("fewer ids than it has", leaf(&good, 1)),
+        ("something behind it", leaf(&[&good[..], &[0]].concat(), 2)),
+        ("a longer form of a number", leaf(&[0x80, 0, 4], 2)),
+        ("a run of nothing", leaf(&varints(&[0, 0, 0, 4]), 2)),
+        ("two runs where one does", leaf(&varints(&[0, 2, 0, 2]), 2)),
+        ("a run over the end", leaf(&varints(&[0, 5]), 2)),
+        ("a run near 2^64", leaf(&varints(&[0, u64::MAX]), 2)),
+        ("a free beyond every version", leaf(&varints(&[1, 1 << 61]), 0)),
+        ("more pieces than there are bytes", leaf(&varints(&[4, 0, 8, 0, 8]), 0)),
+        ("pieces near 2^64", leaf(&varints(&[u64::MAX, 0, 8]), 0)),
+        ("a piece below every address", leaf(&varints(&[2, 1, 8]), 0)),
+        ("a piece beyond every address", leaf(&varints(&[2, 2 << 51, 8]), 0)),
+        ("a piece of no length class", leaf(&varints(&[2, 0, 1 << 10]), 0)),
+        ("a piece without a length class", leaf(&varints(&[2, 300]), 0)),
+    ];
+    for (why, outcome) in reasons {
+        assert_eq!(outcome, Outcome::Refused, "{why}");
+    }
+    println!("{} reasons to refuse a leaf", reasons.len());
+}
+
+#[test]
+fn every_reason_to_refuse_a_root() {
+    // Layout, redo, stable, next sequence, high water, ids of a leaf, no state.
+    let start = [1, 1024, 1536, 9, 9, 4, 0];
+    // A segment of the log and one of the map, with gaps before them.
+    let segments = |cut_off: u64| {
+        let salt = 7u64.to_le_bytes();
+        [&varints(&[2, 3, 0, 2])[..], &salt, &varints(&[cut_off, 4, 3]), &salt, &[0]].concat()
+    };
+    let leaves = [3, 0, 60, 4096, 1, 60, 8192, 4];
+    let of = |start: &[u64], segments: &[u8], leaves: &[u64]| [&varints(start), segments, &varints(leaves)].concat();
+    let with = |at: usize, number: u64| {
+        let mut start = start;
+        start[at] = number;
+        root(&of(&start, &segments(0), &leaves), 0)
+    };
+    let good = of(&start, &segments(1), &leaves);
+    assert_eq!(root(&good, 0), Outcome::Decoded);
+    assert_eq!(with(3, 100), Outcome::Decoded);
+    let state = [&varints(&start[..6])[..], &varints(&[4]), b"any", &segments(0), &varints(&leaves)].concat();
+    assert_eq!(root(&state, 0), Outcome::Decoded);
+    let with_segments = |segments: &[u8]| root(&of(&start, segments, &leaves), 0);
+    let with_leaves = |leaves: &[u64]| root(&of(&start, &segments(0), leaves), 0);
+    let salt = 7u64.to_le_bytes();
+    let one = |numbers: &[u64], behind: u64| [&varints(numbers)[..], &salt, &varints(&[behind])].concat();
+    assert_eq!(with_segments(&one(&[1, 3, 0, 2], 0)), Outcome::Decoded);
+    let two_of_the_log = |first: u64, second: u64| {
+        let next = [&varints(&[0, 0, second])[..], &salt, &[0]].concat();
+        with_segments(&[&one(&[2, 3, 0, first], 0)[..], &next].concat())
+    };
+    assert_eq!(two_of_the_log(2, 3), Outcome::Decoded);
+    let reasons = [
+        ("nothing", root(&[], 0)),
+        ("cut off", root(&good[..good.len() - 1], 0)),
+        ("something behind it", root(&[&good[..], &[0]].concat(), 0)),
+        ("another layout", with(0, 2)),
+        ("a redo point that no LSN is", with(1, 1 << 61)),
+        ("a redo point above stable", with(1, 1537)),
+        ("stable that no LSN is", with(2, 1 << 61)),
+        ("stable beyond every LSN", with(2, (1 << 59) + 1)),
+        ("a sequence that is not given out", with(3, 8)),
+        ("more ids than leaves", with(4, 13)),
+        ("fewer ids than leaves", with(4, 8)),
+        ("ids near 2^64", with(4, u64::MAX)),
+        ("leaves without ids", with(5, 0)),
+        ("leaves of three ids", with(5, 3)),
+        ("leaves with more ids than they may have", {
+            root(&of(&[1, 1024, 1536, 9, 9, 1024, 0], &segments(0), &[1, 0]), 0)
+        }),
+        ("a state that is not there", with(6, 1 << 40)),
+        ("a state near 2^64", with(6, u64::MAX)),
+        ("segments near 2^64", with_segments(&varints(&[u64::MAX]))),
+        ("a segment cut off", with_segments(&varints(&[1, 3, 0, 2]))),
+        ("an unknown stream", with_segments(&one(&[1, 3, 1], 0))),
+        ("a stream beyond a byte", with_segments(&one(&[1, 3, 256, 2], 0))),
+        ("a sequence near 2^64", with_segments(&one(&[1, u64::MAX, 0, 2], 0))),
+        ("a sequence beyond every address", {
+            let many = [1, 1024, 1536, u64::MAX, 9, 4, 0];
+            root(&of(&many, &one(&[1, (8 << 51) / SIZE, 0, 2], 0), &leaves), 0)
+        }),
+        ("a start that goes round", with_segments(&one(&[1, 3, 0, 1 << 60], 0))),
+        ("a start beyond every LSN", with_segments(&one(&[1, 3, 0, (1 << 62) / SIZE], 0))),
+        ("more cut off than there is", root(&of(&start, &segments((SIZE - 2 * BLOCK) / 8 + 1), &leaves), 0)),
+        ("cut off beyond every length", root(&of(&start, &segments(1 << 61), &leaves), 0)),
+        ("a segment of the map cut off", with_segments(&one(&[1, 3, 3], 1))),
+        ("a log that does not rise", two_of_the_log(2, 2)),
+        ("leaves near 2^64", with_leaves(&[u64::MAX])),
+        ("a leaf that is not there", with_leaves(&[3, 0, 60, 4096, 1])),
+        ("a leaf without a place", with_leaves(&[3, 0, 60, 4096, 1, 60])),
+        ("a leaf beyond every address", with_leaves(&[3, 0, 60, 1 << 51, 1, 60, 8192, 4])),
+        ("a leaf of no length class", with_leaves(&[3, 0, 1025, 4096, 1, 60, 8192, 4])),
+        ("more ids without data than ids", with_leaves(&[3, 0, 60, 4096, 5, 60, 8192, 4])),
+    ];
+    for (why, outcome) in reasons {
+        assert_eq!(outcome, Outcome::Refused, "{why}");
+    }
+    println!("{} reasons to refuse a root", reasons.len());
+}
+
+#[test]
+fn every_reason_to_refuse_a_head_of_the_map() {
+    assert_eq!(leaf_head(&varints(&[300, 7])), Outcome::Decoded);
+    assert_eq!(part_head(&varints(&[7, 0])), Outcome::Decoded);
+    assert_eq!(part_head(&varints(&[7, 1, 4096, 60])), Outcome::Decoded);
+    let reasons = [
+        ("a leaf without a number", leaf_head(&[])),
+        ("a leaf of no checkpoint", leaf_head(&[5])),
+        ("a longer form of a leaf's number", leaf_head(&[0x85, 0, 1])),
+        ("a part of no checkpoint", part_head(&[])),
+        ("a part without an index", part_head(&[7])),
+        ("a part that does not say what is before it", part_head(&[7, 1])),
+        ("a part before it without a length class", part_head(&[7, 1, 5])),
+        ("a part before it beyond every address", part_head(&varints(&[7, 1, 1 << 51, 60]))),
+        ("a part before it of no length class", part_head(&varints(&[7, 1, 4096, 1024]))),
+    ];
+    for (why, outcome) in reasons {
+        assert_eq!(outcome, Outcome::Refused, "{why}");
+    }
+    println!("{} reasons to refuse a head of the map", reasons.len());
 }

@@ -72,8 +72,7 @@ impl<M: Materializer> Pages<M> {
         let (segment, _) = self.log.pool.at_address(piece.address()).ok_or_else(|| damaged(Damage::SegmentGone))?;
         let found = stream::read(&segment, piece)?;
         let head = LeafHead::decode(found.body()).filter(|_| found.shape.kind == Kind::Leaf);
-        let (head, bytes) = head.filter(|(head, _)| head.number == leaf).ok_or_else(|| damaged(Damage::LeafElse))?;
-        debug_assert!(head.checkpoint > 0);
+        let (_, bytes) = head.filter(|(head, _)| head.number == leaf).ok_or_else(|| damaged(Damage::LeafElse))?;
         entries(bytes, self.leaves.ids()).ok_or_else(|| damaged(Damage::LeafMalformed))
     }
 

@@ -14,6 +14,7 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::PageId;
 use crate::base::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence};
+use crate::format::leaf::IDS_MAX;
 use crate::format::root::LeafAt;
 
 /// Changed since the last checkpoint.
@@ -28,7 +29,7 @@ const READERS: usize = 16;
 
 /// Ids of a leaf: few in small segments, so that a leaf of pages in many pieces has room in one.
 pub(crate) fn leaf_ids(segment_size: u64) -> u64 {
-    (segment_size >> 14).next_power_of_two().clamp(4, 512)
+    (segment_size >> 14).next_power_of_two().clamp(4, IDS_MAX)
 }
 
 #[derive(Debug)]
