@@ -1,7 +1,8 @@
 //! A directory as one short input: names, lengths, and the stretches of each file that are not zero.
 //!
 //! ```text
-//! file:     kind: 0 segment, 1 scratch, 2 any name | number: 8 bytes, or length: 1 byte, name | length: 4 | count: 2 | stretches
+//! file:     kind: 1 byte, name | length: 4 | count: 2 | stretches
+//! name:     of kind 0 segment and 1 scratch: number: 8; of 2 any other: length: 1, bytes; of 3 a copy of the superblock: which: 1
 //! stretch:  offset: 4 | length: 2 | bytes
 //! ```
 //!
@@ -16,13 +17,17 @@ const FILE_MAX: usize = 1 << 20;
 const FILES_MAX: usize = 12;
 const NAME_MAX: usize = 24;
 
+/// The names of the superblock's copies.
+pub const SUPERBLOCKS: [&str; 2] = ["super-a", "super-b"];
+
 pub fn unpack(input: &[u8]) -> Files {
     let mut input = Input::new(input);
     let mut files = Files::new();
     while !input.is_empty() && files.len() < FILES_MAX {
         let name = match input.u8() % 4 {
-            0 | 3 => format!("seg-{:016x}", input.u64()),
+            0 => format!("seg-{:016x}", input.u64()),
             1 => format!("tmp-{:016x}", input.u64()),
+            3 => SUPERBLOCKS[usize::from(input.u8()) % 2].to_owned(),
             _ => {
                 let len = usize::from(input.u8()) % NAME_MAX;
                 // What a storage may list: plain ASCII without separators.
@@ -51,7 +56,9 @@ pub fn pack(files: &Files) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, bytes) in files {
         let number = |prefix| name.strip_prefix(prefix).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let copy = SUPERBLOCKS.iter().position(|copy| copy == name);
         match (number("seg-"), number("tmp-")) {
+            _ if copy.is_some() => out.extend([3, copy.unwrap_or_default() as u8]),
             (Some(number), _) => {
                 out.push(0);
                 out.extend(number.to_le_bytes());

@@ -3,7 +3,7 @@
 
 use pagecache::fuzzing;
 
-use crate::archive::{pack, unpack};
+use crate::archive::{SUPERBLOCKS, pack, unpack};
 use crate::disk::Files;
 use crate::sparse::stretches;
 
@@ -50,7 +50,12 @@ pub fn directory(data: &mut [u8], size: usize, max: usize, seed: u32, plain: Pla
         _ => change_bytes(&mut files, &mut dice, plain),
     }
     if dice.roll(2) == 0 {
-        files.values_mut().for_each(|bytes| fuzzing::repair_segment(bytes));
+        for (name, bytes) in &mut files {
+            match SUPERBLOCKS.contains(&&**name) {
+                true => fuzzing::repair_superblock(bytes),
+                false => fuzzing::repair_segment(bytes),
+            }
+        }
     }
     let packed = pack(&files);
     if packed.len() > max {
@@ -106,9 +111,10 @@ fn rearrange(files: &mut Files, dice: &mut Dice) {
     let names: Vec<String> = files.keys().cloned().collect();
     let Some(name) = names.get(dice.roll(names.len())).cloned() else { return };
     let Some(bytes) = files.remove(&name) else { return };
-    let other = match dice.roll(4) {
+    let other = match dice.roll(5) {
         0 => "xforeign".to_owned(),
         1 => format!("tmp-{:016x}", dice.roll(9)),
+        2 => SUPERBLOCKS[dice.roll(2)].to_owned(),
         _ => format!("seg-{:016x}", dice.roll(9)),
     };
     match dice.roll(6) {

@@ -188,6 +188,76 @@ fn pages() -> Vec<(&'static str, Files)> {
     stores
 }
 
+/// Pages with checkpoints: see what each seed is named.
+fn mapped() -> Vec<(&'static str, Files)> {
+    let mut stores = Vec::new();
+    let disk = Disk::default();
+    let pages = PageCache::<Concat>::start(config(&disk)).unwrap();
+    let guard = pages.pin();
+    let mut versions = BTreeMap::new();
+    for nth in 0..9u8 {
+        let id = pages.allocate(&guard);
+        let mut at = pages.replace_at(id, Version::NONE, vec![nth; 5], &guard).unwrap();
+        for link in 0..nth % 4 {
+            at = pages.link_at(id, at, vec![link], &guard).unwrap();
+        }
+        versions.insert(id, at);
+    }
+    pages.flush().unwrap();
+    pages.checkpoint().unwrap();
+    stores.push(("map-crashed", disk.files()));
+    pages.close().unwrap();
+    stores.push(("map-closed", disk.files()));
+    drop(guard);
+
+    // Changes of every kind behind the checkpoint, on pages of leaves that are not read.
+    let pages = PageCache::<Concat>::start(config(&disk)).unwrap();
+    let guard = pages.pin();
+    for (nth, (id, at)) in versions.iter_mut().enumerate() {
+        match nth % 4 {
+            0 => *at = pages.link_at(*id, *at, b"linked".to_vec(), &guard).unwrap(),
+            1 => *at = pages.replace_at(*id, *at, b"replaced".to_vec(), &guard).unwrap(),
+            2 => *at = pages.free_at(*id, *at, &guard).unwrap(),
+            _ => {}
+        }
+    }
+    pages.flush().unwrap();
+    stores.push(("map-and-log", disk.files()));
+    pages.checkpoint().unwrap();
+    let second = disk.files();
+    stores.push(("map-second", second.clone()));
+    // As a crash leaves it between the two copies.
+    let mut differ = second.clone();
+    differ.insert("super-b".to_owned(), stores[1].1["super-b"].clone());
+    differ.extend(
+        stores[1]
+            .1
+            .iter()
+            .filter(|(name, _)| !second.contains_key(*name))
+            .map(|(name, bytes)| (name.clone(), bytes.clone())),
+    );
+    stores.push(("map-copies-differ", differ));
+    let far = pages.allocate(&guard);
+    let at = match pages.state(far, &guard).unwrap() {
+        pagecache::PageState::Free(at) => at,
+        _ => Version::NONE,
+    };
+    pages.replace_at(far, at, long(30_000), &guard).unwrap();
+    for _ in 0..8 {
+        let id = pages.allocate(&guard);
+        let at = match pages.state(id, &guard).unwrap() {
+            pagecache::PageState::Free(at) => at,
+            _ => Version::NONE,
+        };
+        pages.replace_at(id, at, long(14_000), &guard).unwrap();
+    }
+    pages.flush().unwrap();
+    pages.checkpoint().unwrap();
+    pages.close().unwrap();
+    stores.push(("map-segments", disk.files()));
+    stores
+}
+
 /// Writes the seeds of one target.
 struct Folder(PathBuf);
 
@@ -229,6 +299,43 @@ fn parts(corpus: &Path, name: &str, files: &Files) {
     }
 }
 
+/// A varint at the beginning of some bytes, and what is behind it.
+fn varint(bytes: &[u8]) -> (u64, &[u8]) {
+    let len = 1 + bytes.iter().position(|byte| byte & 0x80 == 0).expect("a varint ends");
+    let value = bytes[..len].iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f));
+    (value, &bytes[len..])
+}
+
+/// The superblock's copies, and the leaves and roots in the segments of the map.
+fn map_parts(corpus: &Path, name: &str, files: &Files) -> usize {
+    let [superblocks, leaves, roots] = ["superblock", "leaf", "root"].map(|target| Folder::new(corpus, target));
+    let mut found = 0;
+    for (file, bytes) in files {
+        if file.starts_with("super-") {
+            superblocks.put(&format!("{name}-{file}"), &bytes[..128]);
+        }
+        // The purpose, then the stream.
+        if !file.starts_with("seg-") || bytes[13] != 3 {
+            continue;
+        }
+        let mut at = BLOCK;
+        while at < bytes.len() - BLOCK && bytes[at + 4] > 2 {
+            let (len, body) = varint(&bytes[at + 5..]);
+            let head = bytes.len() - at - body.len();
+            let (first, rest) = varint(&body[..len as usize]);
+            let (second, rest) = varint(rest);
+            match bytes[at + 4] {
+                12 => leaves.put(&format!("{name}-{first}"), &[&[2], rest].concat()),
+                13 if second == 0 => roots.put(&format!("{name}-{first}"), &[&[0], rest].concat()),
+                _ => {}
+            }
+            found += usize::from(matches!(bytes[at + 4], 12 | 13));
+            at += (head + len as usize).next_multiple_of(8);
+        }
+    }
+    found
+}
+
 fn small_seeds(corpus: &Path) {
     let heads = Folder::new(corpus, "page_head");
     // Kind and flags, place of the body, then as docs/FORMAT.md draws them.
@@ -245,6 +352,9 @@ fn small_seeds(corpus: &Path) {
     decoders.put("extent", &[&[1], &extent[3..]].concat());
     decoders.put("segment", b"\x02seg-00000000000000ff");
     decoders.put("scratch", b"\x02tmp-0123456789abcdef");
+    decoders.put("super", b"\x02super-b");
+    decoders.put("leaf-head", &[3, 0x80, 8, 7]);
+    decoders.put("part-head", &[4, 7, 1, 0x80, 8, 60]);
     let fragments = Folder::new(corpus, "fragment");
     fragments.put("text", b"\x00\x05hello");
     fragments.put("bytes", &[1, 3, 1, 2, 3]);
@@ -261,7 +371,8 @@ fn main() {
     let [log, page, all] =
         ["log_directory", "page_directory", "verify_directory"].map(|target| Folder::new(&corpus, target));
     let mut stores = 0;
-    for (name, files) in logs().into_iter().chain(pages()) {
+    let mut in_maps = 0;
+    for (name, files) in logs().into_iter().chain(pages()).chain(mapped()) {
         let packed = pack(&files);
         assert!(unpack(&packed) == files, "{name} does not come back");
         let report = verify(ConfigBuilder::new().storage(Disk::of(&files)).build()).expect("it is a store");
@@ -269,11 +380,12 @@ fn main() {
         if name.starts_with("log") { &log } else { &page }.put(name, &packed);
         all.put(name, &packed);
         parts(&corpus, name, &files);
+        in_maps += map_parts(&corpus, name, &files);
         println!("seed {name}: {} files, {} bytes", files.len(), packed.len());
         stores += 1;
     }
     // A bare log where pages are wanted, and the other way round.
     log.put("pages", &pack(&pages()[0].1));
     page.put("log", &pack(&logs()[0].1));
-    assert!(stores >= 13, "{stores} stores");
+    assert!(stores >= 19 && in_maps >= 20, "{stores} stores, {in_maps} leaves and roots");
 }

@@ -1,6 +1,6 @@
 //! A directory of arbitrary files as a page cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pagecache::inspect;
 use pagecache::{Error, Materializer, PageCache, PageId, PageState, Version};
@@ -38,13 +38,20 @@ pub(super) fn open<const RECOVERS: bool>(disk: &Disk, read_only: bool) -> Result
     Pages::start(config(disk).read_only(read_only).build()).map_err(|error| told(&error))
 }
 
+/// Pages whose leaf of the map cannot be read have no version.
 pub(super) fn contents<const RECOVERS: bool>(pages: &Pages<RECOVERS>) -> Contents {
     let mut contents = Contents::new();
-    for id in pages.page_ids() {
-        let id = id.expect("a leaf that can be read");
+    for id in (0..pages.stats().ids_high_water).map(PageId) {
         let guard = pages.pin();
-        let state = pages.state(id, &guard).expect("the guard is the store's");
-        let PageState::Live(version) = state else { panic!("{id} holds data and is {state:?}") };
+        let version = match pages.state(id, &guard) {
+            Ok(PageState::Live(version)) => version,
+            Ok(_) => continue,
+            Err(Error::Corrupt(at)) => {
+                contents.insert(id, (Version::NONE, Err(place(&at))));
+                continue;
+            }
+            Err(other) => panic!("no error for a damaged leaf: {other:?}"),
+        };
         let found = match pages.get(id, &guard) {
             Ok((page, token)) => {
                 assert_eq!(pagecache::version(token), version);
@@ -62,6 +69,22 @@ pub(super) fn contents<const RECOVERS: bool>(pages: &Pages<RECOVERS>) -> Content
         };
         contents.insert(id, (version, found));
     }
+    let mut listed = (BTreeSet::new(), 0);
+    for id in pages.page_ids() {
+        match id {
+            Ok(id) => _ = listed.0.insert(id),
+            Err(error) => {
+                assert!(error.is_corrupt(), "{error:?}");
+                listed.1 += 1;
+            }
+        }
+    }
+    let (lost, live): (Vec<_>, Vec<_>) = contents.iter().partition(|(_, (version, _))| *version == Version::NONE);
+    assert_eq!(
+        listed,
+        (live.into_iter().map(|(id, _)| *id).collect(), lost.len()),
+        "pages are listed that are not there"
+    );
     contents
 }
 
@@ -82,11 +105,19 @@ pub fn check(files: &Files) -> bool {
         true => check_as::<true>(files, &disk, sound),
         false => check_as::<false>(files, &disk, sound),
     }
+}
+
+fn check_as<const RECOVERS: bool>(files: &Files, disk: &Disk, sound: bool) -> bool {
+    let _bound = bound(files);
+    // A root may know of higher ids than the log does.
+    if open::<RECOVERS>(disk, true).is_ok_and(|pages| pages.stats().ids_high_water > IDS_MAX) {
+        return false;
+    }
+    compare_and_change::<RECOVERS>(files, disk, sound);
     true
 }
 
-fn check_as<const RECOVERS: bool>(files: &Files, disk: &Disk, sound: bool) {
-    let _bound = bound(files);
+fn compare_and_change<const RECOVERS: bool>(files: &Files, disk: &Disk, sound: bool) {
     let read =
         |disk: &Disk| open::<RECOVERS>(disk, true).map(|pages| (contents(&pages), pages.recovered_state().copied()));
     let seen = read(disk);
@@ -125,6 +156,10 @@ fn change<const RECOVERS: bool>(pages: &Pages<RECOVERS>, expected: &mut Contents
             1 => pages.replace_at(id, at, fragment, &guard).map(|_| true).map_err(Error::from),
             _ => pages.free_at(id, at, &guard).map(|_| false).map_err(Error::from),
         };
+        if at == Version::NONE {
+            assert!(matches!(&outcome, Err(Error::Corrupt(_))), "what is not known of {id} was changed: {outcome:?}");
+            continue;
+        }
         match outcome {
             Ok(true) => {
                 let (page, token) = match pages.get(id, &guard) {
@@ -170,8 +205,17 @@ fn change<const RECOVERS: bool>(pages: &Pages<RECOVERS>, expected: &mut Contents
         };
     }
     match pages.flush() {
+        Ok(_) => {}
+        Err(error) if full(&error) => return false,
+        Err(error) => panic!("pages that opened are not flushed: {error:?}"),
+    }
+    let is_lost = |(version, _): &Page| *version == Version::NONE;
+    match pages.checkpoint() {
         Ok(_) => true,
         Err(error) if full(&error) => false,
-        Err(error) => panic!("pages that opened are not flushed: {error:?}"),
+        Err(error) => {
+            assert!(error.is_corrupt() && expected.values().any(is_lost), "no checkpoint is written: {error:?}");
+            true
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::aligned::AlignedBuf;
 use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
-use crate::base::ids::{Lsn, Sequence};
+use crate::base::ids::{Address, Lsn, Sequence};
 use crate::format::BLOCK;
 use crate::format::piece::Piece;
 use crate::format::record::Kind;
@@ -112,15 +112,20 @@ fn root(handles: &Arc<Handles>, superblock: &Superblock) -> Result<(Root, Vec<Ar
     let mut segments: Vec<Arc<Segment>> = Vec::new();
     let mut parts: Vec<Vec<u8>> = Vec::new();
     let mut at: Option<(Piece, Option<u64>)> = Some((superblock.root, None));
+    let mut behind = Address(u64::MAX);
     while let Some((piece, index)) = at {
         let damaged = |what| corrupt(size, piece.address(), what);
         let segment = segment(handles, superblock, piece, &mut segments)?;
         let found = read(&segment, piece)?;
         let part = PartHead::decode(found.body()).filter(|_| found.shape.kind == Kind::Root);
-        let fits =
-            |head: &PartHead| head.checkpoint == superblock.number && index.is_none_or(|index| head.index == index);
+        // Each part ends before the next begins, so together they are no longer than their segments.
+        let ends_before = found.end(piece.address()) <= behind;
+        let fits = |head: &PartHead| {
+            ends_before && head.checkpoint == superblock.number && index.is_none_or(|index| head.index == index)
+        };
         let (head, bytes) = part.filter(|(head, _)| fits(head)).ok_or_else(|| damaged(Damage::RootElse))?;
         parts.push(bytes.to_vec());
+        behind = piece.address();
         // Each part has a lower index than the one behind it, so they end.
         at = head.previous.map(|previous| (previous, Some(head.index - 1)));
     }
@@ -159,6 +164,8 @@ fn segment(
             && is_of(&header, superblock, sequence)
         {
             let segment = Arc::new(Segment::found(header, file, handles));
+            // Before a length is believed that only the header justifies.
+            segment.check_length()?;
             segments.push(Arc::clone(&segment));
             return Ok(segment);
         }

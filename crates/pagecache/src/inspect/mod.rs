@@ -55,14 +55,24 @@ pub fn verify(config: Config) -> Result<Report> {
     let _lock = engine::lock(storage.as_ref(), true)?;
     let handles = Handles::new(storage, OpenMode::ReadOnly);
     let mut files = files::survey(&handles, walk::trimmed)?;
-    let log: Vec<_> = files.links.iter().map(|link| Arc::clone(&link.segment)).collect();
-    let map = map::check(&handles, &log, std::mem::take(&mut files.map))?;
-    files.leftovers.extend(map.unused.into_iter().map(name));
-    files.problems.extend(map.problems);
     let begins = files.begins_after.map_or(Lsn(0), |(_, end)| end);
     let links = std::mem::take(&mut files.links);
-    let mut walk = Walk::new(&handles, &links, files.purpose.unwrap_or(Held::Pages), begins);
+    let mut map = map::Map::default();
+    let checkpoint = map.find(&handles)?;
+    let known = checkpoint.as_ref().map(|found| walk::Known { redo: found.root.redo, stable: found.root.stable });
+    let purpose = files.purpose.unwrap_or(Held::Pages);
+    let mut walk = Walk::new(&handles, &links, purpose, begins, known);
     walk.all()?;
+    let segments: Vec<_> = links.iter().map(|link| Arc::clone(&link.segment)).collect();
+    let log = map::Log {
+        segments: &segments,
+        chains: &walk.chains,
+        gaps: &walk.gaps,
+        problems: &files.problems,
+    };
+    map.check(&handles, checkpoint, log, std::mem::take(&mut files.map))?;
+    files.leftovers.extend(map.unused.into_iter().map(name));
+    files.problems.extend(map.problems);
     if let Some((sequence, end)) = files.begins_after
         && walk.trimmed < end
     {

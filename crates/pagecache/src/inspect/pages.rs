@@ -15,6 +15,16 @@ enum State {
     Free,
 }
 
+/// What the log says of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Nothing: it has no record.
+    Nothing,
+    Free(Version),
+    /// It holds data of this version.
+    Data(Version),
+}
+
 /// Every page that the log has named so far. Memory grows with the pages, by what was checked to be records.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
@@ -24,9 +34,17 @@ pub(super) struct Chains {
     /// Where the newest flush round began to end: what was freed below was stable when anything above was drawn.
     last_mark: Lsn,
     high_water: u64,
+    /// Replay starts here.
+    redo: Lsn,
+    /// Pages with records from the redo point on, as they were there.
+    at_redo: HashMap<PageId, Said>,
 }
 
 impl Chains {
+    pub(super) fn new(redo: Lsn) -> Chains {
+        Chains { redo, ..Chains::default() }
+    }
+
     /// A stretch of the log that ends here could not be read.
     pub(super) fn gap(&mut self, end: Lsn) {
         self.unknown_below = self.unknown_below.max(end.into());
@@ -50,6 +68,10 @@ impl Chains {
             (Kind::Link, Some((_, State::Data(bytes)))) if base != Version::NONE => State::Data(bytes + payload),
             _ => State::Data(payload),
         };
+        if lsn >= self.redo && self.redo > Lsn(0) {
+            let before = self.now(page);
+            self.at_redo.entry(page).or_insert(before);
+        }
         self.pages.insert(page, (lsn.into(), state));
         wrong
     }
@@ -78,6 +100,25 @@ impl Chains {
             }
             _ => None,
         }
+    }
+
+    fn now(&self, page: PageId) -> Said {
+        match self.pages.get(&page) {
+            None => Said::Nothing,
+            Some((version, State::Free)) => Said::Free(*version),
+            Some((version, State::Data(_))) => Said::Data(*version),
+        }
+    }
+
+    /// What the log below the redo point says of a page. `None` where a stretch of the log is missing: nothing is known then.
+    pub(super) fn at_redo(&self, page: PageId) -> Option<Said> {
+        let said = self.at_redo.get(&page).copied().unwrap_or_else(|| self.now(page));
+        (self.unknown_below == Version::NONE).then_some(said)
+    }
+
+    /// The pages that the log has named, in no order.
+    pub(super) fn named(&self) -> impl Iterator<Item = PageId> + '_ {
+        self.pages.keys().copied()
     }
 
     /// Ids that hold data, ids that are free, and the highest id plus 1.

@@ -36,17 +36,26 @@ pub(super) struct Walk<'a> {
     pub(super) problems: Vec<Problem>,
     extents: Extents,
     /// Stretches that could not be read.
-    gaps: Vec<Range<Lsn>>,
+    pub(super) gaps: Vec<Range<Lsn>>,
     /// Problems with records that a trim further up may have forgotten.
     unless_trimmed: Vec<(Lsn, Problem)>,
     /// The highest stable LSN so far, and the highest of all once the walk had to ask.
     pub(super) proven: Lsn,
     proven_anywhere: Option<Lsn>,
     pub(super) trimmed: Lsn,
+    /// What a checkpoint says: where replay starts, and what was stable when it was written.
+    checkpoint: Option<Known>,
     last: Option<Mark>,
     /// Where the log ends, once that is known.
     ended: bool,
     pub(super) end: Lsn,
+}
+
+/// What a checkpoint says of the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    pub(super) redo: Lsn,
+    pub(super) stable: Lsn,
 }
 
 /// A record's place, for problems.
@@ -68,7 +77,13 @@ impl At {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(handles: &'a Arc<Handles>, links: &'a [Link], purpose: Purpose, begins: Lsn) -> Walk<'a> {
+    pub(super) fn new(
+        handles: &'a Arc<Handles>,
+        links: &'a [Link],
+        purpose: Purpose,
+        begins: Lsn,
+        checkpoint: Option<Known>,
+    ) -> Walk<'a> {
         Walk {
             handles,
             links,
@@ -76,7 +91,7 @@ impl<'a> Walk<'a> {
             begins,
             segments: Vec::new(),
             records: Records::default(),
-            chains: Chains::default(),
+            chains: Chains::new(checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.redo)),
             problems: Vec::new(),
             extents: Extents::default(),
             gaps: Vec::new(),
@@ -84,6 +99,7 @@ impl<'a> Walk<'a> {
             proven: Lsn(0),
             proven_anywhere: None,
             trimmed: Lsn(0),
+            checkpoint,
             last: None,
             ended: false,
             end: Lsn(0),
@@ -123,11 +139,39 @@ impl<'a> Walk<'a> {
                 bytes,
             });
         }
-        self.proven = self.proven.max(self.proven_anywhere.unwrap_or_default());
+        self.check_end();
+        self.proven = self.proven.max(self.proven_anywhere.unwrap_or_default()).max(self.known_stable());
         let kept = self.unless_trimmed.drain(..).filter(|(lsn, _)| *lsn >= self.trimmed);
         self.problems.extend(kept.map(|(_, problem)| problem));
         self.check_beginning()?;
         if self.is_clean() { self.nothing_behind() } else { Ok(()) }
+    }
+
+    /// Everything that a checkpoint calls stable is below this.
+    fn known_stable(&self) -> Lsn {
+        self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.stable)
+    }
+
+    /// The end of the newest segment is no end of the log where a checkpoint proves more.
+    fn check_end(&mut self) {
+        let (stable, end) = (self.known_stable(), self.end);
+        if let Some(newest) = self.links.last()
+            && !self.ended
+            && end < stable
+        {
+            let what = format!("the log ends here, and a checkpoint proves more to be stable ({stable})");
+            self.problems.push(At::new(&newest.segment, end).problem(what));
+        }
+    }
+
+    /// Replay starts at a record, or where one is to be written next.
+    fn check_redo(&mut self, segment: &Segment, from: Lsn, to: Lsn) {
+        if let Some(redo) = self.checkpoint.map(|checkpoint| checkpoint.redo)
+            && from < redo
+            && redo < to
+        {
+            self.problems.push(At::new(segment, redo).problem("replay would start here, inside a record"));
+        }
     }
 
     /// What a trim keeps begins with a record: a reader starts there.
@@ -167,13 +211,16 @@ impl<'a> Walk<'a> {
             match scanner.step()? {
                 Step::Record { lsn, shape, body, body_at, len } => {
                     self.last = None;
+                    self.check_redo(segment, from, Lsn(from.0 + len));
                     self.record(At::new(segment, lsn), shape, body, body_at, len, bytes);
                 }
                 Step::Mark { mark } => {
                     self.mark(At::new(segment, from), mark);
+                    self.check_redo(segment, from, scanner.position());
                     bytes.padding += scanner.position().0 - from.0;
                 }
                 Step::End => {
+                    self.check_redo(segment, from, scanner.position());
                     bytes.padding += scanner.position().0 - from.0;
                     break;
                 }
@@ -205,12 +252,12 @@ impl<'a> Walk<'a> {
         let rest = self.links.get(index..).unwrap_or_default();
         let Some((own, later)) = rest.split_first() else { return Ok(self.proven) };
         if !own.bounded {
-            return Ok(evidence(&own.segment, hole)?.unwrap_or_default());
+            return Ok(evidence(&own.segment, hole)?.unwrap_or_default().max(self.known_stable()));
         }
         if let Some(proven) = self.proven_anywhere {
             return Ok(proven);
         }
-        let mut proven = self.proven.max(evidence(&own.segment, hole)?.unwrap_or_default());
+        let mut proven = self.proven.max(evidence(&own.segment, hole)?.unwrap_or_default()).max(self.known_stable());
         for link in later {
             let marks = evidence(&link.segment, link.segment.header.start)?;
             proven = proven.max(link.segment.header.stable).max(marks.unwrap_or_default());

@@ -227,22 +227,6 @@ fn header(file: &dyn StorageFile, file_name: &str) -> Result<Found> {
     Ok(first)
 }
 
-/// Damage, where a segment's file has become shorter: its whole length was durable before it got its name (P1 of the pool),
-/// so this is no torn tail, and the marks that would prove it may be among what is gone.
-fn check_length(segment: &Segment) -> Result<()> {
-    let len = segment.file()?.len().map_err(|error| Error::io("len", segment.name(), error))?;
-    if len >= segment.header.segment_size {
-        return Ok(());
-    }
-    Err(Error::Corrupt(Box::new(Corruption {
-        page: None,
-        segment: segment.header.sequence.0,
-        offset: len,
-        lsns: Lsn(segment.header.start.0 + len)..Lsn(segment.header.start.0 + segment.header.segment_size),
-        what: Damage::FileTooShort.what(),
-    })))
-}
-
 impl Survey {
     /// Follows the predecessors back from the newest segment.
     fn link(
@@ -269,6 +253,12 @@ impl Survey {
                 expected: format!("one of store {:032x}", identity.store),
             });
         }
+        if checkpoint.is_some() && identity.purpose == Purpose::Log {
+            return Err(Error::Incompatible {
+                found: "a checkpoint beside a bare log".to_owned(),
+                expected: "a page cache's segments beside it".to_owned(),
+            });
+        }
         if let Some(lost) = self.unreadable.filter(|lost| lost > newest) {
             let from = identity.start.0 + identity.segment_size;
             return Err(damage(lost, Lsn(from)..Lsn(from + identity.segment_size), Damage::NewestHeader));
@@ -293,7 +283,7 @@ impl Survey {
         let mut at = Some(*newest);
         let mut next: Option<SegmentHeader> = None;
         while let Some(mut segment) = at.take().and_then(|sequence| segments.remove(&sequence)) {
-            check_length(&segment)?;
+            segment.check_length()?;
             if let Some(next) = next {
                 let Some(previous) = next.previous else { break };
                 let sound = previous.salt == segment.header.salt

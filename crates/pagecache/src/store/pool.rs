@@ -9,11 +9,13 @@
 //! - P3. Sequences only rise, across restarts too: no life of a segment shares its number with another.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool as PlainBool, AtomicU64 as PlainU64, Ordering};
 
 use crate::base::canary::{Canary, planted};
-use crate::base::error::{Error, Result};
+use crate::base::damage::Damage;
+use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Address, Lsn, Sequence};
 use crate::base::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::format::BLOCK;
@@ -152,6 +154,26 @@ impl Segment {
     /// `Io`.
     pub(crate) fn file(&self) -> Result<Arc<dyn StorageFile>> {
         self.handle.file().map_err(|error| Error::io("open", self.name(), error))
+    }
+
+    /// Damage, where its file has become shorter: its whole length was durable before it got its name (P1), so this is no torn
+    /// tail, and the marks that would prove it may be among what is gone.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub(crate) fn check_length(&self) -> Result<()> {
+        let len = self.file()?.len().map_err(|error| Error::io("len", self.name(), error))?;
+        let Range { start, end } = self.header.start..Lsn(self.header.start.0 + self.header.segment_size);
+        if len >= end.0 - start.0 {
+            return Ok(());
+        }
+        Err(Error::Corrupt(Box::new(Corruption {
+            page: None,
+            segment: self.header.sequence.0,
+            offset: len,
+            lsns: Lsn(start.0 + len)..end,
+            what: Damage::FileTooShort.what(),
+        })))
     }
 
     /// The first LSN of its data.

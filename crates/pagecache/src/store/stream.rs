@@ -56,6 +56,11 @@ impl Found {
         self.body_at
     }
 
+    /// The address behind its body, where it begins at `address`.
+    pub(crate) fn end(&self, address: Address) -> Address {
+        Address(address.0 + (self.body_at + self.body_len) as u64)
+    }
+
     pub(crate) fn body(&self) -> &[u8] {
         self.buf.as_slice().get(self.body_at..self.body_at + self.body_len).unwrap_or_default()
     }
