@@ -217,7 +217,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// The page, merged, and its token. A resident page in one piece is handed out without a copy, a lock or I/O.
     ///
     /// # Errors
-    /// `NoPage` with what the page is instead; `Corrupt` and `Decode` for this page alone; `Io`, `ForeignGuard`.
+    /// `NoPage` with what the page is instead; `Corrupt` and `Decode` for this page alone, `Incompatible` where a newer version has
+    /// written a record of it; `Io`, `ForeignGuard`.
     pub fn get<'g>(&'g self, id: PageId, guard: &'g Guard) -> Result<Found<'g, M::PageFrag, PageRef<'g, M::PageFrag>>> {
         self.pages.get(id, guard).map(|(page, at)| (page, token(at)))
     }

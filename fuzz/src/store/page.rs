@@ -65,6 +65,8 @@ pub(super) fn contents<const RECOVERS: bool>(pages: &Pages<RECOVERS>) -> Content
                 assert_eq!(page, Some(id));
                 Err(what)
             }
+            // Below the redo point no opening looks.
+            Err(Error::Incompatible { found, .. }) => Err(found),
             Err(other) => panic!("no error for a damaged page: {other:?}"),
         };
         contents.insert(id, (version, found));
@@ -181,7 +183,7 @@ fn change<const RECOVERS: bool>(pages: &Pages<RECOVERS>, expected: &mut Contents
             Err(error) if full(&error) => return false,
             // What is damaged can be given up or replaced, and not always linked to.
             Err(error) => {
-                let typed = error.is_corrupt() || matches!(error, Error::Decode { .. });
+                let typed = error.is_corrupt() || matches!(error, Error::Decode { .. } | Error::Incompatible { .. });
                 assert!(found.is_err() && nth % 3 == 0 && typed, "{error:?}");
             }
         }

@@ -1,12 +1,16 @@
 //! What fuzzing has found: each input as a store by hand, with what went wrong before.
 
-use super::forge::{Concat, Forge, header};
+use super::forge::{Concat, Forge, SIZE, header};
+use super::map::Mapped;
 use super::*;
+use crate::base::damage::Damage;
 use crate::base::error::Error;
-use crate::base::ids::{PageId, Sequence, Version};
+use crate::base::ids::{Address, PageId, Sequence, Version};
 use crate::format::BLOCK;
-use crate::format::segment::{Previous, Purpose};
-use crate::storage::Storage;
+use crate::format::piece::Piece;
+use crate::format::segment::{Previous, Purpose, Stream};
+use crate::format::superblock::NAMES;
+use crate::storage::{OpenMode, Storage, write_all};
 use crate::{LogRead, PageCache};
 
 /// The length went round when it was made a multiple of 8, before it was compared with anything: a panic where overflows are
@@ -136,4 +140,112 @@ fn ids_that_were_never_written_are_taken_in_order_and_not_kept_one_by_one() {
     let free: Vec<u64> = (0..70_000).filter(|id| *id != 3).collect();
     assert_eq!(taken, free);
     assert_eq!(pages.try_allocate().unwrap(), PageId(70_001));
+}
+
+/// An id beyond the highest was handed out though its leaf cannot be read: whoever had it could neither write nor read it.
+#[test]
+fn no_id_of_a_leaf_that_cannot_be_read_is_handed_out() {
+    let mapped = Mapped::new();
+    let at = mapped.leaf(2).address().0;
+    mapped.flip(&name(Sequence(at / SIZE)), at % SIZE + 9);
+    let pages = mapped.start().unwrap();
+    let guard = pages.pin();
+    for wanted in [12, 13, 14] {
+        let id = pages.allocate(&guard);
+        assert_eq!(id, PageId(wanted), "8 to 11 are of a leaf that cannot be read");
+        pages.replace_at(id, Version::NONE, format!("page {id}"), &guard).unwrap();
+    }
+    assert_eq!(pages.stats().pages, 13);
+    drop(guard);
+    pages.close().unwrap();
+    let pages = mapped.start().unwrap();
+    let guard = pages.pin();
+    assert_eq!(*pages.get(PageId(13), &guard).unwrap().0, format!("page {}", PageId(13)));
+    assert!(pages.state(PageId(9), &guard).unwrap_err().is_corrupt());
+}
+
+/// A root whose leaves have 2^40 ids each: the first page that was read asked for all their entries at once.
+#[test]
+fn a_root_of_endless_leaves_is_malformed() {
+    let mapped = Mapped::new();
+    mapped.put_root(|root| (root.leaf_ids, root.high_water) = (1 << 40, 10));
+    assert!(mapped.start().unwrap_err().is_corrupt());
+    let mapped = Mapped::new();
+    mapped.put_root(|root| {
+        root.leaves.truncate(1);
+        root.leaf_ids = 1 << 40;
+    });
+    let Err(Error::Corrupt(at)) = mapped.start() else { panic!("it opens") };
+    assert_eq!(at.what, Damage::RootMalformed.what());
+}
+
+/// A segment that starts at the end of all LSNs: where it ends went round.
+#[test]
+fn a_root_with_a_segment_at_the_end_of_all_lsns_is_malformed() {
+    let mapped = Mapped::new();
+    mapped.put_root(|root| {
+        let last = root.segments.last_mut().unwrap();
+        (last.stream, last.start) = (Stream::Log, Lsn(u64::MAX / SIZE * SIZE));
+        // So that it is no longer than the one before.
+        root.leaves.truncate(1);
+        root.high_water = 4;
+    });
+    let Err(Error::Corrupt(at)) = mapped.start() else { panic!("it opens") };
+    assert_eq!(at.what, Damage::RootMalformed.what());
+    assert_eq!(mapped.verify().problems.len(), 1);
+}
+
+/// A leaf of checkpoint 0, which no writer makes, ended a build that checks its assertions.
+#[test]
+fn a_leaf_of_checkpoint_0_is_a_leaf() {
+    let mapped = Mapped::new();
+    mapped.put(mapped.leaf(2), Kind::Leaf, LeafHead { number: 2, checkpoint: 0 }.encode(), &[0, 4]);
+    assert!(matches!(mapped.get(8), Error::NoPage { .. }));
+}
+
+/// Parts that lie inside each other: together they would be longer than their segment, by as much as there are parts.
+#[test]
+fn parts_of_a_root_that_lie_inside_each_other_are_refused() {
+    let mapped = Mapped::new();
+    let outer = mapped.checkpoint.superblock.root;
+    let (start, salt) = (outer.address().0, mapped.checkpoint.holds_root[0].header.salt);
+    let inner = Piece::new(Address(start + 16), 8);
+    let first = PartHead { checkpoint: 1, index: 0, previous: None }.encode();
+    let part = Frame::of_body(Shape::plain(Kind::Root), first.as_slice());
+    // Behind the outer record's start and head there are some zeros, then the inner record.
+    let head = PartHead { checkpoint: 1, index: 1, previous: Some(inner) }.encode();
+    let zeros = 16 - 6 - head.len();
+    let payload = [&[0; 8][..zeros], &part.bytes(first.as_slice(), Lsn(start + 16), salt), &[0; 8]].concat();
+    mapped.put(outer, Kind::Root, head, &payload);
+    let Err(Error::Corrupt(at)) = mapped.start() else { panic!("it opens") };
+    assert_eq!((at.what, at.offset), (Damage::RootElse.what(), start % SIZE + 16));
+}
+
+/// A superblock and a header that say a segment is 1 GiB long, of a file that is not: so much was asked for to read the root.
+#[test]
+fn a_root_in_a_file_that_is_shorter_than_its_segment_is_damage() {
+    let mapped = Mapped::new();
+    let mut header = mapped.checkpoint.holds_root[0].header;
+    header.segment_size = 1 << 30;
+    header.start = Lsn(header.sequence.0 << 30);
+    let file = mapped.storage.open(&name(header.sequence), OpenMode::ReadWrite).unwrap();
+    write_all(file.as_ref(), &header.encode(), 0).unwrap();
+    let root = Piece::new(Address(header.start.0 + BLOCK), 1 << 30);
+    mapped.put_superblock(|superblock| (superblock.segment_size, superblock.root) = (1 << 30, root));
+    let Err(Error::Corrupt(at)) = mapped.start() else { panic!("it opens") };
+    assert_eq!((at.what, at.offset), (Damage::FileTooShort.what(), SIZE));
+}
+
+/// `verify` called segments of the map alone a sound store, and `start` refuses them.
+#[test]
+fn a_map_without_a_log_is_no_sound_store() {
+    let mapped = Mapped::new();
+    mapped.storage.remove(&name(Sequence(0))).unwrap();
+    assert!(mapped.start().unwrap_err().is_corrupt());
+    assert!(!mapped.verify().is_sound());
+    NAMES.iter().for_each(|copy| mapped.storage.remove(copy).unwrap());
+    assert!(mapped.start().unwrap_err().is_corrupt());
+    let problems = mapped.verify().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].what, "no segment is what its name says");
 }

@@ -20,7 +20,7 @@ pub(crate) mod forge;
 #[cfg(all(test, not(loom)))]
 mod found;
 #[cfg(all(test, not(loom)))]
-mod map;
+pub(crate) mod map;
 #[cfg(all(test, not(loom)))]
 mod outcomes;
 #[cfg(all(test, not(loom)))]

@@ -100,10 +100,6 @@ pub(super) fn survey(handles: &Arc<Handles>, trimmed: impl Fn(&[Link]) -> Result
             None => problems.extend(found),
         }
     }
-    if candidates.is_empty() && problems.is_empty() {
-        // A leftover is what is there beside a store; here there is none.
-        problems.push(problem(newest, 0, None, "no segment is what its name says"));
-    }
     let mut files = Files {
         purpose: None,
         segment_size: 0,
@@ -116,6 +112,10 @@ pub(super) fn survey(handles: &Arc<Handles>, trimmed: impl Fn(&[Link]) -> Result
     files.only_own(&mut candidates);
     let (map, candidates): (BTreeMap<_, _>, _) =
         candidates.into_iter().partition(|(_, candidate)| candidate.segment.header.stream != Stream::Log);
+    if candidates.is_empty() && files.problems.is_empty() {
+        // Leftovers and segments of other streams are what is there beside a log; here there is none.
+        files.problems.push(problem(newest, 0, None, "no segment is what its name says"));
+    }
     for candidate in map.into_values() {
         files.problems.extend(candidate.problems);
         files.map.push(candidate.segment);

@@ -70,7 +70,10 @@ impl Map {
         map: Vec<Segment>,
     ) -> Result<()> {
         let Some(Checkpoint { superblock, root, holds_root, copies, .. }) = checkpoint else {
-            self.unused = map.iter().map(|segment| segment.header.sequence).collect();
+            // Where there was one and it is damaged, nobody knows what it had a use for.
+            if self.problems.is_empty() {
+                self.unused = map.iter().map(|segment| segment.header.sequence).collect();
+            }
             return Ok(());
         };
         let known = |sequence| {

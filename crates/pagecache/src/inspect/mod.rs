@@ -15,6 +15,8 @@ mod report;
 mod walk;
 
 #[cfg(all(test, not(loom)))]
+mod map_tests;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 pub use report::{Bytes, CheckpointReport, Evidence, Pages, Problem, Purpose, Records, Report, SegmentReport};

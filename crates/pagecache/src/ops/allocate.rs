@@ -21,6 +21,11 @@ impl<M: Materializer> Pages<M> {
                     _ => self.ids.fresh(),
                 },
             };
+            // The last leaf that the start has found may have ids beyond the highest. If it cannot be read, nor can they be used.
+            if !self.leaves.is_read(id) && self.read_leaf(self.leaves.of(id)).is_err() {
+                self.ids.lose();
+                continue;
+            }
             let ensured = self.table.ensure(id).and_then(|slot| self.leaves.ensure(id).map(|()| slot));
             let slot = ensured.inspect_err(|_| self.ids.lose())?;
             let word = slot.load();
