@@ -32,7 +32,7 @@ pub(crate) struct Superblock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Valid(Superblock),
-    /// The magic is ours, the format is not.
+    /// The magic is ours and the checksum is right, the format is not.
     Newer(u32),
     Nothing,
 }
@@ -57,18 +57,20 @@ impl Superblock {
         block
     }
 
-    /// Reads one copy.
+    /// Reads one copy. Its checksum is where it is in every format, so that a version that is damaged is not taken for a newer one:
+    /// the other copy would be left alone for it.
     pub(crate) fn decode(block: &[u8]) -> Found {
-        let Some(body) = block.get(..LEN) else { return Found::Nothing };
-        let mut cursor = Cursor::new(block);
-        match Self::fields(&mut cursor) {
-            Some(superblock) if crc32c::crc32c(body) == cursor.u32().unwrap_or_default() => Found::Valid(superblock),
-            _ => match (body.get(..8), body.get(8..12).and_then(|bytes| bytes.try_into().ok())) {
-                (Some(magic), Some(version)) if magic == MAGIC && u32::from_le_bytes(version) > FORMAT => {
-                    Found::Newer(u32::from_le_bytes(version))
-                }
-                _ => Found::Nothing,
-            },
+        let Some((body, rest)) = block.split_at_checked(LEN) else { return Found::Nothing };
+        if Cursor::new(rest).u32() != Some(crc32c::crc32c(body)) {
+            return Found::Nothing;
+        }
+        if let Some(superblock) = Self::fields(&mut Cursor::new(body)) {
+            return Found::Valid(superblock);
+        }
+        let mut cursor = Cursor::new(body);
+        match (cursor.array(), cursor.u32()) {
+            (Some(MAGIC), Some(version)) if version > FORMAT => Found::Newer(version),
+            _ => Found::Nothing,
         }
     }
 
@@ -126,6 +128,8 @@ mod tests {
         assert_eq!(Superblock::decode(&[]), Found::Nothing);
         let mut newer = block;
         newer[8] = 2;
+        assert_eq!(Superblock::decode(&newer), Found::Nothing, "the checksum is that of another version");
+        super::super::repair::superblock(&mut newer);
         assert_eq!(Superblock::decode(&newer), Found::Newer(2));
     }
 

@@ -8,10 +8,12 @@ use crate::base::error::Error;
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::checkpoint::load::{Checkpoint, find, write_copy};
 use crate::config::{Background, Config, ConfigBuilder};
+use crate::format::BLOCK;
 use crate::format::leaf::LeafHead;
 use crate::format::piece::Piece;
 use crate::format::record::{Frame, Head, Kind, Shape};
 use crate::format::root::{PartHead, Root};
+use crate::format::segment::SegmentHeader;
 use crate::format::superblock::{NAMES, Superblock};
 use crate::inspect::{Report, verify};
 use crate::storage::{MemoryStorage, OpenMode, Storage, StorageFile, read_full, write_all};
@@ -66,6 +68,16 @@ impl Mapped {
         change(&mut root);
         let head = PartHead { checkpoint: 1, index: 0, previous: None }.encode();
         self.put(self.checkpoint.superblock.root, Kind::Root, head, &root.encode(SIZE));
+    }
+
+    /// Writes both headers of the segment that holds root and leaves.
+    pub(crate) fn put_header(&self, change: impl FnOnce(&mut SegmentHeader)) {
+        let segment = self.checkpoint.holds_root.first().unwrap();
+        let mut header = segment.header;
+        change(&mut header);
+        for offset in [0, SIZE - BLOCK] {
+            write_all(segment.file().unwrap().as_ref(), &header.encode(), offset).unwrap();
+        }
     }
 
     /// Writes both copies of the superblock.

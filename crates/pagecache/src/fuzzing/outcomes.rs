@@ -355,6 +355,11 @@ fn every_reason_to_refuse_a_superblock() {
         ("another magic", changed(7, &[0])),
         ("the magic of a segment", changed(0, b"PGCACHE\x1a")),
         ("format 0", changed(8, &[0])),
+        ("a later format without its checksum", {
+            let mut block = block.clone();
+            block[8] = 2;
+            superblock(&block)
+        }),
         ("something behind the format", changed(15, &[1])),
         ("a size that is no power of two", number(32, SIZE + BLOCK)),
         ("a size below the least", number(32, SIZE / 2)),

@@ -269,10 +269,21 @@ fn incompatible() -> Vec<(&'static str, Error)> {
     repair_record(&mut bytes, BLOCK, header(Purpose::Log, 0).salt);
     write_all(kind.file.as_ref(), &bytes, BLOCK).unwrap();
     kind.at = Lsn(BLOCK);
+    let later = Mapped::new();
+    let mut block = later.checkpoint.superblock.encode();
+    block[8] = 7;
+    repair_superblock(&mut block);
+    let copy = later.storage.open("super-b", crate::storage::OpenMode::ReadWrite).unwrap();
+    write_all(copy.as_ref(), &block, 0).unwrap();
+    let mixed = Mapped::new();
+    mixed.put_superblock(|superblock| superblock.store += 1);
+    mixed.put_header(|header| header.store += 1);
     let created = Log::start(foreign.config().create(crate::Create::Either).build());
     vec![
         ("with a file letter.txt", created.unwrap_err()),
         ("of format 7", start(&newer)),
+        ("a superblock of format 7", later.start().unwrap_err()),
+        ("a checkpoint of store", mixed.start().unwrap_err()),
         ("a record of kind 16", start(&kind)),
         ("of another store", start(&two(|next| next.store += 1))),
         ("a bare log", closed_log(|_| {}).pages().err().unwrap()),
