@@ -235,10 +235,10 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         self.pages.fragments(id, guard).map(|(fragments, at)| (fragments, token(at)))
     }
 
-    /// What a page is now, without reading it.
+    /// What a page is now, without reading it; its leaf of the map is read, if it was not yet.
     ///
     /// # Errors
-    /// `ForeignGuard`.
+    /// `Corrupt`, `Io`, where that leaf cannot be read; `ForeignGuard`.
     pub fn state(&self, id: PageId, guard: &Guard) -> Result<PageState> {
         self.pages.state(id, guard)
     }

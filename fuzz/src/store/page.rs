@@ -138,7 +138,11 @@ fn compare_and_change<const RECOVERS: bool>(files: &Files, disk: &Disk, sound: b
     }
     pages.close().expect("nothing is wrong with the disk");
     let pages = open::<RECOVERS>(disk, false).expect("it was closed");
-    assert_eq!(contents(&pages), expected, "changed, closed, opened again");
+    let mut found = contents(&pages);
+    // The highest id has risen over those of a leaf that was known to be lost.
+    let lost: BTreeSet<Page> = expected.values().filter(|page| page.0 == Version::NONE).cloned().collect();
+    found.retain(|id, page| expected.contains_key(id) || !lost.contains(page));
+    assert_eq!(found, expected, "changed, closed, opened again");
     pages.close().expect("nothing is wrong with the disk");
     if sound {
         let report = inspect::verify(config(disk).build()).expect("it opens");

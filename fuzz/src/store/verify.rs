@@ -19,7 +19,7 @@ pub fn check(files: &Files) -> bool {
         Ok(report) => return compare(&disk, &report),
         // What cannot be verified does not open: there is no store, or one of a later format. Below a redo point no opening looks.
         Err(error) => {
-            let below = error.contains("a record of kind") && SUPERBLOCKS.iter().any(|copy| files.contains_key(*copy));
+            let below = error.starts_with("Incompatible") && SUPERBLOCKS.iter().any(|copy| files.contains_key(*copy));
             assert!(log::open(&disk, true).is_err());
             assert!(below || page::open::<false>(&disk, true).is_err());
         }

@@ -249,3 +249,22 @@ fn a_map_without_a_log_is_no_sound_store() {
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert_eq!(problems[0].what, "no segment is what its name says");
 }
+
+/// A leaf names a place in no segment: the page was at version 0, as one that holds nothing, and whoever linked to it there made a
+/// page of its link alone, at the next start.
+#[test]
+fn a_page_whose_newest_record_has_no_segment_is_at_no_version() {
+    let mapped = Mapped::new();
+    let mut writer = LeafWriter::default();
+    (0..4).for_each(|_| writer.data(1, std::iter::once(Piece::new(Address(9 * SIZE), 8))));
+    mapped.put_leaf(2, 2, &writer.finish().0);
+    let pages = mapped.start().unwrap();
+    let guard = pages.pin();
+    let is_gone = |error: Error| matches!(error, Error::Corrupt(at) if at.what == Damage::SegmentGone.what());
+    assert!(is_gone(pages.state(PageId(9), &guard).unwrap_err()));
+    assert!(is_gone(pages.link_at(PageId(9), Version::NONE, "alone".into(), &guard).unwrap_err().into()));
+    assert!(is_gone(pages.get(PageId(9), &guard).unwrap_err()));
+    drop(guard);
+    pages.close().unwrap();
+    assert!(!mapped.verify().is_sound());
+}

@@ -198,11 +198,12 @@ fn reach(damage: Damage) -> Error {
             forge.extent(piece, piece, 3, crc32c::crc32c(b"one") + 1)
         }),
         Damage::SegmentGone => {
-            let (mapped, mut leaf) = (Mapped::new(), LeafWriter::default());
-            leaf.data(1, std::iter::once(Piece::new(Address(99 * SIZE + BLOCK), 64)));
-            (0..3).for_each(|_| leaf.absent());
-            mapped.put_leaf(1, 1, &leaf.finish().0);
-            mapped.get(4)
+            let mapped = Mapped::new();
+            let mut writer = LeafWriter::default();
+            // Where a short piece is, so that the leaf is no longer than before.
+            (0..4).for_each(|_| writer.data(1, std::iter::once(Piece::new(Address(9 * SIZE), 8))));
+            mapped.put_leaf(2, 2, &writer.finish().0);
+            mapped.get(8)
         }
         Damage::PageMisplaced => {
             let (mut first, mut second) = (Lsn(0), Lsn(0));
@@ -240,19 +241,13 @@ fn reach(damage: Damage) -> Error {
 
 #[test]
 fn every_damage_is_reached_by_stored_bytes() {
-    let mut reached = 0;
     for damage in Damage::ALL {
-        match reach(*damage) {
-            Error::Corrupt(at) => {
-                assert_eq!(at.what, damage.what());
-                assert!(at.lsns.start <= at.lsns.end, "{at:?}");
-                reached += 1;
-            }
-            other => panic!("{damage:?}: {other:?}"),
-        }
+        let error = reach(*damage);
+        let Error::Corrupt(at) = &error else { panic!("{damage:?}: {error:?}") };
+        assert_eq!(at.what, damage.what());
+        assert!(at.lsns.start <= at.lsns.end, "{at:?}");
     }
-    println!("{reached} of {} damages reached by stored bytes", Damage::ALL.len());
-    assert_eq!(reached, Damage::ALL.len());
+    println!("{} damages reached by stored bytes", Damage::ALL.len());
 }
 
 /// What a reader says of files that are intact and not for it.

@@ -131,16 +131,21 @@ impl<M: Materializer> Pages<M> {
         read().map_err(mine)
     }
 
+    /// Says that a page's record, which goes on `below`, has no segment.
+    fn segment_gone(&self, id: PageId, piece: Piece, below: Version) -> Error {
+        Error::Corrupt(Box::new(Corruption {
+            page: Some(id),
+            segment: piece.address().0 / self.log.pool.segment_size(),
+            offset: piece.address().0 % self.log.pool.segment_size(),
+            lsns: Lsn(below.0)..Lsn(u64::MAX),
+            what: Damage::SegmentGone.what(),
+        }))
+    }
+
     /// One record of a page: its version and its fragment's bytes.
     fn read_piece(&self, id: PageId, piece: Piece, below: Version, first: bool) -> Result<(Version, PageBytes)> {
         let Some((segment, lsn)) = self.log.pool.at_address(piece.address()) else {
-            return Err(Error::Corrupt(Box::new(Corruption {
-                page: Some(id),
-                segment: piece.address().0 / self.log.pool.segment_size(),
-                offset: piece.address().0 % self.log.pool.segment_size(),
-                lsns: Lsn(below.0)..Lsn(u64::MAX),
-                what: Damage::SegmentGone.what(),
-            })));
+            return Err(self.segment_gone(id, piece, below));
         };
         let damaged = |what: Damage| {
             Error::Corrupt(Box::new(Corruption {

@@ -484,6 +484,7 @@ impl Pool {
 
     fn furnish(&self, file: &dyn StorageFile, header: &SegmentHeader, allocate: u64, scratch: &str) -> Result<()> {
         let block = header.encode();
+        // Systems refuse to set nothing aside.
         if allocate > 0 {
             file.allocate(0, allocate).map_err(|error| Error::io("allocate", scratch, error))?;
         }

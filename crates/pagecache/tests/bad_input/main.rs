@@ -3,6 +3,7 @@
 #![cfg(all(not(loom), unix))]
 
 mod asking;
+mod checkpoints;
 mod crafted;
 mod directories;
 mod files;

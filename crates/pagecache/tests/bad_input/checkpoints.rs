@@ -1,0 +1,247 @@
+//! Checkpoints that are damaged: what they were is told or not needed, and nothing else is lost.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pagecache::{Corruption, Error, Lsn, PageId, Version};
+
+use crate::harness::{Dir, Expected, Texts, check, copy, fill, small, within_a_minute};
+
+const SEGMENT: u64 = 64 << 10;
+const BLOCK: usize = 4096;
+
+/// Ids of a leaf in segments of 64 KiB.
+const LEAF: u64 = 4;
+
+/// A closed store of which everything is in a checkpoint, by the second of them.
+struct Mapped {
+    dir: Dir,
+    expected: Expected,
+    /// As it was before the second checkpoint, while it was open.
+    first: PathBuf,
+}
+
+impl Mapped {
+    fn new() -> Mapped {
+        let dir = Dir::new();
+        let pc = Texts::start(small(&dir.store()).segment_size(SEGMENT).build()).unwrap();
+        let mut expected = fill(&pc, "page");
+        pc.checkpoint().unwrap();
+        let first = dir.join("first");
+        copy(&dir.store(), &first);
+        let guard = pc.pin();
+        for (id, content, at) in expected.iter_mut().step_by(7) {
+            *at = pc.link_at(*id, *at, "+".into(), &guard).unwrap();
+            content.push('+');
+        }
+        drop(guard);
+        pc.flush().unwrap();
+        pc.checkpoint().unwrap();
+        pc.close().unwrap();
+        Mapped { dir, expected, first }
+    }
+
+    /// A fresh copy.
+    fn copy(&self) -> PathBuf {
+        let to = self.dir.join("spoilt");
+        let _ = fs::remove_dir_all(&to);
+        copy(&self.dir.store(), &to);
+        to
+    }
+}
+
+/// Where the newest leaf of each number is, and the root: file and offset of the record's body.
+#[derive(Debug, Default)]
+struct Places {
+    leaves: BTreeMap<u64, (PathBuf, u64)>,
+    root: Option<(PathBuf, u64)>,
+}
+
+fn varint(bytes: &[u8]) -> (u64, &[u8]) {
+    let len = 1 + bytes.iter().position(|byte| byte & 0x80 == 0).unwrap();
+    let value = bytes[..len].iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f));
+    (value, &bytes[len..])
+}
+
+/// Reads the map's segments as docs/FORMAT.md draws records; what is newest comes last.
+fn places(path: &Path) -> Places {
+    let mut places = Places::default();
+    for file in crate::harness::segments(path) {
+        let bytes = fs::read(&file).unwrap();
+        if bytes[13] != 3 {
+            continue;
+        }
+        let mut at = BLOCK;
+        while at < bytes.len() - BLOCK && bytes[at + 4] > 2 {
+            let (len, body) = varint(&bytes[at + 5..]);
+            let start = bytes.len() - body.len();
+            let (number, _) = varint(body);
+            match bytes[at + 4] {
+                12 => _ = places.leaves.insert(number, (file.clone(), start as u64)),
+                13 => places.root = Some((file.clone(), start as u64)),
+                _ => {}
+            }
+            at += (start - at + len as usize).next_multiple_of(8);
+        }
+    }
+    places
+}
+
+fn spoil((file, offset): &(PathBuf, u64)) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[*offset as usize] ^= 0x10;
+    fs::write(file, bytes).unwrap();
+}
+
+fn corrupt<T: std::fmt::Debug>(found: Result<T, Error>) -> Corruption {
+    match found {
+        Err(Error::Corrupt(at)) => *at,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn either_copy_of_the_superblock_suffices_and_a_writer_makes_the_other_good() {
+    let whole = Mapped::new();
+    let good = fs::read(whole.dir.store().join("super-a")).unwrap();
+    assert_eq!(fs::read(whole.dir.store().join("super-b")).unwrap(), good);
+    let bad: [&dyn Fn(&Path); 5] = [
+        &|file| fs::remove_file(file).unwrap(),
+        &|file| fs::write(file, []).unwrap(),
+        &|file| fs::write(file, &good[..60]).unwrap(),
+        &|file| fs::write(file, vec![0xa5; BLOCK]).unwrap(),
+        &|file| spoil(&(file.to_owned(), 8)),
+    ];
+    for (name, spoil) in ["super-a", "super-b"].into_iter().flat_map(|name| bad.iter().map(move |bad| (name, bad))) {
+        let path = whole.copy();
+        spoil(&path.join(name));
+        for read_only in [true, false] {
+            let pc = Texts::start(small(&path).read_only(read_only).build()).unwrap();
+            check(&pc, &whole.expected);
+            assert!(pc.stats().replayed_bytes < 3 * BLOCK as u64, "replayed {}", pc.stats().replayed_bytes);
+            pc.close().unwrap();
+        }
+        assert_eq!([fs::read(path.join("super-a")).unwrap(), fs::read(path.join("super-b")).unwrap()], [&*good; 2]);
+    }
+}
+
+#[test]
+fn both_copies_damaged_are_an_error_and_nothing_is_touched() {
+    let whole = Mapped::new();
+    let path = whole.copy();
+    ["super-a", "super-b"].iter().for_each(|name| spoil(&(path.join(name), 40)));
+    let before = crate::harness::seen(&path);
+    for read_only in [true, false] {
+        let at = corrupt(Texts::start(small(&path).read_only(read_only).build()));
+        assert_eq!((at.page, at.what), (None, "both copies of the superblock are damaged"));
+    }
+    assert!(crate::harness::seen(&path) == before, "something was touched");
+    // Without them the log says all: it is whole.
+    ["super-a", "super-b"].iter().for_each(|name| fs::remove_file(path.join(name)).unwrap());
+    check(&Texts::start(small(&path).build()).unwrap(), &whole.expected);
+}
+
+/// Class: half-written snapshot makes the store unopenable (sled 1527, 1533).
+#[test]
+fn a_damaged_newer_root_beside_an_older_superblock_costs_nothing() {
+    let whole = Mapped::new();
+    for older in ["super-a", "super-b"] {
+        for damaged in [true, false] {
+            let path = whole.copy();
+            // What the older one needs is kept as long as the copies differ.
+            for file in fs::read_dir(&whole.first).unwrap().map(|entry| entry.unwrap().path()) {
+                let to = path.join(file.file_name().unwrap());
+                if file.ends_with("super-a") && older == "super-a" || file.ends_with("super-b") && older == "super-b" {
+                    fs::copy(&file, &to).unwrap();
+                } else if !to.exists() {
+                    fs::copy(&file, &to).unwrap();
+                }
+            }
+            if damaged {
+                spoil(&places(&path).root.unwrap());
+            }
+            for read_only in [true, false] {
+                let pc = Texts::start(small(&path).read_only(read_only).build()).unwrap();
+                check(&pc, &whole.expected);
+                // From the older redo point, or from the newer.
+                assert!(pc.stats().replayed_bytes < (4 + 8 * u64::from(damaged)) * BLOCK as u64);
+                pc.close().unwrap();
+            }
+            assert_eq!(fs::read(path.join("super-a")).unwrap(), fs::read(path.join("super-b")).unwrap());
+            check(&Texts::start(small(&path).build()).unwrap(), &whole.expected);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_root_that_both_copies_name_is_an_error_that_says_where() {
+    let whole = Mapped::new();
+    let path = whole.copy();
+    let root = places(&path).root.unwrap();
+    spoil(&root);
+    for read_only in [true, false] {
+        let at = corrupt(Texts::start(small(&path).read_only(read_only).build()));
+        assert_eq!((at.page, at.what), (None, "a record does not have its checksum"));
+        assert_eq!(root.0.file_name().unwrap().to_string_lossy(), format!("seg-{:016x}", at.segment));
+        assert!(at.offset < root.1 && root.1 - at.offset < 8, "{at:?}, spoilt {root:?}");
+    }
+}
+
+#[test]
+fn a_damaged_leaf_is_told_by_its_pages_and_all_others_are_read_and_written() {
+    within_a_minute(|| {
+        let whole = Mapped::new();
+        let count = whole.expected.len() as u64;
+        let leaves = places(&whole.dir.store()).leaves;
+        assert_eq!(leaves.len() as u64, count.div_ceil(LEAF));
+        for spoilt in [0, 17, count / LEAF] {
+            let path = whole.copy();
+            spoil(&places(&path).leaves[&spoilt]);
+            let is_lost = |id: PageId| id.0 / LEAF == spoilt;
+            let kept: Expected = whole.expected.iter().filter(|(id, ..)| !is_lost(*id)).cloned().collect();
+            for read_only in [true, false] {
+                let pc = Texts::start(small(&path).read_only(read_only).build()).unwrap();
+                check(&pc, &kept);
+                let guard = pc.pin();
+                for (id, _, at) in whole.expected.iter().filter(|(id, ..)| is_lost(*id)) {
+                    assert_eq!(corrupt(pc.get(*id, &guard).map(drop)).what, "a record does not have its checksum");
+                    assert!(pc.state(*id, &guard).unwrap_err().is_corrupt());
+                    if !read_only {
+                        let linked = pc.link_at(*id, *at, "?".into(), &guard);
+                        assert!(Error::from(linked.unwrap_err()).is_corrupt());
+                        assert!(Error::from(pc.free_at(*id, *at, &guard).unwrap_err()).is_corrupt());
+                    }
+                }
+                let (ids, lost): (Vec<_>, Vec<_>) = pc.page_ids().partition(|id| id.is_ok());
+                assert_eq!(ids.len(), kept.len());
+                assert_eq!(lost.len() as u64, count - kept.len() as u64);
+                drop(guard);
+                pc.close().unwrap();
+            }
+            // Everything else goes on: writes, new pages, a checkpoint, another start.
+            let pc = Texts::start(small(&path).build()).unwrap();
+            let guard = pc.pin();
+            let mut after = kept;
+            for (id, content, at) in &mut after {
+                *at = pc.link_at(*id, *at, "more".into(), &guard).unwrap();
+                content.push_str("more");
+            }
+            for _ in 0..10 {
+                let id = pc.allocate(&guard);
+                assert!(!is_lost(id) && id.0 >= count, "{id} is handed out");
+                after.push((id, "new".into(), pc.replace_at(id, Version::NONE, "new".into(), &guard).unwrap()));
+            }
+            drop(guard);
+            pc.flush().unwrap();
+            let redo = pc.checkpoint().unwrap();
+            assert!(redo > Lsn(0), "it was written without the leaf");
+            pc.close().unwrap();
+            let pc = Texts::start(small(&path).build()).unwrap();
+            assert_eq!(pc.stats().redo, redo);
+            check(&pc, &after);
+            let guard = pc.pin();
+            assert!(pc.get(PageId(spoilt * LEAF), &guard).unwrap_err().is_corrupt());
+        }
+    });
+}
