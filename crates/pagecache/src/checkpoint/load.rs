@@ -92,7 +92,7 @@ fn copies(storage: &dyn Storage) -> Result<Option<(Superblock, Option<Superblock
 /// # Errors
 /// `Corrupt` where there was one and it cannot be read; `Incompatible`, `Io`.
 pub(crate) fn find(handles: &Arc<Handles>) -> Result<Option<Checkpoint>> {
-    let storage = handles.storage().as_ref();
+    let storage = handles.storage();
     let Some((newer, other)) = copies(storage)? else { return Ok(None) };
     let copies = if other == Some(newer) { Copies::Same } else { Copies::Differ };
     let checkpoint = |superblock: Superblock| {

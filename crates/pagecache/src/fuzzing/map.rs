@@ -16,7 +16,7 @@ use crate::format::root::{PartHead, Root};
 use crate::format::segment::SegmentHeader;
 use crate::format::superblock::{NAMES, Superblock};
 use crate::inspect::{Report, verify};
-use crate::storage::{MemoryStorage, OpenMode, Storage, StorageFile, read_full, write_all};
+use crate::storage::{MemoryStorage, OpenMode, Storage, read_full, write_all};
 use crate::store::handles::Handles;
 
 /// Pages of which every one is in the last checkpoint, closed.

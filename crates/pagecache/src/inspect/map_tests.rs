@@ -68,6 +68,8 @@ impl Mapped {
     }
 }
 
+type Change = fn(&mut Root);
+
 fn place(piece: Piece) -> (u64, u64) {
     (piece.address().0 / SIZE, piece.address().0 % SIZE)
 }
@@ -203,7 +205,7 @@ fn a_leaf_that_says_less_than_the_log_below_the_redo_point_is_found() {
 
 #[test]
 fn a_root_that_does_not_fit_the_log_is_found() {
-    let at_root: [(&str, fn(&mut Root)); 4] = [
+    let at_root: [(&str, Change); 4] = [
         ("the log has none so high", |root| root.high_water += 2),
         ("no leaf for", |root| root.high_water = 9),
         ("no leaf for", |root| (root.leaves[2], root.high_water) = (None, 9)),
@@ -220,7 +222,7 @@ fn a_root_that_does_not_fit_the_log_is_found() {
             "{problems:#?}"
         );
     }
-    let in_segments: [fn(&mut Root); 3] =
+    let in_segments: [Change; 3] =
         [|root| root.segments[0].salt += 1, |root| root.segments[0].stream = Stream::Map, |root| root.segments.clear()];
     for change in in_segments {
         let mapped = Mapped::new();

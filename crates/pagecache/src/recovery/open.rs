@@ -75,7 +75,7 @@ pub(crate) fn open(
 }
 
 fn create(handles: Arc<Handles>, options: Options, rebuild: &mut impl Rebuild) -> Result<LogCore> {
-    let storage = Arc::clone(handles.storage());
+    let storage = Arc::clone(&handles);
     sweep(storage.as_ref(), &[])?;
     let size = options.segment_size.unwrap_or(options.default_segment_size);
     rebuild.begin(size, None)?;
@@ -131,7 +131,7 @@ fn resume(
     checkpoint: Option<Checkpoint>,
     rebuild: &mut impl Rebuild,
 ) -> Result<(LogCore, Recovered)> {
-    let storage = Arc::clone(handles.storage());
+    let storage = Arc::clone(&handles);
     let Some(newest) = survey.chain.last().map(|newest| newest.header) else {
         return Err(Error::NotFound { path: storage.describe() });
     };
@@ -218,7 +218,7 @@ struct GoingOn<'a> {
 impl GoingOn<'_> {
     /// After a clean close: right behind its mark.
     fn behind_a_close(self, survey: &Survey, findings: Findings) -> Result<LogCore> {
-        let storage = Arc::clone(self.handles.storage());
+        let storage = Arc::clone(&self.handles);
         // The close mark itself may be only in the cache of the operating system: its round may never have been synced (V2).
         rewrite(survey, findings)?;
         // So may the name of the newest segment, where the process that made it died before it synced the directory.
@@ -241,7 +241,7 @@ impl GoingOn<'_> {
 
     /// After anything else: what was accepted is made durable, the rest is cut off, and a new segment follows.
     fn behind_a_cut(self, mut survey: Survey, findings: Findings, torn: &Arc<Segment>) -> Result<LogCore> {
-        let storage = Arc::clone(self.handles.storage());
+        let storage = Arc::clone(&self.handles);
         if !planted(Canary::UnsyncedBytesTrusted) {
             rewrite(&survey, findings)?;
             storage.sync_dir().map_err(|error| Error::io("sync_dir", storage.describe(), error))?;
@@ -284,7 +284,7 @@ impl GoingOn<'_> {
                 if planted(Canary::SuperblocksLeftDifferent) {
                     return Ok(());
                 }
-                equalize(self.handles.storage().as_ref(), &checkpoint.superblock)
+                equalize(self.handles.storage(), &checkpoint.superblock)
             }
             _ => Ok(()),
         }

@@ -101,7 +101,7 @@ impl Surveyor<'_> {
     /// # Errors
     /// `Incompatible` for a directory of something else, `Corrupt` for a segment that cannot be what it should.
     pub(crate) fn survey(&self) -> Result<Option<Survey>> {
-        let Names { sequences, scratch: leftovers } = names(self.handles.storage().as_ref())?;
+        let Names { sequences, scratch: leftovers } = names(self.handles.storage())?;
         if sequences.is_empty() {
             return Ok(None);
         }

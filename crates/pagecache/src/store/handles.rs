@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::storage::{OpenMode, Storage, StorageFile};
+use crate::storage::{LockGuard, LockMode, OpenMode, Storage, StorageFile};
 
 /// Files that a store keeps open. Well below the 1024 that a process usually may have, which are not all for the store.
 const OPEN_MAX: usize = 256;
@@ -54,8 +54,9 @@ impl Handles {
         Arc::new(Handles { storage, mode, open: Mutex::new(VecDeque::new()), most })
     }
 
-    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
-        &self.storage
+    /// The directory, for what is done to it as a whole and for files that are not kept: there is room for these too.
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        self
     }
 
     /// How segments are opened.
@@ -65,12 +66,17 @@ impl Handles {
 
     /// Opens a file, closing others where the system has none left.
     pub(crate) fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
-        match self.storage.open(name, mode) {
+        self.with_room(|| self.storage.open(name, mode))
+    }
+
+    /// Does something that the system may need a file for, and once more where it has none left: with that nothing was done yet.
+    fn with_room<T>(&self, run: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match run() {
             Err(error) if is_out_of_files(&error) => {
                 self.close_all_but(0);
-                self.storage.open(name, mode)
+                run()
             }
-            opened => opened,
+            done => done,
         }
     }
 
@@ -116,6 +122,44 @@ impl Handles {
         drop(open);
         // Outside the lock: the last one to drop a file closes it.
         drop(closed);
+    }
+}
+
+impl Storage for Handles {
+    fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        Handles::open(self, name, mode)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.storage.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.storage.remove(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.with_room(|| self.storage.list())
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.with_room(|| self.storage.sync_dir())
+    }
+
+    fn lock(&self, mode: LockMode) -> io::Result<Box<dyn LockGuard>> {
+        self.storage.lock(mode)
+    }
+
+    fn describe(&self) -> String {
+        self.storage.describe()
+    }
+
+    fn entropy(&self) -> u64 {
+        self.storage.entropy()
+    }
+
+    fn destroy(&self) -> io::Result<()> {
+        self.storage.destroy()
     }
 }
 

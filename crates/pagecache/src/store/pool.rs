@@ -308,7 +308,7 @@ impl Pool {
     }
 
     pub(crate) fn storage(&self) -> &dyn Storage {
-        self.handles.storage().as_ref()
+        self.handles.storage()
     }
 
     pub(crate) fn segment_size(&self) -> u64 {

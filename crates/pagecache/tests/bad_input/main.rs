@@ -4,8 +4,10 @@
 
 mod asking;
 mod checkpoints;
+mod copies;
 mod crafted;
 mod directories;
+mod few_files;
 mod files;
 mod fragments;
 mod harness;

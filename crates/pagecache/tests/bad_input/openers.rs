@@ -21,6 +21,7 @@ fn child_process() {
     let path = Path::new(&path);
     match &*role {
         "without permission" => without_permission(path),
+        "few files" => crate::few_files::work(path),
         "hold" | "hold for reading" => {
             let pc = Texts::start(small(path).read_only(role != "hold").build()).unwrap();
             println!("\nheld");
