@@ -23,10 +23,12 @@ pub(crate) struct Args {
 
 #[derive(Serialize)]
 struct Answer<'a> {
-    /// Bytes of disk that the segments occupy.
+    /// Bytes of disk that the segments of the log occupy; those of the map are in `checkpoint`.
     disk_bytes: u64,
     /// Bytes that the files are long.
     file_bytes: u64,
+    /// Bytes of log that the next start replays.
+    replay_bytes: u64,
     #[serde(flatten)]
     report: &'a Report,
 }
@@ -35,12 +37,16 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let report = inspect::verify(ConfigBuilder::new().path(&args.store).build())?;
     let (disk_bytes, file_bytes) = (report.allocated_bytes(), report.bytes.total());
     if args.json {
-        show::line(serde_json::to_string_pretty(&Answer { disk_bytes, file_bytes, report: &report })?);
+        let replay_bytes = verify::replay_bytes(&report);
+        show::line(serde_json::to_string_pretty(&Answer { disk_bytes, file_bytes, replay_bytes, report: &report })?);
         return Ok(SOUND);
     }
     show::line(format!("{}: {}", args.store.display(), verify::summary(&report)));
     let evidence = report.evidence;
     show::line(format!("  log from {} to {}, proven stable to {}", evidence.first, evidence.end, evidence.stable));
+    if let Some(checkpoint) = verify::checkpoint(&report) {
+        show::line(format!("  {checkpoint}"));
+    }
     if report.purpose == Some(Purpose::Pages) {
         let pages = report.pages;
         let (live, free, unused) = (show::count(pages.live), show::count(pages.free), show::count(pages.unused));

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use pagecache::ConfigBuilder;
 use pagecache::inspect::{self, Purpose, Report};
+use pagecache::{ConfigBuilder, Lsn};
 use serde::Serialize;
 
 use crate::{DAMAGED, Failure, SOUND, show};
@@ -21,6 +21,8 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Answer<'a> {
     sound: bool,
+    /// Bytes of log that the next start replays.
+    replay_bytes: u64,
     #[serde(flatten)]
     report: &'a Report,
 }
@@ -29,14 +31,49 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let report = inspect::verify(ConfigBuilder::new().path(&args.store).build())?;
     let sound = report.is_sound();
     if args.json {
-        show::line(serde_json::to_string_pretty(&Answer { sound, report: &report })?);
+        show::line(serde_json::to_string_pretty(&Answer {
+            sound,
+            replay_bytes: replay_bytes(&report),
+            report: &report,
+        })?);
     } else {
         show::line(format!("{}: {}", args.store.display(), summary(&report)));
+        if let Some(checkpoint) = checkpoint(&report) {
+            show::line(format!("  {checkpoint}"));
+        }
         for problem in &report.problems {
             show::line(format!("  {problem}"));
         }
     }
     Ok(if sound { SOUND } else { DAMAGED })
+}
+
+/// Bytes of log from the redo point on, or from the beginning where there is no checkpoint.
+pub(crate) fn replay_bytes(report: &Report) -> u64 {
+    let oldest = report.segments.first().map_or(Lsn(0), |oldest| oldest.start);
+    let redo = report.checkpoint.map_or(oldest.max(report.evidence.first), |checkpoint| checkpoint.redo);
+    report.evidence.end.0.saturating_sub(redo.0)
+}
+
+/// The checkpoint that the next start replays from, in a line. Nothing of a bare log, which has none.
+pub(crate) fn checkpoint(report: &Report) -> Option<String> {
+    let behind = show::bytes(replay_bytes(report));
+    match (report.checkpoint, report.purpose) {
+        (Some(checkpoint), _) => Some(format!(
+            "checkpoint {}: replay from {}, {behind} of log behind it; {} in {} of {}{}",
+            checkpoint.number,
+            checkpoint.redo,
+            match checkpoint.leaves {
+                1 => "1 leaf".to_owned(),
+                leaves => format!("{} leaves", show::count(leaves)),
+            },
+            show::bytes(checkpoint.allocated),
+            show::many(checkpoint.segments, "segment"),
+            if checkpoint.copies_differ { "; one copy of the superblock is older or damaged" } else { "" },
+        )),
+        (None, Some(Purpose::Pages)) => Some(format!("no checkpoint: replay from the beginning, {behind} of log")),
+        _ => None,
+    }
 }
 
 /// What was checked and what came of it, in a line.

@@ -150,6 +150,56 @@ fn stats_say_where_every_byte_is() {
 }
 
 #[test]
+fn the_checkpoint_is_shown_with_what_a_start_replays() {
+    let place = Place::new("checkpoint");
+    let path = place.at("store");
+    store(&path);
+    for command in ["verify", "stats"] {
+        let shown = text(&run(&[command], &path).stdout);
+        assert!(shown.contains("  no checkpoint: replay from the beginning, "), "{shown}");
+        let answer = json(&run(&[command, "--json"], &path));
+        assert!(answer["checkpoint"].is_null());
+        assert_eq!(answer["replay_bytes"], answer["evidence"]["end"]);
+    }
+    let pc = PageCache::<Concat>::start(ConfigBuilder::new().path(&path).build()).unwrap();
+    let guard = pc.pin();
+    let id = pc.allocate(&guard);
+    pc.replace_at(id, Version::NONE, "in the map".to_owned(), &guard).unwrap();
+    pc.flush().unwrap();
+    let redo = pc.checkpoint().unwrap();
+    let id = pc.allocate(&guard);
+    pc.replace_at(id, Version::NONE, "behind it ".repeat(500), &guard).unwrap();
+    drop(guard);
+    pc.close().unwrap();
+    for command in ["verify", "stats"] {
+        let answer = json(&run(&[command, "--json"], &path));
+        let of = |part: &str| answer["checkpoint"][part].as_u64().unwrap();
+        let replayed = answer["replay_bytes"].as_u64().unwrap();
+        // 52 ids of 64 a leaf.
+        assert_eq!((of("number"), of("redo"), of("leaves"), of("segments")), (1, redo.0, 1, 1));
+        assert_eq!(
+            (&answer["checkpoint"]["copies_differ"], answer["pages"]["live"].as_u64()),
+            (&Value::Bool(false), Some(52))
+        );
+        assert_eq!(replayed, answer["evidence"]["end"].as_u64().unwrap() - redo.0);
+        assert!((5000..20_000).contains(&replayed) && of("allocated") >= 4096, "{answer}");
+        let shown = text(&run(&[command], &path).stdout);
+        let line = format!("  checkpoint 1: replay from {redo}, ");
+        let line = shown.lines().find(|shown| shown.starts_with(&line)).unwrap_or_else(|| panic!("{shown}"));
+        assert!(line.contains(" KiB of log behind it; 1 leaf in ") && line.ends_with(" of 1 segment"), "{line}");
+    }
+    fs::remove_file(path.join("super-b")).unwrap();
+    let shown = run(&["verify"], &path);
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    assert!(text(&shown.stdout).contains("one copy of the superblock is older or damaged"), "{shown:?}");
+    fs::write(path.join("super-b"), [1; 4096]).unwrap();
+    fs::write(path.join("super-a"), [1; 4096]).unwrap();
+    let shown = run(&["verify"], &path);
+    assert_eq!(shown.status.code(), Some(2), "{shown:?}");
+    assert!(text(&shown.stdout).contains("both copies of the superblock are damaged"), "{shown:?}");
+}
+
+#[test]
 fn the_tour_loses_nothing_catches_a_liar_and_cleans_up() {
     let place = Place::new("tour");
     let (dir, temporary) = (place.at("dir"), place.at("temporary"));

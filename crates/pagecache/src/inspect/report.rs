@@ -191,7 +191,7 @@ pub struct Evidence {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The segment's sequence, as in its file's name.
+    /// The segment's sequence, as in its file's name; the highest number for what is in none, as the superblock is.
     pub segment: u64,
     /// The offset in that file, in bytes, of the record or header that does not fit.
     pub offset: u64,
@@ -203,7 +203,10 @@ pub struct Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "segment {:016x}, offset {}", self.segment, self.offset)?;
+        match self.segment {
+            u64::MAX => write!(f, "in no segment")?,
+            segment => write!(f, "segment {segment:016x}, offset {}", self.offset)?,
+        }
         if let Some(lsn) = self.lsn {
             write!(f, " ({lsn})")?;
         }
