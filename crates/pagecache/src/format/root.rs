@@ -182,6 +182,7 @@ impl Root {
             known.sequence.0 < PLACE_MAX / segment_size
                 && known.start.0 <= LSN_MAX.saturating_sub(segment_size)
                 && known.cut_off <= most
+                && (!known.pieces || known.stream == Stream::Log)
         };
         self.redo <= self.stable
             && self.stable.0 <= LSN_MAX

@@ -446,6 +446,8 @@ fn every_reason_to_refuse_a_root() {
     let salt = 7u64.to_le_bytes();
     let one = |numbers: &[u64], behind: u64| [&varints(numbers)[..], &salt, &varints(&[behind])].concat();
     assert_eq!(with_segments(&one(&[1, 3, 0, 2], 0)), Outcome::Decoded);
+    assert_eq!(with_segments(&one(&[1, 3, 16, 2], 0)), Outcome::Decoded);
+    assert!((1..4).all(|stream| with_segments(&one(&[1, 3, stream], 0)) == Outcome::Decoded));
     let two_of_the_log = |first: u64, second: u64| {
         let next = [&varints(&[0, 0, second])[..], &salt, &[0]].concat();
         with_segments(&[&one(&[2, 3, 0, first], 0)[..], &next].concat())
@@ -473,7 +475,9 @@ fn every_reason_to_refuse_a_root() {
         ("a state near 2^64", with(6, u64::MAX)),
         ("segments near 2^64", with_segments(&varints(&[u64::MAX]))),
         ("a segment cut off", with_segments(&varints(&[1, 3, 0, 2]))),
-        ("an unknown stream", with_segments(&one(&[1, 3, 1], 0))),
+        ("an unknown stream", with_segments(&one(&[1, 3, 4], 0))),
+        ("a segment of the map with pieces of extents", with_segments(&one(&[1, 3, 19], 0))),
+        ("a segment of images with pieces of extents", with_segments(&one(&[1, 3, 17], 0))),
         ("a stream beyond a byte", with_segments(&one(&[1, 3, 256, 2], 0))),
         ("a sequence near 2^64", with_segments(&one(&[1, u64::MAX, 0, 2], 0))),
         ("a sequence beyond every address", {

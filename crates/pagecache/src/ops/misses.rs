@@ -23,8 +23,9 @@ pub(super) struct Read {
     pub(super) version: Version,
     /// Its fragment's bytes.
     pub(super) bytes: PageBytes,
-    /// Where it is; and, behind an image, records that the image holds already.
-    pub(super) pieces: Vec<Piece>,
+    pub(super) piece: Piece,
+    /// Behind an image, records that the image holds already.
+    pub(super) held: Vec<Piece>,
 }
 
 #[derive(Debug, Default)]

@@ -49,13 +49,13 @@ impl<M: Materializer> Pages<M> {
         let mut building = Unpublished::empty();
         let mut version = Version::NONE;
         let mut weight = 0;
-        for Read { version: at, bytes, pieces } in reads {
+        for Read { version: at, bytes, piece, held } in reads {
             let frag = M::PageFrag::decode(bytes).map_err(|what| Error::Decode { page: Some(id), what })?;
             let first = building.chain().is_none();
             let at = if !first && planted(Canary::VersionRolledBack) { version } else { at };
             let heap = self.materializer.heap_size(&frag);
-            let newest_first = pieces.iter().rev().copied();
-            let node = Node::base(at, frag, heap, Pieces::from_newest_first(pieces.len(), newest_first));
+            let newest_first = held.iter().rev().copied().chain([piece]);
+            let node = Node::base(at, frag, heap, Pieces::from_newest_first(held.len() + 1, newest_first));
             weight += node.weight();
             version = at;
             building.push(node);
@@ -94,13 +94,13 @@ impl<M: Materializer> Pages<M> {
                     reads.push(image);
                 }
                 Some(below) if self.lsn(*piece).is_some_and(|lsn| Version::from(lsn) <= held) => {
-                    below.pieces.push(*piece);
+                    below.held.push(*piece);
                 }
                 below => {
                     let below = below.map(|below| below.version);
                     let (version, bytes) =
                         self.read_piece(id, *piece, below.unwrap_or(Version::NONE), below.is_none())?;
-                    reads.push(Read { version, bytes, pieces: vec![*piece] });
+                    reads.push(Read { version, bytes, piece: *piece, held: Vec::new() });
                 }
             }
         }
@@ -126,7 +126,7 @@ impl<M: Materializer> Pages<M> {
             }
             let (buf, body_at, body_len) = found.into_parts();
             let bytes = PageBytes::new(buf, body_at + at, body_at + body_len);
-            Ok(Read { version: head.version, bytes, pieces: vec![piece] })
+            Ok(Read { version: head.version, bytes, piece, held: Vec::new() })
         };
         read().map_err(mine)
     }
