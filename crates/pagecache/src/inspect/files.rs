@@ -9,7 +9,9 @@ use super::report::Problem;
 use crate::base::aligned::AlignedBuf;
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
+use crate::checkpoint::load::Checkpoint;
 use crate::format::BLOCK;
+use crate::format::root::Known;
 use crate::format::segment::{
     FORMAT, Found, Named, Purpose, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, Stream, name, parse_name,
 };
@@ -25,8 +27,8 @@ pub(super) struct Files {
     pub(super) segment_size: u64,
     /// The chain, oldest first.
     pub(super) links: Vec<Link>,
-    /// The segments of the map, by sequence.
-    pub(super) map: Vec<Segment>,
+    /// The segments of other streams, by sequence.
+    pub(super) others: Vec<Segment>,
     pub(super) leftovers: Vec<String>,
     pub(super) problems: Vec<Problem>,
     /// The log begins behind something that is not there, which is sound only where this LSN was trimmed.
@@ -43,6 +45,28 @@ pub(super) struct Link {
     pub(super) bounded: bool,
 }
 
+/// What the last checkpoint says of segments of the log, if there is one and it is of this store.
+#[derive(Clone, Copy)]
+struct Said<'a>(Option<&'a Checkpoint>);
+
+impl<'a> Said<'a> {
+    /// What the root knows of a segment that ends at or below the redo point.
+    fn known(self, sequence: Sequence) -> Option<&'a Known> {
+        let Checkpoint { superblock, root, .. } = self.0?;
+        let at = root.segments.binary_search_by_key(&sequence, |known| known.sequence).ok()?;
+        let below =
+            |known: &&Known| known.stream == Stream::Log && known.start.0 + superblock.segment_size <= root.redo.0;
+        root.segments.get(at).filter(below)
+    }
+
+    /// Whether a segment of the log that ends here was given back, or is about to be: nothing in it is needed.
+    fn gave_back(self, sequence: Sequence, end: Lsn) -> bool {
+        self.0.is_some_and(|Checkpoint { root, .. }| {
+            end <= root.redo && root.segments.binary_search_by_key(&sequence, |known| known.sequence).is_err()
+        })
+    }
+}
+
 /// A segment's file whose header could be read.
 struct Candidate {
     segment: Segment,
@@ -54,11 +78,16 @@ pub(super) fn problem(segment: Sequence, offset: u64, lsn: impl Into<Option<Lsn>
 }
 
 /// Reads every name and header, and follows the predecessors back from the newest segment. `trimmed` says what the given
-/// segments, newest first, prove to be trimmed: so that a beginning that is gone is told from a hole in the chain.
+/// segments, newest first, prove to be trimmed: so that a beginning that is gone is told from a hole in the chain. Below the redo
+/// point of the checkpoint what its root does not name may be gone, or is a leftover.
 ///
 /// # Errors
 /// `NotFound` where there is no store, `Incompatible` for something else or a newer format, `Io`.
-pub(super) fn survey(handles: &Arc<Handles>, trimmed: impl Fn(&[Link]) -> Result<Lsn>) -> Result<Files> {
+pub(super) fn survey(
+    handles: &Arc<Handles>,
+    checkpoint: Option<&Checkpoint>,
+    trimmed: impl Fn(&[Link]) -> Result<Lsn>,
+) -> Result<Files> {
     let storage = handles.storage();
     let mut names = storage.list().map_err(|error| Error::io("list", storage.describe(), error))?;
     names.sort_unstable();
@@ -104,23 +133,36 @@ pub(super) fn survey(handles: &Arc<Handles>, trimmed: impl Fn(&[Link]) -> Result
         purpose: None,
         segment_size: 0,
         links: Vec::new(),
-        map: Vec::new(),
+        others: Vec::new(),
         leftovers,
         problems,
         begins_after: None,
     };
-    files.only_own(&mut candidates);
-    let (map, candidates): (BTreeMap<_, _>, _) =
+    let store = files.only_own(&mut candidates);
+    let is_own = |checkpoint: &&Checkpoint| {
+        let superblock = &checkpoint.superblock;
+        Some((superblock.store, superblock.segment_size)) == store
+    };
+    let said = Said(checkpoint.filter(is_own));
+    let (others, mut candidates): (BTreeMap<_, _>, _) =
         candidates.into_iter().partition(|(_, candidate)| candidate.segment.header.stream != Stream::Log);
     if candidates.is_empty() && files.problems.is_empty() {
         // Leftovers and segments of other streams are what is there beside a log; here there is none.
         files.problems.push(problem(newest, 0, None, "no segment is what its name says"));
     }
-    for candidate in map.into_values() {
+    for candidate in others.into_values() {
         files.problems.extend(candidate.problems);
-        files.map.push(candidate.segment);
+        files.others.push(candidate.segment);
     }
-    files.link(candidates, trimmed)?;
+    candidates.retain(|sequence, Candidate { segment, .. }| {
+        let end = Lsn(segment.header.start.0 + segment.header.segment_size);
+        let is_needed = !said.gave_back(*sequence, end);
+        if !is_needed {
+            files.leftovers.push(name(*sequence));
+        }
+        is_needed
+    });
+    files.link(candidates, said, trimmed)?;
     Ok(files)
 }
 
@@ -186,9 +228,9 @@ fn last_copy(block_at: &impl Fn(u64) -> Result<AlignedBuf>) -> Result<Option<Seg
 }
 
 impl Files {
-    /// Keeps what is of the same store as the newest segment.
-    fn only_own(&mut self, candidates: &mut BTreeMap<Sequence, Candidate>) {
-        let Some(identity) = candidates.last_entry().map(|newest| newest.get().segment.header) else { return };
+    /// Keeps what is of the same store as the newest segment. Returns which that is, and how long its segments are.
+    fn only_own(&mut self, candidates: &mut BTreeMap<Sequence, Candidate>) -> Option<(u128, u64)> {
+        let identity = candidates.last_entry().map(|newest| newest.get().segment.header)?;
         self.purpose = Some(identity.purpose);
         self.segment_size = identity.segment_size;
         candidates.retain(|sequence, Candidate { segment: Segment { header, .. }, .. }| {
@@ -199,12 +241,14 @@ impl Files {
             }
             own
         });
+        Some((identity.store, identity.segment_size))
     }
 
     /// Follows the predecessors back from the newest segment, over what is missing.
     fn link(
         &mut self,
         mut candidates: BTreeMap<Sequence, Candidate>,
+        said: Said<'_>,
         trimmed: impl Fn(&[Link]) -> Result<Lsn>,
     ) -> Result<()> {
         let newest = candidates.last_key_value().map(|(newest, _)| *newest);
@@ -216,7 +260,7 @@ impl Files {
             let header = segment.header;
             self.problems.extend(problems);
             if let Some(next) = next {
-                bounded = self.join(&mut segment, &next);
+                bounded = self.join(&mut segment, &next, said);
             }
             next = Some(header);
             self.links.push(Link { segment: Arc::new(segment), missing: None, bounded });
@@ -228,6 +272,13 @@ impl Files {
             wanted = below
                 .map(|(sequence, candidate)| (*sequence, candidate.segment.header.start))
                 .find_map(|(sequence, start)| (start < previous.end).then_some(sequence));
+            if said.gave_back(previous.sequence, previous.end) {
+                // The next one says what is missing in between; below the last it is everything.
+                if let Some(link) = self.links.last_mut().filter(|_| wanted.is_none()) {
+                    link.missing = Some(Lsn(0)..previous.end);
+                }
+                continue;
+            }
             if wanted.is_none() || trimmed(&self.links)? >= previous.end {
                 self.begins_after = Some((previous.sequence, previous.end));
                 if let Some(link) = self.links.last_mut() {
@@ -243,8 +294,12 @@ impl Files {
     }
 
     /// Fits a segment to the one after it. Returns whether it is known where its records end.
-    fn join(&mut self, segment: &mut Segment, next: &SegmentHeader) -> bool {
+    fn join(&mut self, segment: &mut Segment, next: &SegmentHeader, said: Said<'_>) -> bool {
         let header = segment.header;
+        let known = said.known(header.sequence);
+        if let Some(known) = known.filter(|known| known.cut_off > 0) {
+            segment.cut = Some(Lsn(segment.data_end().0.saturating_sub(known.cut_off)));
+        }
         if header.stable > next.stable || header.first > next.first {
             let what = "the header says that less was stable or trimmed than the one before";
             self.problems.push(problem(next.sequence, 0, next.start, what));
@@ -264,11 +319,11 @@ impl Files {
                     self.problems.push(problem(header.sequence, 0, header.start, what));
                 }
                 if let Some(link) = self.links.last_mut() {
-                    link.missing = Some(segment.data_end().min(next.start)..next.start);
+                    link.missing = Some(segment.records_end().min(next.start)..next.start);
                 }
             }
         }
-        fits.is_some()
+        fits.is_some() || known.is_some()
     }
 
     /// Says that a segment is missing, where nothing else was said of it.

@@ -1,25 +1,26 @@
-//! The last checkpoint: its superblock's copies, its root, and every leaf with every record that it names; and whether all of
-//! them say what the log below the redo point says.
+//! The last checkpoint: its superblock's copies, its root, and every leaf with every record that it names; whether all of them
+//! say what the log below the redo point says; and the segments of images.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::files::problem;
+use super::images;
 use super::pages::{Chains, Said};
-use super::report::{CheckpointReport, Problem};
+use super::report::{CheckpointReport, Images, Problem};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, PageId, Sequence, Version};
 use crate::checkpoint::load::{Checkpoint, Copies, find};
 use crate::format::leaf::{Entry, LeafHead, entries};
-use crate::format::page::PageHead;
+use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::format::root::{Known, LeafAt, Root};
 use crate::format::segment::{Purpose, Stream};
 use crate::store::handles::Handles;
 use crate::store::pool::{Identity, Pool, Segment};
-use crate::store::stream::read;
+use crate::store::stream::{Found, read};
 
 /// What was found of the map.
 #[derive(Debug, Default)]
@@ -28,8 +29,13 @@ pub(super) struct Map {
     pub(super) problems: Vec<Problem>,
     /// Segments that no checkpoint which counts has a use for.
     pub(super) unused: Vec<Sequence>,
+    pub(super) images: Images,
+    /// What leaves say of pages, and the bytes of payload that they name, where the log does not say everything.
+    pub(super) learned: Vec<(PageId, Said, u64)>,
     /// Segments of which it was said that they are not there.
     lost: BTreeSet<Sequence>,
+    /// The offsets of images that leaves name.
+    needed: BTreeMap<Sequence, BTreeSet<u64>>,
 }
 
 /// What was found of the log.
@@ -40,6 +46,8 @@ pub(super) struct Log<'a> {
     /// Stretches that were reported.
     pub(super) gaps: &'a [Range<Lsn>],
     pub(super) problems: &'a [Problem],
+    /// Where it ends, if nothing was wrong with it.
+    pub(super) end: Option<Lsn>,
 }
 
 /// What leaves are compared with.
@@ -58,7 +66,8 @@ impl Map {
         find(handles).or_else(|error| self.corrupt(error).map(|()| None))
     }
 
-    /// Looks at a checkpoint. `map` are the segments of the map in the directory. What was said of the log is not said again.
+    /// Looks at a checkpoint. `others` are the segments in the directory that are not of the log. What was said of the log is not said
+    /// again.
     ///
     /// # Errors
     /// `Io`.
@@ -67,31 +76,35 @@ impl Map {
         handles: &Arc<Handles>,
         checkpoint: Option<Checkpoint>,
         log: Log<'_>,
-        map: Vec<Segment>,
+        others: Vec<Segment>,
     ) -> Result<()> {
         let Some(Checkpoint { superblock, root, holds_root, copies, .. }) = checkpoint else {
             // Where there was one and it is damaged, nobody knows what it had a use for.
             if self.problems.is_empty() {
-                self.unused = map.iter().map(|segment| segment.header.sequence).collect();
+                self.unused = others.iter().map(|segment| segment.header.sequence).collect();
+                return Ok(());
             }
-            return Ok(());
+            let others: Vec<_> = others.into_iter().map(Arc::new).collect();
+            return self.walk_images(&others, log.end);
         };
         let known = |sequence| {
             let in_root = holds_root.iter().any(|segment| segment.header.sequence == sequence);
             in_root || root.segments.binary_search_by_key(&sequence, |known| known.sequence).is_ok()
         };
-        let (map, unused): (Vec<Segment>, Vec<Segment>) =
-            map.into_iter().partition(|segment| known(segment.header.sequence));
+        let (others, unused): (Vec<Segment>, Vec<Segment>) =
+            others.into_iter().partition(|segment| known(segment.header.sequence));
+        let others: Vec<Arc<Segment>> = others.into_iter().map(Arc::new).collect();
         self.unused = unused.iter().map(|segment| segment.header.sequence).collect();
         let mut report = CheckpointReport {
             number: superblock.number,
             redo: root.redo,
             copies_differ: copies == Copies::Differ,
             leaves: root.leaves.iter().flatten().count() as u64,
-            segments: map.len() as u64,
+            segments: 0,
             allocated: 0,
         };
-        for segment in &map {
+        for segment in others.iter().filter(|segment| segment.header.stream == Stream::Map) {
+            report.segments += 1;
             let allocated = segment.file()?.allocated();
             report.allocated += allocated.map_err(|error| Error::io("stat", segment.name(), error))?;
         }
@@ -114,9 +127,9 @@ impl Map {
         }
         let lost = log.problems.iter().filter(|problem| problem.offset == 0);
         self.lost = lost.map(|problem| Sequence(problem.segment)).collect();
-        self.check_segments(&root, log.segments, &map);
+        self.check_segments(&root, log.segments, &others);
         let identity = Identity { purpose: newest.purpose, store: superblock.store };
-        let segments = log.segments.iter().map(Arc::clone).chain(map.into_iter().map(Arc::new));
+        let segments = log.segments.iter().chain(&others).map(Arc::clone);
         let pool = Pool::new(Arc::clone(handles), identity, superblock.segment_size, segments, root.next_sequence);
         let beside = Beside { pool: &pool, log, root: &root };
         for (number, leaf) in (0..).zip(&root.leaves) {
@@ -127,16 +140,24 @@ impl Map {
             }
         }
         self.check_pages(&beside, place);
+        self.walk_images(&others, log.end)
+    }
+
+    fn walk_images(&mut self, others: &[Arc<Segment>], end: Option<Lsn>) -> Result<()> {
+        for segment in others.iter().filter(|segment| is_of_images(segment)) {
+            let needed = self.needed.remove(&segment.header.sequence).unwrap_or_default();
+            images::walk(segment, &needed, end, &mut self.images, &mut self.problems)?;
+        }
         Ok(())
     }
 
     /// What the root knows of segments must be there, and be what their headers say.
-    fn check_segments(&mut self, root: &Root, log: &[Arc<Segment>], map: &[Segment]) {
-        let there = || log.iter().map(Arc::as_ref).chain(map);
+    fn check_segments(&mut self, root: &Root, log: &[Arc<Segment>], others: &[Arc<Segment>]) {
+        let there = || log.iter().chain(others);
         let sequences: BTreeSet<Sequence> = there().map(|segment| segment.header.sequence).collect();
         let ends = |start: Lsn| log.last().map_or(start, |newest| Lsn(start.0 + newest.header.segment_size));
         // From the redo point on the chain says what is missing: what a recovery cut off was there.
-        let needed = |known: &&Known| known.stream == Stream::Map || ends(known.start) <= root.redo;
+        let needed = |known: &&Known| known.stream != Stream::Log || ends(known.start) <= root.redo;
         for missing in root.segments.iter().filter(needed).filter(|known| !sequences.contains(&known.sequence)) {
             if !self.lost.insert(missing.sequence) {
                 continue;
@@ -152,11 +173,11 @@ impl Map {
                     let cut_off = segment.data_end().0 - segment.records_end().0;
                     // What a recovery cut off since then is behind the redo point.
                     let cut =
-                        header.stream == Stream::Map || ends(header.start) > root.redo || known.cut_off == cut_off;
+                        header.stream != Stream::Log || ends(header.start) > root.redo || known.cut_off == cut_off;
                     cut && (known.stream, known.start, known.salt) == (header.stream, header.start, header.salt)
                 }
                 // Born later, or for the root itself.
-                None => header.stream == Stream::Map || header.sequence >= root.next_sequence,
+                None => header.stream != Stream::Log || header.sequence >= root.next_sequence,
             };
             if !same {
                 self.problems.push(problem(header.sequence, 0, None, "the segment is not what the root says"));
@@ -193,22 +214,28 @@ impl Map {
         };
         for (id, entry) in (number * ids..).map(PageId).zip(entries) {
             let said = match entry {
-                Entry::Absent => Some(Said::Nothing),
-                Entry::Free(version) => Some(Said::Free(version)),
+                Entry::Absent => Some((Said::Nothing, 0)),
+                Entry::Free(version) => Some((Said::Free(version), 0)),
                 Entry::Data(pieces) => self.check_pieces(beside, id, &pieces)?,
             };
-            let Some(said) = said.filter(|said| !agrees(beside, id, *said)) else { continue };
+            let Some((said, bytes)) = said else { continue };
+            if !beside.log.chains.is_whole() {
+                self.learned.push((id, said, bytes));
+            }
+            if agrees(beside, id, said) {
+                continue;
+            }
             let what = format!("the map does not say of {id} what the log says ({said:?})");
             self.problems.push(problem(segment.header.sequence, at_address.0 % size, None, what));
         }
         Ok(())
     }
 
-    /// The records that a leaf names must be there, be the page's, and each go on the one before. Returns what they make of the page;
-    /// `None` where something was reported.
-    fn check_pieces(&mut self, beside: &Beside<'_>, id: PageId, pieces: &[Piece]) -> Result<Option<Said>> {
+    /// The records that a leaf names must be there, be the page's, and each go on the one before; the first may be an image. Returns
+    /// what they make of the page, and the bytes of payload that it needs; `None` where something was reported.
+    fn check_pieces(&mut self, beside: &Beside<'_>, id: PageId, pieces: &[Piece]) -> Result<Option<(Said, u64)>> {
         let size = beside.pool.segment_size();
-        let mut below = None;
+        let mut page = Page::default();
         for piece in pieces {
             let at = piece.address();
             let Some((segment, lsn)) = beside.pool.at_address(at) else {
@@ -222,6 +249,9 @@ impl Map {
             if segment.header.stream == Stream::Log && beside.log.gaps.iter().any(|gap| gap.contains(&lsn)) {
                 return Ok(None);
             }
+            if is_of_images(&segment) {
+                self.needed.entry(segment.header.sequence).or_default().insert(at.0 % size);
+            }
             let record = match read(&segment, *piece) {
                 Err(error @ Error::Corrupt(_)) => {
                     self.corrupt(error)?;
@@ -229,21 +259,18 @@ impl Map {
                 }
                 found => found?,
             };
-            // Where its body starts in its record matters to a reader of its payload only.
-            let head = PageHead::decode(record.shape, record.body(), record.body_at());
-            let fits = head.filter(|(head, _)| head.page == id).is_some_and(|(head, _)| match record.shape.kind {
-                Kind::Replace => below.is_none(),
-                Kind::Link => head.base == below.unwrap_or(Version::NONE),
-                _ => false,
-            });
-            if !fits || segment.header.stream != Stream::Log {
+            let is_log = segment.header.stream == Stream::Log;
+            let fits = match is_log {
+                true => page.goes_on(id, lsn.into(), &record),
+                false => is_of_images(&segment) && page.begins(id, &record),
+            };
+            if !fits {
                 let what = format!("the map says that a record of {id} is here, and it is something else");
-                self.problems.push(problem(segment.header.sequence, at.0 % size, lsn, what));
+                self.problems.push(problem(segment.header.sequence, at.0 % size, is_log.then_some(lsn), what));
                 return Ok(None);
             }
-            below = Some(Version::from(lsn));
         }
-        Ok(below.map(Said::Data))
+        Ok(page.version.map(|version| (Said::Data(version), page.bytes)))
     }
 
     /// Every page that the log below the redo point holds is in a leaf, and no id beyond those of the log is.
@@ -261,8 +288,7 @@ impl Map {
             }
         }
         // Where the log is not whole its highest id is not known.
-        let is_known = beside.log.chains.at_redo(PageId(0)).is_some();
-        if is_known && root.high_water > highest.map_or(0, |highest| highest.0 + 1) {
+        if beside.log.chains.is_whole() && root.high_water > highest.map_or(0, |highest| highest.0 + 1) {
             say(format!("the root knows ids below {}, and the log has none so high", root.high_water));
         }
     }
@@ -276,6 +302,52 @@ impl Map {
             }
             other => Err(other),
         }
+    }
+}
+
+fn is_of_images(segment: &Segment) -> bool {
+    matches!(segment.header.stream, Stream::Folds | Stream::Survivors)
+}
+
+/// What the records of a page that a leaf names make of it, oldest first.
+#[derive(Debug, Default)]
+struct Page {
+    version: Option<Version>,
+    /// Everything up to here is in the image that it begins with, if it does.
+    held: Version,
+    bytes: u64,
+}
+
+impl Page {
+    /// Takes an image. Whether it is one of this page, with nothing below it.
+    fn begins(&mut self, id: PageId, record: &Found) -> bool {
+        let body = record.body();
+        let head = ImageHead::decode(record.shape, body, record.body_at()).filter(|(head, _)| head.page == id);
+        let Some((head, at)) = head.filter(|_| self.version.is_none()) else { return false };
+        (self.version, self.held) = (Some(head.version), head.version);
+        self.bytes = body.len().saturating_sub(at) as u64;
+        true
+    }
+
+    /// Takes a record of the log. Whether it is one of this page, and goes on what was taken before; what an image holds goes with it.
+    fn goes_on(&mut self, id: PageId, version: Version, record: &Found) -> bool {
+        let head = PageHead::decode(record.shape, record.body(), record.body_at());
+        let Some((head, payload)) = head.filter(|(head, _)| head.page == id) else { return false };
+        let is_held = version <= self.held;
+        let fits = match record.shape.kind {
+            Kind::Replace => self.version.is_none(),
+            Kind::Link if is_held => head.base != Version::NONE,
+            Kind::Link => head.base == self.version.unwrap_or(Version::NONE),
+            _ => false,
+        };
+        if fits && !is_held {
+            self.version = Some(version);
+            self.bytes += match payload {
+                Payload::Inline(at) => record.body().len().saturating_sub(at) as u64,
+                Payload::Extent(extent) => extent.len,
+            };
+        }
+        fits
     }
 }
 

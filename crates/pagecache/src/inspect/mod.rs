@@ -9,6 +9,7 @@
 
 mod extents;
 mod files;
+mod images;
 mod map;
 mod pages;
 mod report;
@@ -19,7 +20,7 @@ mod map_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use report::{Bytes, CheckpointReport, Evidence, Pages, Problem, Purpose, Records, Report, SegmentReport};
+pub use report::{Bytes, CheckpointReport, Evidence, Images, Pages, Problem, Purpose, Records, Report, SegmentReport};
 
 use std::sync::Arc;
 
@@ -56,11 +57,11 @@ pub fn verify(config: Config) -> Result<Report> {
     }
     let _lock = engine::lock(storage.as_ref(), true)?;
     let handles = Handles::new(storage, OpenMode::ReadOnly);
-    let mut files = files::survey(&handles, walk::trimmed)?;
-    let begins = files.begins_after.map_or(Lsn(0), |(_, end)| end);
-    let links = std::mem::take(&mut files.links);
     let mut map = map::Map::default();
     let checkpoint = map.find(&handles)?;
+    let mut files = files::survey(&handles, checkpoint.as_ref(), walk::trimmed)?;
+    let begins = files.begins_after.map_or(Lsn(0), |(_, end)| end);
+    let links = std::mem::take(&mut files.links);
     let known = checkpoint.as_ref().map(|found| walk::Known { redo: found.root.redo, stable: found.root.stable });
     let purpose = files.purpose.unwrap_or(Held::Pages);
     let mut walk = Walk::new(&handles, &links, purpose, begins, known);
@@ -71,8 +72,10 @@ pub fn verify(config: Config) -> Result<Report> {
         chains: &walk.chains,
         gaps: &walk.gaps,
         problems: &files.problems,
+        end: (files.problems.is_empty() && walk.problems.is_empty()).then_some(walk.end),
     };
-    map.check(&handles, checkpoint, log, std::mem::take(&mut files.map))?;
+    map.check(&handles, checkpoint, log, std::mem::take(&mut files.others))?;
+    map.learned.drain(..).for_each(|(page, said, bytes)| walk.chains.learn(page, said, bytes));
     files.leftovers.extend(map.unused.into_iter().map(name));
     files.problems.extend(map.problems);
     if let Some((sequence, end)) = files.begins_after
@@ -95,6 +98,7 @@ pub fn verify(config: Config) -> Result<Report> {
         segments: walk.segments,
         records: walk.records,
         bytes,
+        images: map.images,
         live_bytes: (files.purpose == Some(Held::Pages)).then(|| walk.chains.live_bytes()),
         pages: Pages { live, free, unused: high_water.saturating_sub(live + free), high_water },
         evidence,

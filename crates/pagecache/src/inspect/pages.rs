@@ -10,8 +10,11 @@ use crate::page::table::PAGES_MAX;
 /// The newest state of a page.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// It holds this many bytes of payload.
-    Data(u64),
+    /// It holds this many bytes of payload in the log; and more elsewhere, where what it begins with is not there.
+    Data {
+        bytes: u64,
+        is_rest: bool,
+    },
     Free,
 }
 
@@ -65,8 +68,11 @@ impl Chains {
         let wrong = self.judge(lsn, kind, head, known);
         let state = match (kind, known) {
             (Kind::Free, _) => State::Free,
-            (Kind::Link, Some((_, State::Data(bytes)))) if base != Version::NONE => State::Data(bytes + payload),
-            _ => State::Data(payload),
+            (Kind::Link, Some((_, State::Data { bytes, is_rest }))) if base != Version::NONE => {
+                State::Data { bytes: bytes + payload, is_rest }
+            }
+            (Kind::Link, None) if base != Version::NONE => State::Data { bytes: payload, is_rest: true },
+            _ => State::Data { bytes: payload, is_rest: false },
         };
         if lsn >= self.redo && self.redo > Lsn(0) {
             let before = self.now(page);
@@ -88,10 +94,10 @@ impl Chains {
             Some((version, State::Free)) if self.last_mark <= Lsn(version.0) => {
                 Some(format!("{page} is used again before its free at {version} was stable"))
             }
-            Some((version, State::Data(_))) if kind == Kind::Link && base == Version::NONE => {
+            Some((version, State::Data { .. })) if kind == Kind::Link && base == Version::NONE => {
                 Some(format!("{page} is linked on nothing, but holds data at {version}"))
             }
-            Some((version, State::Data(_))) if kind == Kind::Link && base != version => {
+            Some((version, State::Data { .. })) if kind == Kind::Link && base != version => {
                 Some(format!("{page} is linked on {base}, but is at {version}"))
             }
             // Where a stretch is missing, the version below may have been in it.
@@ -106,14 +112,41 @@ impl Chains {
         match self.pages.get(&page) {
             None => Said::Nothing,
             Some((version, State::Free)) => Said::Free(*version),
-            Some((version, State::Data(_))) => Said::Data(*version),
+            Some((version, State::Data { .. })) => Said::Data(*version),
         }
     }
 
-    /// What the log below the redo point says of a page. `None` where a stretch of the log is missing: nothing is known then.
+    /// What the log below the redo point says of a page. `None` where a stretch of the log is missing that may say more.
     pub(super) fn at_redo(&self, page: PageId) -> Option<Said> {
         let said = self.at_redo.get(&page).copied().unwrap_or_else(|| self.now(page));
-        (self.unknown_below == Version::NONE).then_some(said)
+        match said {
+            Said::Free(version) | Said::Data(version) if version >= self.unknown_below => Some(said),
+            said => self.is_whole().then_some(said),
+        }
+    }
+
+    /// Whether no stretch of the log is missing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.unknown_below == Version::NONE
+    }
+
+    /// Takes what a leaf says of a page, with the bytes of payload of the records that it names: for a log that is not whole. What the
+    /// log says from the redo point on is newer. A leaf may name the first of these records too; they count twice then.
+    pub(super) fn learn(&mut self, page: PageId, said: Said, bytes: u64) {
+        let (of_leaf, state) = match said {
+            Said::Nothing => return,
+            Said::Free(version) => (version, State::Free),
+            Said::Data(version) => (version, State::Data { bytes, is_rest: false }),
+        };
+        self.high_water = self.high_water.max(page.0 + 1);
+        match self.pages.get_mut(&page) {
+            Some((version, now)) if *version > of_leaf && *version >= self.redo.into() => {
+                if let State::Data { bytes: more, is_rest: true } = *now {
+                    *now = State::Data { bytes: more + bytes, is_rest: false };
+                }
+            }
+            _ => drop(self.pages.insert(page, (of_leaf, state))),
+        }
     }
 
     /// The pages that the log has named, in no order.
@@ -123,13 +156,13 @@ impl Chains {
 
     /// Ids that hold data, ids that are free, and the highest id plus 1.
     pub(super) fn counts(&self) -> (u64, u64, u64) {
-        let live = self.pages.values().filter(|(_, state)| matches!(state, State::Data(_))).count() as u64;
+        let live = self.pages.values().filter(|(_, state)| matches!(state, State::Data { .. })).count() as u64;
         (live, self.pages.len() as u64 - live, self.high_water)
     }
 
     /// Bytes of payload of the newest version of every page.
     pub(super) fn live_bytes(&self) -> u64 {
-        let bytes = |(_, state): &(Version, State)| if let State::Data(bytes) = state { *bytes } else { 0 };
+        let bytes = |(_, state): &(Version, State)| if let State::Data { bytes, .. } = state { *bytes } else { 0 };
         self.pages.values().map(bytes).sum()
     }
 }

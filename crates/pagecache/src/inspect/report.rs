@@ -16,8 +16,10 @@ pub struct Report {
     pub segments: Vec<SegmentReport>,
     /// Records by what they are, over all segments.
     pub records: Records,
-    /// Bytes by what they are, over all segments; they add up to the segments' sizes.
+    /// Bytes by what they are, over all segments of the log; they add up to these segments' sizes.
     pub bytes: Bytes,
+    /// The segments of images, to which cleaning moves pages.
+    pub images: Images,
     /// Bytes of the payload that the newest version of every page still needs; the rest is history. Nothing for a bare log,
     /// where a trim says what is needed.
     pub live_bytes: Option<u64>,
@@ -39,9 +41,16 @@ impl Report {
         self.problems.is_empty()
     }
 
-    /// Bytes of disk that the segments occupy.
+    /// Bytes of disk that the segments of the log and those of images occupy.
     pub fn allocated_bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.allocated).sum()
+        self.segments.iter().map(|segment| segment.allocated).sum::<u64>() + self.images.allocated
+    }
+
+    /// Bytes by what they are, over all segments of the log and those of images.
+    pub fn all_bytes(&self) -> Bytes {
+        let mut bytes = self.bytes;
+        bytes.add(self.images.bytes);
+        bytes
     }
 }
 
@@ -90,6 +99,20 @@ pub struct CheckpointReport {
     pub segments: u64,
     /// Bytes of disk that these occupy.
     pub allocated: u64,
+}
+
+/// The segments of images: pages as of a version, each in one record.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Images {
+    /// Segments that hold images.
+    pub segments: u64,
+    /// Images, with those that no page needs any more.
+    pub records: u64,
+    /// Bytes of disk that the segments occupy.
+    pub allocated: u64,
+    /// Their bytes; they add up to the segments' sizes.
+    pub bytes: Bytes,
 }
 
 /// Records by what they are.
