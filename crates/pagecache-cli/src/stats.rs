@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 #[derive(Serialize)]
 struct Answer<'a> {
-    /// Bytes of disk that the segments of the log occupy; those of the map are in `checkpoint`.
+    /// Bytes of disk that the segments of the log and those of images occupy; those of the map are in `checkpoint`.
     disk_bytes: u64,
     /// Bytes that the files are long.
     file_bytes: u64,
@@ -35,7 +35,7 @@ struct Answer<'a> {
 
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let report = inspect::verify(ConfigBuilder::new().path(&args.store).build())?;
-    let (disk_bytes, file_bytes) = (report.allocated_bytes(), report.bytes.total());
+    let (disk_bytes, file_bytes) = (report.allocated_bytes(), report.all_bytes().total());
     if args.json {
         let replay_bytes = verify::replay_bytes(&report);
         show::line(serde_json::to_string_pretty(&Answer { disk_bytes, file_bytes, replay_bytes, report: &report })?);
@@ -46,6 +46,9 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     show::line(format!("  log from {} to {}, proven stable to {}", evidence.first, evidence.end, evidence.stable));
     if let Some(checkpoint) = verify::checkpoint(&report) {
         show::line(format!("  {checkpoint}"));
+    }
+    if let Some(images) = verify::images(&report) {
+        show::line(format!("  {images}"));
     }
     if report.purpose == Some(Purpose::Pages) {
         let pages = report.pages;
@@ -63,7 +66,8 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
 }
 
 fn bytes(report: &Report) -> Table {
-    let (bytes, whole) = (report.bytes, report.bytes.total());
+    let bytes = report.all_bytes();
+    let whole = bytes.total();
     let mut table = Table::new(["where the bytes are", "bytes", "share"]);
     let mut row = |what: &str, part: u64| table.row([what.to_owned(), show::count(part), show::share(part, whole)]);
     row("payload", bytes.payload);
@@ -93,6 +97,7 @@ fn records(report: &Report) -> Table {
         ("trim", records.trim),
         ("given up", records.aborted),
         ("mark", records.marks),
+        ("image", report.images.records),
     ] {
         if number > 0 {
             table.row([what.to_owned(), show::count(number)]);

@@ -41,6 +41,9 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         if let Some(checkpoint) = checkpoint(&report) {
             show::line(format!("  {checkpoint}"));
         }
+        if let Some(images) = images(&report) {
+            show::line(format!("  {images}"));
+        }
         for problem in &report.problems {
             show::line(format!("  {problem}"));
         }
@@ -74,6 +77,16 @@ pub(crate) fn checkpoint(report: &Report) -> Option<String> {
         (None, Some(Purpose::Pages)) => Some(format!("no checkpoint: replay from the beginning, {behind} of log")),
         _ => None,
     }
+}
+
+/// The segments of images, in a line. Nothing where there are none.
+pub(crate) fn images(report: &Report) -> Option<String> {
+    let images = report.images;
+    (images.segments > 0).then(|| {
+        let (payload, allocated) = (show::bytes(images.bytes.payload), show::bytes(images.allocated));
+        let (count, segments) = (show::many(images.records, "image"), show::many(images.segments, "segment"));
+        format!("{count} of {payload} in {allocated} of {segments}")
+    })
 }
 
 /// What was checked and what came of it, in a line.

@@ -10,10 +10,10 @@ use crate::page::table::PAGES_MAX;
 /// The newest state of a page.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// It holds this many bytes of payload in the log; and more elsewhere, where what it begins with is not there.
+    /// It holds this many bytes of payload; of them so many from the redo point on, if it begins below.
     Data {
         bytes: u64,
-        is_rest: bool,
+        behind: Option<u64>,
     },
     Free,
 }
@@ -66,15 +66,17 @@ impl Chains {
         self.high_water = self.high_water.max(page.0 + 1);
         let known = self.pages.get(&page).copied().filter(|(version, _)| *version >= self.unknown_below);
         let wrong = self.judge(lsn, kind, head, known);
+        let is_behind = lsn >= self.redo;
+        let more = if is_behind { payload } else { 0 };
         let state = match (kind, known) {
             (Kind::Free, _) => State::Free,
-            (Kind::Link, Some((_, State::Data { bytes, is_rest }))) if base != Version::NONE => {
-                State::Data { bytes: bytes + payload, is_rest }
+            (Kind::Link, Some((_, State::Data { bytes, behind }))) if base != Version::NONE => {
+                State::Data { bytes: bytes + payload, behind: behind.map(|behind| behind + more) }
             }
-            (Kind::Link, None) if base != Version::NONE => State::Data { bytes: payload, is_rest: true },
-            _ => State::Data { bytes: payload, is_rest: false },
+            (Kind::Link, None) if base != Version::NONE => State::Data { bytes: payload, behind: Some(more) },
+            _ => State::Data { bytes: payload, behind: (!is_behind).then_some(0) },
         };
-        if lsn >= self.redo && self.redo > Lsn(0) {
+        if is_behind && self.redo > Lsn(0) {
             let before = self.now(page);
             self.at_redo.entry(page).or_insert(before);
         }
@@ -130,19 +132,19 @@ impl Chains {
         self.unknown_below == Version::NONE
     }
 
-    /// Takes what a leaf says of a page, with the bytes of payload of the records that it names: for a log that is not whole. What the
-    /// log says from the redo point on is newer. A leaf may name the first of these records too; they count twice then.
+    /// Takes what a leaf says of a page, with the bytes of payload that it needs: for a log that is not whole. What the log says from the
+    /// redo point on is newer; where the leaf has seen the first of that too, it counts twice.
     pub(super) fn learn(&mut self, page: PageId, said: Said, bytes: u64) {
         let (of_leaf, state) = match said {
             Said::Nothing => return,
             Said::Free(version) => (version, State::Free),
-            Said::Data(version) => (version, State::Data { bytes, is_rest: false }),
+            Said::Data(version) => (version, State::Data { bytes, behind: None }),
         };
         self.high_water = self.high_water.max(page.0 + 1);
         match self.pages.get_mut(&page) {
             Some((version, now)) if *version > of_leaf && *version >= self.redo.into() => {
-                if let State::Data { bytes: more, is_rest: true } = *now {
-                    *now = State::Data { bytes: more + bytes, is_rest: false };
+                if let State::Data { behind: Some(behind), .. } = *now {
+                    *now = State::Data { bytes: bytes + behind, behind: None };
                 }
             }
             _ => drop(self.pages.insert(page, (of_leaf, state))),
