@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use pagecache::{ConfigBuilder, Materializer, PageCache, Version};
+use pagecache::{Background, ConfigBuilder, Materializer, PageCache, PageState, Version};
 use serde_json::Value;
 
 /// A directory of a test's own.
@@ -242,4 +242,54 @@ fn a_tour_of_nothing_is_1() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(text(&output.stderr).contains("error: "), "{output:?}");
     }
+}
+
+#[test]
+fn segments_of_images_are_shown_and_counted() {
+    let place = Place::new("images");
+    let path = place.at("store");
+    let config = ConfigBuilder::new().path(&path).segment_size(64 << 10).background(Background::Caller).build();
+    let pc = PageCache::<Concat>::start(config).unwrap();
+    let ids: Vec<_> = (0..120).map(|_| pc.allocate(&pc.pin())).collect();
+    for round in 0..20 {
+        for (nth, id) in ids.iter().enumerate().filter(|(nth, _)| round == 0 || nth % 10 > 0) {
+            let guard = pc.pin();
+            let at = match pc.state(*id, &guard).unwrap() {
+                PageState::Live(at) => at,
+                _ => Version::NONE,
+            };
+            pc.replace_at(*id, at, format!("{nth} {}", "again ".repeat(200)), &guard).unwrap();
+        }
+        pc.flush().unwrap();
+        pc.checkpoint().unwrap();
+        pc.clean().unwrap();
+    }
+    pc.close().unwrap();
+    for command in ["verify", "stats"] {
+        let answer = json(&run(&[command, "--json"], &path));
+        let of = |part: &str| answer["images"][part].as_u64().unwrap();
+        let bytes = answer["images"]["bytes"].as_object().unwrap();
+        let total: u64 = bytes.values().map(|part| part.as_u64().unwrap()).sum();
+        assert_eq!(total, of("segments") * (64 << 10));
+        assert!(of("records") >= 4 && of("allocated") > 0, "{answer}");
+        assert_eq!((answer["problems"].as_array().unwrap().len(), answer["pages"]["live"].as_u64()), (0, Some(120)));
+        let shown = text(&run(&[command], &path).stdout);
+        let line = format!("  {} images of ", of("records"));
+        let line = shown.lines().find(|shown| shown.starts_with(&line)).unwrap_or_else(|| panic!("{shown}"));
+        assert!(line.contains(" KiB of ") && line.contains(" segment"), "{line}");
+        if command == "stats" {
+            let log = answer["segments"].as_array().unwrap().len() as u64;
+            assert_eq!(answer["file_bytes"].as_u64().unwrap(), (log + of("segments")) * (64 << 10));
+        }
+    }
+    // A byte of an image.
+    let images = |name: &str| name.starts_with("seg-") && matches!(fs::read(path.join(name)).unwrap()[13], 1 | 2);
+    let names = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let file = path.join(names.filter(|name| images(name)).max().unwrap());
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[4096 + 100] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let shown = run(&["verify"], &path);
+    assert_eq!(shown.status.code(), Some(2), "{shown:?}");
+    assert!(text(&shown.stdout).contains(", offset 4096: "), "{shown:?}");
 }

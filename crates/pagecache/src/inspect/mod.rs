@@ -16,6 +16,8 @@ mod report;
 mod walk;
 
 #[cfg(all(test, not(loom)))]
+mod image_tests;
+#[cfg(all(test, not(loom)))]
 mod map_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
