@@ -653,7 +653,7 @@ fn a_cleaned_store_is_sound_after_every_turn_and_its_report_is_right() {
     let guard = pc.pin();
     // A fragment is stored with its length in front.
     let stored = |fragment: &String| fragment.len() as u64 + 1 + fragment.len().ilog2() as u64 / 7;
-    let of_page = |id: &PageId| pc.fragments(*id, &guard).unwrap().0.iter().map(|found| stored(found)).sum::<u64>();
+    let of_page = |id: &PageId| pc.fragments(*id, &guard).unwrap().0.iter().map(stored).sum::<u64>();
     assert_eq!(found.live_bytes, Some(pages.keys().map(of_page).sum()));
     assert!(pages.keys().any(|id| pc.fragments(*id, &guard).unwrap().0.iter().count() > 1));
     let (left, ever) = (found.segments.len() as u64 + found.images.segments, found.segments.last().unwrap().sequence);

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pagecache::inspect::verify;
-use pagecache::{Background, Config, ConfigBuilder, Fragment, Log, Materializer, PageBytes, PageCache, Version};
+use pagecache::{
+    Background, Config, ConfigBuilder, Fragment, Log, Materializer, PageBytes, PageCache, PageId, Version,
+};
 use pagecache_fuzz::archive::{pack, unpack};
 use pagecache_fuzz::disk::{Disk, Files};
 use pagecache_fuzz::sparse::stretches;
@@ -258,6 +260,42 @@ fn mapped() -> Vec<(&'static str, Files)> {
     stores
 }
 
+/// Pages of which some have moved to images, and some of these were linked to since; most of the log was given back.
+fn cleaned() -> Vec<(&'static str, Files)> {
+    let mut stores = Vec::new();
+    let disk = Disk::default();
+    let pages = PageCache::<Concat>::start(config(&disk)).unwrap();
+    let guard = pages.pin();
+    let mut versions = BTreeMap::new();
+    for round in 0..12u8 {
+        for nth in 0..120 {
+            let id = if round == 0 { pages.allocate(&guard) } else { PageId(nth) };
+            if round == 0 || nth % 20 > 0 {
+                let at = versions.get(&id).copied().unwrap_or(Version::NONE);
+                versions.insert(id, pages.replace_at(id, at, long(1200), &guard).unwrap());
+            }
+        }
+        pages.flush().unwrap();
+        pages.checkpoint().unwrap();
+        pages.clean().unwrap();
+    }
+    stores.push(("clean-images", disk.files()));
+    for nth in 0..4 {
+        let (id, at) = (PageId(20 * nth), versions[&PageId(20 * nth)]);
+        let at = pages.link_at(id, at, b"behind".to_vec(), &guard).unwrap();
+        pages.link_at(id, at, b"an image".to_vec(), &guard).unwrap();
+    }
+    pages.flush().unwrap();
+    stores.push(("clean-crashed", disk.files()));
+    pages.checkpoint().unwrap();
+    pages.close().unwrap();
+    stores.push(("clean-links", disk.files()));
+    let images =
+        |files: &Files| files.iter().any(|(name, bytes)| name.starts_with("seg-") && matches!(bytes[13], 1 | 2));
+    assert!(stores.iter().all(|(_, files)| images(files)), "pages have moved");
+    stores
+}
+
 /// Writes the seeds of one target.
 struct Folder(PathBuf);
 
@@ -372,7 +410,7 @@ fn main() {
         ["log_directory", "page_directory", "verify_directory"].map(|target| Folder::new(&corpus, target));
     let mut stores = 0;
     let mut in_maps = 0;
-    for (name, files) in logs().into_iter().chain(pages()).chain(mapped()) {
+    for (name, files) in logs().into_iter().chain(pages()).chain(mapped()).chain(cleaned()) {
         let packed = pack(&files);
         assert!(unpack(&packed) == files, "{name} does not come back");
         let report = verify(ConfigBuilder::new().storage(Disk::of(&files)).build()).expect("it is a store");
@@ -387,5 +425,5 @@ fn main() {
     // A bare log where pages are wanted, and the other way round.
     log.put("pages", &pack(&pages()[0].1));
     page.put("log", &pack(&logs()[0].1));
-    assert!(stores >= 19 && in_maps >= 20, "{stores} stores, {in_maps} leaves and roots");
+    assert!(stores >= 22 && in_maps >= 20, "{stores} stores, {in_maps} leaves and roots");
 }
