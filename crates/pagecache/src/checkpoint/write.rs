@@ -141,7 +141,9 @@ impl<M: Materializer> Checkpointer<M> {
         if !books.uncertain {
             // On a full disk this may be what is needed.
             let live = live(&books.leaves, log.pool.segment_size());
-            let _ = self.release(&books, &live, &BTreeSet::new());
+            if let Err(unsynced) = self.release(&books, &live, &BTreeSet::new()) {
+                return Err(log.poison(unsynced));
+            }
         }
         Err(error)
     }
