@@ -514,7 +514,9 @@ fn a_close_meets_a_checkpoint_of_the_background() {
     });
     drop(store);
     let ended: u64 = join(writers).into_iter().max().unwrap();
-    let again = check(&disk.crash(Survival::DropAll), Lsn(u64::MAX), &past.lock().unwrap());
+    // The thread cleans behind its checkpoint: the begin of the log may be gone.
+    let image = disk.crash(Survival::DropAll);
+    let (again, _) = compare(&image, Lsn(u64::MAX), &past.lock().unwrap(), by_the_whole_log(&image).as_ref());
     let stats = again.pages.stats();
     assert!(stats.clean_start);
     count("checkpoints that ended before the close began", ended);

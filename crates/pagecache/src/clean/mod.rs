@@ -243,7 +243,14 @@ impl<M: Materializer> Cleaner<M> {
             let mut others = Vec::new();
             let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
             // What stands behind damage is not found: the segment stays.
-            while let step @ (Step::Record { .. } | Step::Mark { .. }) = scanner.step()? {
+            loop {
+                let step = match scanner.step() {
+                    Ok(step @ (Step::Record { .. } | Step::Mark { .. })) => step,
+                    Ok(_) => break,
+                    // It has become empty, and a checkpoint has given it back meanwhile.
+                    Err(_) if self.is_gone(victim) => break,
+                    Err(error) => return Err(error),
+                };
                 let Some(record) = PageRecord::of(victim, &step) else { continue };
                 match self.pages.copy_record(&record)? {
                     Harvest::Copied(copied) => batch.push(victim, copied),
@@ -265,6 +272,10 @@ impl<M: Materializer> Cleaner<M> {
             }
         }
         Ok(moved + self.move_all(books, &mut batch)?)
+    }
+
+    fn is_gone(&self, victim: &Segment) -> bool {
+        self.pages.log.pool.get(victim.header.sequence).is_none()
     }
 
     fn move_full(&self, books: &mut Books, batch: &mut Batch) -> Result<u64> {
