@@ -39,7 +39,11 @@ use walk::Walk;
 /// Checks every record of every segment of a store, whatever it holds: checksums, marks (what they call stable lies below them
 /// and rises), page chains (a link names the version below it, the first fragment goes on top of nothing), versions that only
 /// rise, ids that are used again only once their free is stable, extents with all their pieces and their checksum, both copies
-/// of every segment's header, and nothing behind the end of a log that was closed.
+/// of every segment's header, nothing behind the end of a log that was closed, every image, and that the last checkpoint says of
+/// pages and segments what is there.
+///
+/// Of a store that was cleaned, the log below the redo point may be gone in part: pages whose records were there are checked by
+/// what the checkpoint names, and counted by what it says.
 ///
 /// The store is opened read only, with the shared lock, whatever the options say; several may look at once, none beside a
 /// writer. What is found wrong is in [`Report::problems`], by segment and offset; a store with problems may still open.
