@@ -1,7 +1,7 @@
 //! What the page drivers once found, each told as it happened.
 
 use pagecache_sim::disk::{Call, Effect, Fault, SimDisk, Survival, When};
-use pagecache_sim::driver::World;
+use pagecache_sim::driver::{Mood, World};
 use pagecache_sim::page_driver::{PageOp, PageWorld};
 
 /// A recovery wrote the unproven end of the log again, and the disk put it one block too far. The second walk, which asks the
@@ -40,4 +40,23 @@ fn a_start_on_a_disk_that_lies_may_cost_the_last_round() {
     world.disk().clear_faults();
     world.disk().set_capacity(None);
     assert!(world.start().unwrap(), "what is lost is a tail");
+}
+
+/// A checkpoint failed at a write, and the directory at a sync when what it had begun was removed. The store went on as if
+/// nothing had been: a failed sync says that nothing is known of what is on disk.
+#[test]
+fn a_failed_sync_behind_a_failed_checkpoint_ends_the_store() {
+    let mut world = PageWorld::new(SimDisk::new(7), 7);
+    world.open().unwrap();
+    for op in [PageOp::New(40), PageOp::Flush] {
+        world.apply(&op).unwrap();
+    }
+    // Two writes are the headers of a segment for the map, whose name is synced; the third is a leaf.
+    world.disk().fault(Fault::new(Call::Write, When::Once(2), Effect::Eio));
+    world.disk().fault(Fault::new(Call::SyncDir, When::Once(1), Effect::Eio));
+    world.apply(&PageOp::Checkpoint).unwrap();
+    let struck: Vec<Call> = world.disk().struck().iter().map(|strike| strike.call).collect();
+    assert_eq!(struck, [Call::Write, Call::SyncDir]);
+    world.disk().clear_faults();
+    assert_eq!(world.mood().unwrap(), Mood::Poisoned);
 }
