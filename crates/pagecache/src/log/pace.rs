@@ -1,11 +1,7 @@
-//! How far the log may go on before disk is cleaned: writers that are faster than the cleaner wait for it, before there is an LSN.
-//!
-//! Only those wait who need a new segment, and none whose room others wait for: seals, frees and the cleaner's own records go on.
+//! How far the log may go on before disk is cleaned, and those who wait for more.
 
 use std::time::Duration;
 
-use super::core::LogCore;
-use crate::base::ids::Lsn;
 use crate::base::sync::{AtomicU64, Condvar, Mutex, Ordering};
 
 /// A look at whether the wait is over, where nobody says so: the background may have ended.
@@ -20,45 +16,35 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// Without a limit.
     pub(super) fn new() -> Pace {
         Pace { allowed: AtomicU64::new(u64::MAX), waiting: Mutex::new(()), moved: Condvar::new() }
     }
 
+    pub(super) fn set(&self, allowed: u64) {
+        self.allowed.store(allowed, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Whether a log that is ready up to here may not go on.
+    pub(super) fn is_out(&self, ready: u64) -> bool {
+        ready >= self.allowed.load(Ordering::Relaxed)
+    }
+
+    /// Lets everyone who waits look around.
     pub(super) fn wake(&self) {
         // Under the lock, so that nobody is between looking and sleeping.
         drop(self.waiting.lock());
         self.moved.notify_all();
     }
-}
 
-impl LogCore {
-    /// Lets the log go on for so many bytes from here; without a limit where there is none to be held.
-    pub(crate) fn allow(&self, bytes: Option<u64>) {
-        let allowed = bytes.map_or(u64::MAX, |bytes| self.tail.bound().0.saturating_add(bytes));
-        self.pace.allowed.store(allowed, Ordering::Relaxed);
-        self.pace.wake();
-    }
-
-    /// Whether the next segment would start above what is allowed.
-    pub(crate) fn is_paced_out(&self) -> bool {
-        // Relaxed: both only rise, but for a limit that is set anew.
-        self.ready.load(Ordering::Relaxed) >= self.pace.allowed.load(Ordering::Relaxed)
-    }
-
-    /// Waits until the log may go on to `needed`, the log has failed or it closes.
-    pub(super) fn await_pace(&self, needed: Lsn) {
-        let over = || {
-            needed.0 <= self.ready.load(Ordering::Relaxed)
-                || !self.is_paced_out()
-                || self.closing.load(Ordering::Relaxed)
-                || self.tail.has_failed()
-        };
-        let mut waiting = None;
+    /// Waits until it is over; `ask` is called before each sleep.
+    pub(super) fn wait(&self, over: impl Fn() -> bool, ask: impl Fn()) {
         while !over() {
-            self.behind.ring();
-            let guard = waiting.take().unwrap_or_else(|| self.pace.waiting.lock());
+            ask();
+            let waiting = self.waiting.lock();
             if !over() {
-                waiting = Some(self.pace.moved.wait_timeout(guard, LOOK));
+                drop(self.moved.wait_timeout(waiting, LOOK));
             }
         }
     }

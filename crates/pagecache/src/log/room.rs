@@ -7,6 +7,30 @@ use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
 
 impl LogCore {
+    /// Lets the log go on for so many bytes from here; without a limit where there is none to be held. Writers that are faster than the
+    /// cleaner wait for it so: those who need a new segment, before there is an LSN. Seals and frees go on.
+    pub(crate) fn allow(&self, bytes: Option<u64>) {
+        self.pace.set(bytes.map_or(u64::MAX, |bytes| self.tail.bound().0.saturating_add(bytes)));
+    }
+
+    /// Whether the next segment would start above what is allowed.
+    pub(crate) fn is_paced_out(&self) -> bool {
+        // Relaxed: a look.
+        self.pace.is_out(self.ready.load(Ordering::Relaxed))
+    }
+
+    /// Waits until the log may go on to `needed`, has failed or closes.
+    fn await_pace(&self, needed: Lsn) {
+        // Relaxed, all of them: looks, and the next one comes soon.
+        let over = || {
+            needed.0 <= self.ready.load(Ordering::Relaxed)
+                || !self.is_paced_out()
+                || self.closing.load(Ordering::Relaxed)
+                || self.tail.has_failed()
+        };
+        self.pace.wait(over, || self.behind.ring());
+    }
+
     /// Waits or works until a ticket that ends at `needed` may be drawn.
     pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency, patience: Patience) -> Result<bool> {
         let set_aside = if urgency == Urgency::Normal { self.set_aside() } else { 0 };
