@@ -16,8 +16,7 @@ use crate::log::extents::Underway;
 use crate::log::iter::Walk;
 use crate::log::read::At;
 use crate::log::tail::Urgency;
-use crate::recovery::rebuild::Rebuild;
-use crate::recovery::replay::{Collect, Record};
+use crate::recovery::rebuild::{Collect, Rebuild, Record};
 
 /// An append-only log of byte records.
 ///

@@ -14,8 +14,8 @@ use crate::format::BLOCK;
 use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::format::root::{PartHead, Root};
-use crate::format::segment::{FORMAT, Found as Header, SegmentHeader, Stream, name};
-use crate::format::superblock::{Found, NAMES, Superblock};
+use crate::format::segment::{FORMAT, Found as Header, SUPERBLOCKS, SegmentHeader, Stream, name};
+use crate::format::superblock::{Found, Superblock};
 use crate::storage::{OpenMode, Storage, read_full, write_all};
 use crate::store::handles::Handles;
 use crate::store::pool::Segment;
@@ -63,7 +63,7 @@ fn copy(storage: &dyn Storage, name: &str) -> Result<Option<Found>> {
 /// # Errors
 /// `Corrupt` where there was one and both copies are damaged; `Incompatible`, `Io`.
 fn copies(storage: &dyn Storage) -> Result<Option<(Superblock, Option<Superblock>)>> {
-    let [first, second] = NAMES.map(|name| copy(storage, name));
+    let [first, second] = SUPERBLOCKS.map(|name| copy(storage, name));
     let (first, second) = (first?, second?);
     for found in [first, second].into_iter().flatten() {
         if let Found::Newer(version) = found {
@@ -206,5 +206,5 @@ pub(crate) fn write_copy(storage: &dyn Storage, name: &str, superblock: &Superbl
 /// # Errors
 /// As [`write_copy`].
 pub(crate) fn equalize(storage: &dyn Storage, superblock: &Superblock) -> Result<()> {
-    NAMES.iter().try_for_each(|name| write_copy(storage, name, superblock))
+    SUPERBLOCKS.iter().try_for_each(|name| write_copy(storage, name, superblock))
 }

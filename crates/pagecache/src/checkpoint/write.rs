@@ -16,8 +16,8 @@ use crate::format::leaf::{LeafHead, LeafWriter};
 use crate::format::piece::Piece;
 use crate::format::record::{Kind, Shape};
 use crate::format::root::{LeafAt, PartHead, Root};
-use crate::format::segment::Stream;
-use crate::format::superblock::{NAMES, Superblock};
+use crate::format::segment::{SUPERBLOCKS, Stream};
+use crate::format::superblock::Superblock;
 use crate::log::core::Patience;
 use crate::ops::Pages;
 use crate::page::leaves::Leaves;
@@ -208,7 +208,7 @@ impl<M: Materializer> Checkpointer<M> {
             root: root_at,
         };
         *reached = Reached::Superblock;
-        for name in NAMES {
+        for name in SUPERBLOCKS {
             write_copy(log.pool.storage(), name, &superblock)?;
             if planted(Canary::MapReleasedEarly) {
                 books.holds_root = holds_root.clone();

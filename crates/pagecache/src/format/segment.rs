@@ -1,4 +1,4 @@
-//! Segments on disk: their names, and the header that stands in their first and again in their last block.
+//! Segments on disk: the names of a store's files, and the header that stands in their first and again in their last block.
 
 use super::BLOCK;
 use super::bytes::{Cursor, Small};
@@ -184,6 +184,9 @@ impl SegmentHeader {
     }
 }
 
+/// The names of the superblock's two copies, in the order in which they are written.
+pub(crate) const SUPERBLOCKS: [&str; 2] = ["super-a", "super-b"];
+
 /// The file name of a segment's life.
 pub(crate) fn name(sequence: Sequence) -> String {
     format!("seg-{:016x}", sequence.0)
@@ -209,7 +212,7 @@ pub(crate) fn parse_name(name: &str) -> Named {
         let canonical = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         canonical.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
     };
-    if let Some(copy) = super::superblock::NAMES.iter().position(|copy| *copy == name) {
+    if let Some(copy) = SUPERBLOCKS.iter().position(|copy| *copy == name) {
         return Named::Superblock(copy);
     }
     match name.split_once('-') {

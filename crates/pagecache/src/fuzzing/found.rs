@@ -8,8 +8,8 @@ use crate::base::error::Error;
 use crate::base::ids::{Address, PageId, Sequence, Version};
 use crate::format::BLOCK;
 use crate::format::piece::Piece;
+use crate::format::segment::SUPERBLOCKS;
 use crate::format::segment::{Previous, Purpose, Stream};
-use crate::format::superblock::NAMES;
 use crate::storage::{OpenMode, Storage, write_all};
 use crate::{LogRead, PageCache};
 
@@ -243,7 +243,7 @@ fn a_map_without_a_log_is_no_sound_store() {
     mapped.storage.remove(&name(Sequence(0))).unwrap();
     assert!(mapped.start().unwrap_err().is_corrupt());
     assert!(!mapped.verify().is_sound());
-    NAMES.iter().for_each(|copy| mapped.storage.remove(copy).unwrap());
+    SUPERBLOCKS.iter().for_each(|copy| mapped.storage.remove(copy).unwrap());
     assert!(mapped.start().unwrap_err().is_corrupt());
     let problems = mapped.verify().problems;
     assert_eq!(problems.len(), 1, "{problems:?}");

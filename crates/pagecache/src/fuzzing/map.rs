@@ -13,8 +13,9 @@ use crate::format::leaf::LeafHead;
 use crate::format::piece::Piece;
 use crate::format::record::{Frame, Head, Kind, Shape};
 use crate::format::root::{PartHead, Root};
+use crate::format::segment::SUPERBLOCKS;
 use crate::format::segment::SegmentHeader;
-use crate::format::superblock::{NAMES, Superblock};
+use crate::format::superblock::Superblock;
 use crate::inspect::{Report, verify};
 use crate::storage::{MemoryStorage, OpenMode, Storage, read_full, write_all};
 use crate::store::handles::Handles;
@@ -84,7 +85,7 @@ impl Mapped {
     pub(crate) fn put_superblock(&self, change: impl FnOnce(&mut Superblock)) {
         let mut superblock = self.checkpoint.superblock;
         change(&mut superblock);
-        NAMES.iter().for_each(|name| write_copy(&self.storage, name, &superblock).unwrap());
+        SUPERBLOCKS.iter().for_each(|name| write_copy(&self.storage, name, &superblock).unwrap());
     }
 
     pub(crate) fn start(&self) -> Result<Pages, Error> {

@@ -66,7 +66,7 @@ pub fn file_name(text: &str) -> Outcome {
             let number = text.get(4..).and_then(|digits| u64::from_str_radix(digits, 16).ok());
             assert_eq!(number.map(|number| scratch_name(crate::base::ids::Sequence(number))).as_deref(), Some(text));
         }
-        Named::Superblock(copy) => assert_eq!(superblock::NAMES.get(copy), Some(&text)),
+        Named::Superblock(copy) => assert_eq!(crate::format::segment::SUPERBLOCKS.get(copy), Some(&text)),
         Named::Foreign => return Outcome::Refused,
     }
     Outcome::Decoded

@@ -102,7 +102,7 @@ fn reach(damage: Damage) -> Error {
         }
         Damage::Superblocks => {
             let mapped = Mapped::new();
-            for copy in crate::format::superblock::NAMES {
+            for copy in crate::format::segment::SUPERBLOCKS {
                 let file = mapped.storage.open(copy, crate::storage::OpenMode::ReadWrite).unwrap();
                 write_all(file.as_ref(), b"?", 20).unwrap();
             }

@@ -7,8 +7,8 @@ use crate::format::leaf::{Entry, LeafHead, LeafWriter, entries};
 use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::format::root::Root;
+use crate::format::segment::SUPERBLOCKS;
 use crate::format::segment::{Stream, name};
-use crate::format::superblock::NAMES;
 use crate::fuzzing::forge::SIZE;
 use crate::fuzzing::map::Mapped;
 use crate::inspect::Report;
@@ -104,7 +104,7 @@ fn a_sound_checkpoint_is_reported_as_it_is() {
 
 #[test]
 fn one_copy_of_the_superblock_damaged_or_missing_is_sound_and_said() {
-    for copy in NAMES {
+    for copy in SUPERBLOCKS {
         let mapped = Mapped::new();
         mapped.flip(copy, 30);
         let damaged = mapped.report();
@@ -122,7 +122,7 @@ fn one_copy_of_the_superblock_damaged_or_missing_is_sound_and_said() {
 #[test]
 fn both_copies_of_the_superblock_damaged_are_one_problem_and_no_leftovers() {
     let mapped = Mapped::new();
-    NAMES.iter().for_each(|copy| mapped.flip(copy, 30));
+    SUPERBLOCKS.iter().for_each(|copy| mapped.flip(copy, 30));
     mapped.assert_found((u64::MAX, 0), Damage::Superblocks.what());
     let report = mapped.report();
     assert!(report.checkpoint.is_none() && report.leftovers.is_empty(), "{report:#?}");

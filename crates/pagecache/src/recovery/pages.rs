@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::rebuild::Rebuild;
-use super::replay::{Collect, Record};
+use super::rebuild::{Collect, Rebuild, Record};
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
 use crate::base::error::Result;

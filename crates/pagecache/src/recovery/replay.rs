@@ -3,49 +3,16 @@
 use std::sync::Arc;
 
 use super::decide::{Evidence, Last, Stop};
-use super::rebuild::Rebuild;
+use super::rebuild::{Collect, Rebuild, Record};
 use super::survey::Survey;
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
-use crate::base::error::{Corruption, Error, Result};
+use crate::base::error::Result;
 use crate::base::ids::Lsn;
 use crate::format::mark::{Mark, MarkKind};
-use crate::format::record::{Kind, Shape};
+use crate::format::record::Kind;
 use crate::log::scan::{Scanner, Step, evidence};
 use crate::store::pool::Segment;
-
-/// A record as the walk shows it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Record<'a> {
-    pub(crate) segment: &'a Segment,
-    pub(crate) lsn: Lsn,
-    pub(crate) shape: Shape,
-    pub(crate) body: &'a [u8],
-    pub(crate) body_at: usize,
-    pub(crate) len: u64,
-}
-
-impl Record<'_> {
-    /// Its checksum is right, what it says cannot be.
-    pub(crate) fn corrupt(&self, what: Damage) -> Error {
-        Error::Corrupt(Box::new(Corruption {
-            page: None,
-            segment: self.segment.header.sequence.0,
-            offset: self.segment.offset(self.lsn),
-            lsns: self.lsn..Lsn(self.lsn.0 + self.len),
-            what: what.what(),
-        }))
-    }
-}
-
-/// What is made of a segment's records, on any thread, before the segments are joined in order.
-pub(crate) trait Collect: Send {
-    /// Takes one record, in LSN order within the segment.
-    ///
-    /// # Errors
-    /// What ends the walk.
-    fn record(&mut self, record: Record<'_>) -> Result<()>;
-}
 
 /// Where a segment's walk ended.
 #[derive(Clone, Copy, Debug)]
