@@ -104,10 +104,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
 
     /// A guard of this store's collector. What a guard's holder has seen stays in memory until the guard is dropped.
     pub fn pin(&self) -> Guard {
-        match self.pages.collector == *default_collector() {
-            true => crossbeam_epoch::pin(),
-            false => self.pages.collector.register().pin(),
-        }
+        self.pages.pin()
     }
 
     /// Takes an id for a new page, empty. Nothing is written before its first `replace` or `link`, so an id that never had one

@@ -1,4 +1,5 @@
-//! Background work: the only threads of the kit. Nobody waits for them: whoever needs room or durability now works for it.
+//! Background work: the only threads of the kit. Who needs durability or a segment now works for it; only
+//! writers beyond the pace wait for the cleaner (`log/pace.rs`).
 
 pub(crate) mod checkpoints;
 mod flusher;

@@ -284,7 +284,7 @@ impl<M: Materializer> Pages<M> {
         (Word::resident(Box::into_raw(node)), weight)
     }
 
-    /// A guard for those who work in the background.
+    /// A guard of the collector these pages are freed by.
     pub(crate) fn pin(&self) -> Guard {
         match self.collector == *crossbeam_epoch::default_collector() {
             true => crossbeam_epoch::pin(),

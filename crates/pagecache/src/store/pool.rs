@@ -60,7 +60,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    // Relaxed, all of them: counters. Who looks at one for whether its segment is empty comes after all raises: below the redo point
+    // Relaxed where not said otherwise: counters. Who looks at one for whether its segment is empty comes after all raises: below the redo point
     // by the log's own order, elsewhere on the thread that raises. A lowering that is not seen yet keeps the segment a little longer.
     pub(crate) fn raise(&self, bytes: u64) {
         self.raised.fetch_add(bytes, Ordering::Relaxed);
