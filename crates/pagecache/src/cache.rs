@@ -25,9 +25,6 @@ use crate::page::token::{PagePtr, token, version};
 use crate::recovery::pages::{Rebuilt, Replayed};
 use crate::stats::Stats;
 
-/// How full segments are to be, in percent.
-const FILL_PERCENT: u64 = 80;
-
 /// A page, or its fragments, and the token of the version that they are.
 pub type Found<'g, P, T> = (T, PagePtr<'g, P>);
 
@@ -86,7 +83,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         });
         let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer));
         let cleaner =
-            Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), FILL_PERCENT, config.log_limit));
+            Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), config.fill_target, config.log_limit));
         let (log, writes, cleans) = (Arc::clone(&engine.log), Arc::clone(&checkpointer), Arc::clone(&cleaner));
         engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &writes, &cleans))?;
         Ok(PageCache { pages, checkpointer, cleaner, engine, recovered, _shape: PhantomData })

@@ -59,6 +59,7 @@ impl Background {
 /// | `segment_size` | 8 MiB | a power of two, 64 KiB to 1 GiB |
 /// | `max_record` | 64 MiB | 1 KiB to 1 GiB |
 /// | `log_limit` | 64 MiB | 256 KiB to 1 TiB |
+/// | `fill_target` | 0.80 | 0.10 to 0.95 |
 /// | `background` | `Threads` | |
 /// | `collector` | crossbeam's default | any |
 #[derive(Clone, Debug)]
@@ -79,6 +80,7 @@ pub struct Config {
     pub(crate) segment_size: Option<u64>,
     pub(crate) max_record: u64,
     pub(crate) log_limit: u64,
+    pub(crate) fill_target: f64,
     pub(crate) background: Background,
     pub(crate) collector: Option<Collector>,
 }
@@ -107,6 +109,7 @@ impl ConfigBuilder {
                 segment_size: None,
                 max_record: 64 << 20,
                 log_limit: 64 << 20,
+                fill_target: 0.80,
                 background: Background::Threads,
                 collector: None,
             },
@@ -170,6 +173,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// How full the segments of pages are to be: bytes in use for each byte on disk, log and reserve left out. A higher target takes
+    /// less disk and more writing: uniform updates of whole pages have 0.9 bytes of survivors moved for each byte given at 0.70, 1.7 at
+    /// 0.80 and 4.2 at 0.90. A bare log has no use for it.
+    pub fn fill_target(mut self, fill: f64) -> Self {
+        self.config.fill_target = fill;
+        self
+    }
+
     /// The longest record or encoded fragment, in bytes.
     pub fn max_record(mut self, bytes: u64) -> Self {
         self.config.max_record = bytes;
@@ -210,6 +221,10 @@ impl Config {
         }
         if !((256 << 10)..=(1 << 40)).contains(&self.log_limit) {
             return refuse("log_limit", self.log_limit.to_string(), "262144 to 1099511627776");
+        }
+        // Not a number is in no range.
+        if !(0.10..=0.95).contains(&self.fill_target) {
+            return refuse("fill_target", self.fill_target.to_string(), "0.10 to 0.95");
         }
         if self.cache_capacity < 64 << 10 {
             return refuse("cache_capacity", self.cache_capacity.to_string(), "65536 and up");

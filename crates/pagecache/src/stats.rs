@@ -48,6 +48,10 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Bytes written for them, those that failed included.
     pub checkpoint_bytes: u64,
+    /// Bytes written since the start for pages that were moved out of the log.
+    pub fold_bytes: u64,
+    /// Bytes written since the start for pages that were moved before and are moved again.
+    pub survivor_bytes: u64,
     /// Bytes of log that the start replayed.
     pub replayed_bytes: u64,
     /// Whether the store had been closed cleanly.
@@ -76,6 +80,8 @@ impl Stats {
             redo: Lsn(log.counters.redo.load(Ordering::Relaxed)),
             checkpoints: log.counters.checkpoints.load(Ordering::Relaxed),
             checkpoint_bytes: log.counters.checkpoint_bytes.load(Ordering::Relaxed),
+            fold_bytes: log.counters.fold_bytes.load(Ordering::Relaxed),
+            survivor_bytes: log.counters.survivor_bytes.load(Ordering::Relaxed),
             replayed_bytes: engine.recovered.walked,
             clean_start: engine.recovered.clean,
         }

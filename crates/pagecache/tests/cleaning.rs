@@ -67,7 +67,11 @@ struct Store {
 
 impl Store {
     fn new(storage: &MemoryStorage, count: u64) -> Store {
-        let pages = Pages::start(config(storage).build()).unwrap();
+        Store::with(config(storage), count)
+    }
+
+    fn with(config: ConfigBuilder, count: u64) -> Store {
+        let pages = Pages::start(config.build()).unwrap();
         let guard = pages.pin();
         let one = |_| {
             let id = pages.allocate(&guard);
@@ -145,6 +149,22 @@ fn pages_overwritten_again_and_again_take_bounded_disk() {
         store.check();
         store.pages.close().unwrap();
     }
+}
+
+#[test]
+fn a_lower_fill_target_takes_more_disk_and_less_writing() {
+    let held = |fill: f64| {
+        let mut store = Store::with(config(&MemoryStorage::new()).fill_target(fill), 3000);
+        let most = store.overwrite(30_000);
+        store.check();
+        let promised = promised(0) + (store.live() as f64 / fill) as u64 / SEGMENT;
+        assert!(most <= promised, "{most} segments at {fill}, {promised} promised");
+        let stats = store.pages.stats();
+        (most, stats.fold_bytes + stats.survivor_bytes)
+    };
+    let (sparse, dense) = (held(0.4), held(0.9));
+    println!("segments and bytes of images at 0.4: {sparse:?}, at 0.9: {dense:?}");
+    assert!(sparse.0 > dense.0 + 40 && sparse.1 * 2 < dense.1, "{sparse:?}, {dense:?}");
 }
 
 #[test]

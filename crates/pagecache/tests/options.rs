@@ -120,6 +120,10 @@ fn build_touches_nothing_and_start_names_the_option_that_cannot_work() {
         let wanted = ("cache_capacity", capacity.to_string(), "65536 and up".to_owned());
         assert_eq!(told(new().cache_capacity(capacity)), wanted);
     }
+    for fill in [f64::NAN, -1.0, 0.0, 0.09, 0.96, 80.0, f64::INFINITY] {
+        let wanted = ("fill_target", fill.to_string(), "0.10 to 0.95".to_owned());
+        assert_eq!(told(new().fill_target(fill)), wanted);
+    }
     let wanted = ("flush_every_ms", "0".to_owned(), "1 and up, or None".to_owned());
     assert_eq!(told(new().flush_every_ms(0)), wanted);
     assert_eq!(told(ConfigBuilder::new()).0, "path");

@@ -38,7 +38,7 @@ const TURN: u64 = 64 << 20;
 pub(crate) struct Cleaner<M: Materializer> {
     pages: Arc<Pages<M>>,
     checkpointer: Arc<Checkpointer<M>>,
-    fill_percent: u64,
+    fill_target: f64,
     log_limit: u64,
     books: Mutex<Books>,
 }
@@ -64,11 +64,11 @@ impl<M: Materializer> Cleaner<M> {
     pub(crate) fn new(
         pages: Arc<Pages<M>>,
         checkpointer: Arc<Checkpointer<M>>,
-        fill_percent: u64,
+        fill_target: f64,
         log_limit: u64,
     ) -> Cleaner<M> {
         let books = Books { folds: Writer::new(Stream::Folds), survivors: Writer::new(Stream::Survivors), longest: 0 };
-        Cleaner { pages, checkpointer, fill_percent, log_limit, books: Mutex::new(books) }
+        Cleaner { pages, checkpointer, fill_target, log_limit, books: Mutex::new(books) }
     }
 
     /// Moves pages out of the segments that cost least, as many as the fill target asks for, and gives back what is empty.
@@ -85,7 +85,11 @@ impl<M: Materializer> Cleaner<M> {
         self.pages.read_all_leaves()?;
         let victims = self.victims(&books);
         books.longest -= books.longest / 8;
-        let moved = self.empty(&mut books, &victims).map_err(|error| {
+        let before = (books.folds.written(), books.survivors.written());
+        let moved = self.empty(&mut books, &victims);
+        log.counters.fold_bytes.fetch_add(books.folds.written() - before.0, Ordering::Relaxed);
+        log.counters.survivor_bytes.fetch_add(books.survivors.written() - before.1, Ordering::Relaxed);
+        let moved = moved.map_err(|error| {
             books.folds.give_up();
             books.survivors.give_up();
             match error {
@@ -128,7 +132,7 @@ impl<M: Materializer> Cleaner<M> {
         let size = log.pool.segment_size();
         let (data, live) = self.usage();
         let tail = log.tail().0.saturating_sub(log.counters.redo.load(Ordering::Relaxed));
-        data.saturating_sub(live * 100 / self.fill_percent + tail + RESERVE / 2 * size)
+        data.saturating_sub(self.at_target(live) + tail + RESERVE / 2 * size)
     }
 
     /// Bytes of log that may be written before there is more on disk than is promised; never less than a few segments, so that
@@ -137,8 +141,13 @@ impl<M: Materializer> Cleaner<M> {
         let log = &self.pages.log;
         let size = log.pool.segment_size();
         let (data, live) = self.usage();
-        let promised = live * 100 / self.fill_percent + self.log_limit + RESERVE * size;
+        let promised = self.at_target(live) + self.log_limit + RESERVE * size;
         promised.saturating_sub(data).max(RESERVE * size)
+    }
+
+    /// Bytes on disk that so many in use ask for.
+    fn at_target(&self, live: u64) -> u64 {
+        (live as f64 / self.fill_target) as u64
     }
 
     /// Bytes of the segments of pages, and bytes in use in them.

@@ -83,6 +83,9 @@ pub(crate) struct Counters {
     pub(crate) checkpoints: PlainU64,
     /// Bytes of checkpoints handed to the storage, whatever became of them.
     pub(crate) checkpoint_bytes: PlainU64,
+    /// Bytes of images of pages that were in the log, handed to the storage; and of those that were images already.
+    pub(crate) fold_bytes: PlainU64,
+    pub(crate) survivor_bytes: PlainU64,
     /// Where replay would start now.
     pub(crate) redo: PlainU64,
 }
