@@ -16,7 +16,7 @@ use pagecache_sim::page_driver::{
 
 /// Those of pages, and those of the log that show through them. A stable LSN inside a record takes a reservation that another
 /// thread holds, which no operation on pages does here.
-const CANARIES: [(Canary, &[Driver]); 26] = [
+const CANARIES: [(Canary, &[Driver]); 27] = [
     (Canary::IdReusedBeforeFreeStable, &[SEQUENCES, SEEDS]),
     (Canary::StaleTokenAccepted, &[SEQUENCES, SEEDS]),
     (Canary::FreeForgottenAtReplay, &[SEQUENCES, SEEDS]),
@@ -43,6 +43,7 @@ const CANARIES: [(Canary, &[Driver]); 26] = [
     (Canary::RecycledBeforeCheckpoint, &[SEQUENCES]),
     (Canary::ImageUnsynced, &[SEEDS]),
     (Canary::MoveNotMarked, &[SEEDS]),
+    (Canary::PartsForgottenInLeaf, &[SEEDS]),
 ];
 
 const SEQUENCES: Driver =

@@ -70,7 +70,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         let mut replayer = Replayer::<M>::new(redo, root.and_then(|root| root.state.as_deref()))?;
         replayer.walk(&engine.log, engine.log.stable())?;
         let recovered = replayer.state().clone();
-        let Rebuilt { table, leaves, ids } = replayed.finish(&engine.log.pool);
+        let Rebuilt { table, leaves, ids } = replayed.finish(&engine.log);
         let pages = Arc::new(Pages {
             log: Arc::clone(&engine.log),
             table,

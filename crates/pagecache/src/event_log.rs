@@ -12,7 +12,7 @@ use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
 use crate::format::segment::Purpose;
 use crate::log::append::Ticket;
 use crate::log::core::Patience;
-use crate::log::extents::Underway;
+use crate::log::extent::Extent;
 use crate::log::iter::Walk;
 use crate::log::read::At;
 use crate::log::tail::Urgency;
@@ -72,7 +72,7 @@ pub enum LogRead {
 #[must_use = "dropping a reservation aborts it"]
 pub struct Reservation<'a> {
     ticket: Ticket<'a>,
-    extent: Option<(ExtentRef, Underway<'a>)>,
+    extent: Option<Extent<'a>>,
 }
 
 impl Reservation<'_> {
@@ -165,13 +165,13 @@ impl Log {
             let ticket = log.draw(&Frame::bare(Kind::Raw, record), record, Urgency::Normal)?;
             return Ok(Reservation { ticket, extent: None });
         }
-        let (extent, underway) = log.write_extent(record)?;
+        let extent = log.write_extent(record)?;
         let mut head = Head::new();
-        extent.push_to(&mut head);
+        extent.reference.push_to(&mut head);
         let shape = Shape { extent: true, ..Shape::plain(Kind::Raw) };
         let ticket = log.draw(&Frame::new(shape, &mut head, &[]), &[], Urgency::Normal)?;
-        log.note_extent(ticket.lsn(), &extent);
-        Ok(Reservation { ticket, extent: Some((extent, underway)) })
+        log.note_extent(ticket.lsn(), &extent.reference);
+        Ok(Reservation { ticket, extent: Some(extent) })
     }
 
     /// What stands at an LSN, durable or not.

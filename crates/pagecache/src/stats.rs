@@ -22,7 +22,7 @@ pub struct Stats {
     pub cache_capacity: u64,
     /// Reads of cold pages that were spared since the start: another thread was reading the same page.
     pub shared_reads: u64,
-    /// Bytes of memory of the mapping table: 8 a page, and what its growth in steps costs.
+    /// Bytes of memory of the mapping table: 8 a page, what its growth in steps costs, and where the parts of long records are.
     pub map_bytes: u64,
     /// Bytes of the log's ring.
     pub ring_bytes: u64,
@@ -67,7 +67,7 @@ impl Stats {
             resident_bytes: pages.budget.resident(),
             cache_capacity: pages.budget.capacity(),
             shared_reads: pages.misses.shared(),
-            map_bytes: pages.table.bytes() + pages.leaves.bytes(),
+            map_bytes: pages.table.bytes() + pages.leaves.bytes() + log.pool.spans.bytes(),
             ring_bytes: log.memory(),
             segments: log.pool.all().len() as u64,
             segment_size: log.pool.segment_size(),

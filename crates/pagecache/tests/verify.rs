@@ -33,8 +33,12 @@ impl Materializer for Concat {
 type Image = BTreeMap<String, Vec<u8>>;
 
 fn config(storage: &MemoryStorage) -> Config {
+    of_fill(storage, 0.8)
+}
+
+fn of_fill(storage: &MemoryStorage, fill: f64) -> Config {
     let builder = ConfigBuilder::new().storage(storage.clone()).segment_size(SEGMENT).flush_every_ms(None);
-    builder.background(Background::Caller).build()
+    builder.background(Background::Caller).fill_target(fill).build()
 }
 
 fn image(storage: &MemoryStorage) -> Image {
@@ -565,11 +569,11 @@ fn a_verification_of_a_store_with_a_checkpoint_writes_nothing_whatever_is_damage
 }
 
 /// Pages that are overwritten again and again, but for some that stay, cleaned after every round: what is left of the log has holes,
-/// for what is too long for one record is not moved. Some have links on top, of which some came after the last checkpoint. The pages as they must be.
+/// since there is no hurry to move it. Some are too long for one record. Some have links on top, of which some came after the last checkpoint. The pages as they must be.
 fn cleaned(storage: &MemoryStorage, mut each: impl FnMut(&PageCache<Concat>)) -> BTreeMap<PageId, String> {
     let (mut pages, mut long) = (BTreeMap::new(), BTreeSet::new());
     for life in 0..3 {
-        let pc = PageCache::<Concat>::start(config(storage)).unwrap();
+        let pc = PageCache::<Concat>::start(of_fill(storage, 0.4)).unwrap();
         for round in 0..12 {
             {
                 let guard = pc.pin();

@@ -108,6 +108,8 @@ pub enum Canary {
     MoveNotMarked,
     /// Segments whose images are not in the map yet count as empty.
     GrowingSegmentEmpty,
+    /// Who reads a leaf does not learn where the parts of its long pages are.
+    PartsForgottenInLeaf,
 }
 
 #[cfg(feature = "canary")]

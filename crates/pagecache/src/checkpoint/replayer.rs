@@ -113,7 +113,7 @@ fn fragment(log: &LogCore, shape: Shape, body: &[u8], body_at: usize, lsn: Lsn) 
             buf.as_mut_slice().copy_from_slice(bytes);
             buf
         }
-        Payload::Extent(extent) => log.read_extent(lsn, &extent)?,
+        Payload::Extent(extent, _) => log.read_extent(lsn, &extent)?,
     };
     let end = buf.as_slice().len();
     Ok(Some((head.page, PageBytes::new(buf, 0, end))))

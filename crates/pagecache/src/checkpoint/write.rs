@@ -318,11 +318,13 @@ impl<M: Materializer> Checkpointer<M> {
         if !self.pages.leaves.are_all_read() {
             return BTreeSet::new();
         }
+        // What is asked of the user's `recover` again has its parts, needed or not.
+        let keep = log.keep_from(redo);
         let is_empty = |segment: &&Arc<Segment>| {
             let header = &segment.header;
             match header.stream {
                 Stream::Map => false,
-                Stream::Log if header.start.0 + header.segment_size > redo.0 => false,
+                Stream::Log if header.start.0 + header.segment_size > keep.0 => false,
                 _ => segment.account.is_empty(log.raised(segment)),
             }
         };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
-use crate::base::ids::{Lsn, Sequence};
+use crate::base::ids::{Lsn, PageId, Sequence};
 use crate::base::sync::{Mutex, Ordering};
 use crate::checkpoint::write::Checkpointer;
 use crate::format::BLOCK;
@@ -186,12 +186,11 @@ impl<M: Materializer> Cleaner<M> {
     pub(crate) fn check_accounts(&self) -> Result<(), String> {
         use std::collections::BTreeMap;
 
-        use crate::base::ids::PageId;
         use crate::page::slot::Seen;
         let _books = self.books.lock();
         let (pages, log) = (&*self.pages, &*self.pages.log);
         pages.read_all_leaves().map_err(|error| error.to_string())?;
-        let (guard, size) = (pages.pin(), log.pool.segment_size());
+        let guard = pages.pin();
         let mut in_use: BTreeMap<Sequence, u64> = BTreeMap::new();
         for id in (0..pages.ids.high_water()).map(PageId) {
             let Some(slot) = pages.table.get(id) else { continue };
@@ -203,7 +202,14 @@ impl<M: Materializer> Cleaner<M> {
                 _ => continue,
             };
             for piece in pieces {
-                *in_use.entry(Sequence(piece.address().0 / size)).or_default() += piece.len_max();
+                *in_use.entry(log.pool.sequence(piece)).or_default() += piece.len_max();
+                let parts = log.pool.spans.parts(piece.address()).filter(|_| piece.is_long());
+                if piece.is_long() && parts.is_none() {
+                    return Err(format!("the parts of {id} are not known"));
+                }
+                for (sequence, bytes) in parts.iter().flat_map(|parts| parts.iter()) {
+                    *in_use.entry(sequence).or_default() += bytes;
+                }
             }
         }
         drop(guard);
@@ -228,7 +234,7 @@ impl<M: Materializer> Cleaner<M> {
         let candidates = all.iter().filter(|segment| {
             let is_open = open.iter().flatten().any(|open| Arc::ptr_eq(open, segment));
             let is_stuck = segment.account.is_stuck(segment.account.live(log.raised(segment)));
-            self.is_closed(segment, redo) && !segment.account.is_kept() && !is_open && !is_stuck
+            self.is_closed(segment, redo) && !is_open && !is_stuck
         });
         let candidates = candidates.map(|segment| Candidate {
             sequence: segment.header.sequence,
@@ -244,12 +250,14 @@ impl<M: Materializer> Cleaner<M> {
     /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were.
     fn empty(&self, books: &mut Books, victims: &[Arc<Segment>]) -> Result<u64> {
         let (mut batch, mut moved) = (Batch::default(), 0);
+        // Pages with records in several places: once in a turn is enough.
+        let mut seen = BTreeSet::new();
         for victim in victims {
             if victim.account.is_empty(self.pages.log.raised(victim)) {
                 continue;
             }
             // In one pass over the segment: pages that are one record here need no read of their own.
-            let mut others = Vec::new();
+            let mut others: BTreeSet<PageId> = self.pages.log.pool.spans.pages_in(victim.header.sequence);
             let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
             // What stands behind damage is not found: the segment stays.
             loop {
@@ -263,14 +271,12 @@ impl<M: Materializer> Cleaner<M> {
                 let Some(record) = PageRecord::of(victim, &step) else { continue };
                 match self.pages.copy_record(&record)? {
                     Harvest::Copied(copied) => batch.push(victim, copied),
-                    Harvest::Scattered => others.push(record.id),
+                    Harvest::Scattered => drop(others.insert(record.id)),
                     Harvest::Dead => {}
                 }
                 moved += self.move_full(books, &mut batch)?;
             }
-            others.sort_unstable();
-            others.dedup();
-            for id in others {
+            for id in others.into_iter().filter(|id| seen.insert(*id)) {
                 match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
                     Ok(copied) => copied.into_iter().for_each(|copied| batch.push(victim, copied)),
                     // A page that is damaged stays where it is, and so does its segment.

@@ -6,7 +6,8 @@
 //! | a freed id | 1, the version of its free / 8 |
 //! | a page | 1 + how many pieces, then each of them, oldest first |
 //!
-//! A piece is the distance of its granule from the one before it in the leaf (of the first: from 0), then its length class. All
+//! A piece is the distance of its granule from the one before it in the leaf (of the first: from 0), then its length class,
+//! 1,024 more where the record names an extent. All
 //! numbers are varints, distances zigzag: 0, -1, 1, -2 are 0, 1, 2, 3.
 
 use super::bytes::{Cursor, push_varint};
@@ -164,9 +165,9 @@ mod tests {
         vec![
             Entry::Absent,
             Entry::Absent,
-            Entry::Data(vec![piece(1 << 50, 4112)]),
+            Entry::Data(vec![piece(1 << 49, 4112)]),
             Entry::Free(Version(1 << 40)),
-            Entry::Data(vec![piece(5, 64), piece((1 << 51) - 1, 8), piece(0, 1 << 30)]),
+            Entry::Data(vec![piece(5, 64), piece((1 << 50) - 1, 8).long(), piece(0, 1 << 30)]),
             Entry::Absent,
         ]
     }
@@ -194,7 +195,7 @@ mod tests {
             (&[0, 3], 2),
             (&[200, 1, 0, 0], 1),
             (&[2, 1, 1], 1),
-            (&[2, 0, 0x80, 0x08], 1),
+            (&[2, 0, 0x80, 0x10], 1),
             (&[0, 1, 0], 1),
         ] {
             assert_eq!(entries(bytes, ids), None, "{bytes:?}");

@@ -4,6 +4,7 @@ pub(crate) mod bytes;
 pub(crate) mod leaf;
 pub(crate) mod mark;
 pub(crate) mod page;
+pub(crate) mod parts;
 pub(crate) mod piece;
 pub(crate) mod record;
 #[cfg(any(fuzzing, test))]

@@ -1,6 +1,7 @@
 //! The heads of page records and of images: which page, on top of or as of which version, and where the fragment's bytes start.
 
 use super::bytes::Cursor;
+use super::parts::Parts;
 use super::record::{ExtentRef, Head, Kind, PAD_MAX, Shape};
 use crate::base::ids::{PageId, Version};
 
@@ -12,12 +13,24 @@ pub(crate) struct PageHead {
 }
 
 /// Where the fragment of a page record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Payload {
     /// From this offset in the body to its end.
     Inline(usize),
-    /// In pieces elsewhere in the log.
-    Extent(ExtentRef),
+    /// In pieces elsewhere in the same stream, and how much of them is in each segment.
+    Extent(ExtentRef, Parts),
+}
+
+impl Payload {
+    /// Of a body whose head ends at `at`.
+    fn decode(shape: Shape, body: &[u8], body_at: usize, at: usize) -> Option<Payload> {
+        let at = payload_at(shape, body, body_at, at)?;
+        if !shape.extent {
+            return Some(Payload::Inline(at));
+        }
+        let (extent, parts) = ExtentRef::decode_front(body.get(at..)?)?;
+        Some(Payload::Extent(extent, Parts::decode(parts)?))
+    }
 }
 
 impl PageHead {
@@ -40,12 +53,8 @@ impl PageHead {
             Kind::Replace | Kind::Free => Version::NONE,
             _ => return None,
         };
-        let at = payload_at(shape, body, body_at, body.len() - cursor.rest().len())?;
-        let payload = match shape.extent {
-            true => Payload::Extent(ExtentRef::decode(body.get(at..)?)?),
-            false => Payload::Inline(at),
-        };
-        if shape.kind == Kind::Free && (shape.extent || at != body.len()) {
+        let payload = Payload::decode(shape, body, body_at, body.len() - cursor.rest().len())?;
+        if shape.kind == Kind::Free && payload != Payload::Inline(body.len()) {
             return None;
         }
         Some((PageHead { page, base }, payload))
@@ -79,22 +88,22 @@ impl ImageHead {
         head
     }
 
-    /// Reads the head of a body that starts `body_at` bytes into its record, and where the page's bytes start in the body.
-    pub(crate) fn decode(shape: Shape, body: &[u8], body_at: usize) -> Option<(ImageHead, usize)> {
+    /// Reads the head of a body that starts `body_at` bytes into its record, and where the page's bytes are.
+    pub(crate) fn decode(shape: Shape, body: &[u8], body_at: usize) -> Option<(ImageHead, Payload)> {
         if shape.kind != Kind::Image {
             return None;
         }
         let mut cursor = Cursor::new(body);
         let (page, version) = (PageId(cursor.varint()?), Version(cursor.varint()?.checked_mul(8)?));
-        let at = payload_at(shape, body, body_at, body.len() - cursor.rest().len())?;
-        Some((ImageHead { page, version }, at))
+        let payload = Payload::decode(shape, body, body_at, body.len() - cursor.rest().len())?;
+        Some((ImageHead { page, version }, payload))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::Lsn;
+    use crate::base::ids::{Lsn, Sequence};
     use crate::format::record::{Frame, Parsed, parse};
 
     #[test]
@@ -148,7 +157,7 @@ mod tests {
             let (shape, mut head) = (Shape { aligned, ..Shape::plain(Kind::Image) }, given.encode());
             let bytes = Frame::new(shape, &mut head, b"the page").bytes(b"the page", Lsn(8), 1);
             let Parsed::Record { shape, body, body_at, .. } = parse(&bytes, Lsn(8), 1, 1 << 20) else { panic!() };
-            let (found, at) = ImageHead::decode(shape, body, body_at).unwrap();
+            let (found, Payload::Inline(at)) = ImageHead::decode(shape, body, body_at).unwrap() else { panic!() };
             assert_eq!((found, &body[at..]), (given, &b"the page"[..]));
             assert!(!aligned || (body_at + at).is_multiple_of(8));
             assert_eq!(ImageHead::decode(Shape::plain(Kind::Replace), body, body_at), None);
@@ -158,10 +167,20 @@ mod tests {
     #[test]
     fn an_extent_is_told_from_a_payload() {
         let reference = ExtentRef { first: Lsn(8), last: Lsn(4096), len: 1 << 20, crc: 5 };
+        let mut parts = Parts::default();
+        [3, 4].into_iter().for_each(|sequence| parts.add(Sequence(sequence), 1 << 19));
         let mut head = PageHead { page: PageId(3), base: Version::NONE }.encode(Kind::Replace);
         reference.push_to(&mut head);
-        let shape = Shape { extent: true, ..Shape::plain(Kind::Replace) };
-        let (_, payload) = PageHead::decode(shape, head.as_slice(), 6).unwrap();
-        assert_eq!(payload, Payload::Extent(reference));
+        let (kind, expected) = (Kind::Replace, Payload::Extent(reference, parts.clone()));
+        let shape = Shape { extent: true, ..Shape::plain(kind) };
+        let body = [head.as_slice(), &parts.encode()].concat();
+        assert_eq!(PageHead::decode(shape, &body, 6).unwrap().1, expected);
+        // Without the parts nobody knows which segments it needs.
+        assert_eq!(PageHead::decode(shape, head.as_slice(), 6), None);
+        let mut head = ImageHead { page: PageId(3), version: Version(80) }.encode();
+        reference.push_to(&mut head);
+        let body = [head.as_slice(), &parts.encode()].concat();
+        let shape = Shape { extent: true, ..Shape::plain(Kind::Image) };
+        assert_eq!(ImageHead::decode(shape, &body, 6).unwrap().1, expected);
     }
 }

@@ -97,9 +97,8 @@ impl Shape {
         let shape = Shape { kind, aligned: byte & ALIGNED != 0, extent: byte & EXTENT != 0 };
         // Flags that this build would not write are of a newer one.
         let known = match kind {
-            Kind::Replace | Kind::Link => !(shape.aligned && shape.extent),
+            Kind::Replace | Kind::Link | Kind::Image => !(shape.aligned && shape.extent),
             Kind::Raw => !shape.aligned,
-            Kind::Image => !shape.extent,
             _ => !shape.aligned && !shape.extent,
         };
         known.then_some(shape)
@@ -374,7 +373,8 @@ fn parse_pad_block(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parse
     agrees.then_some(Parsed::PadBlock { len, mark })
 }
 
-/// Where a record too long for the ring lies: the last of its pieces, each naming the one before.
+/// Where a payload too long for one record lies: the last of its pieces, each naming the one before. The places are LSNs in the log, and
+/// addresses elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExtentRef {
     pub(crate) first: Lsn,
@@ -391,11 +391,17 @@ impl ExtentRef {
         head.extend(&self.crc.to_le_bytes());
     }
 
+    /// Reads the whole of `bytes`.
     pub(crate) fn decode(bytes: &[u8]) -> Option<ExtentRef> {
+        ExtentRef::decode_front(bytes).filter(|(_, rest)| rest.is_empty()).map(|(extent, _)| extent)
+    }
+
+    /// Reads the front of `bytes`, and what is behind it.
+    pub(crate) fn decode_front(bytes: &[u8]) -> Option<(ExtentRef, &[u8])> {
         let mut cursor = Cursor::new(bytes);
         let (first, last, len) = (Lsn(cursor.u64()?), Lsn(cursor.u64()?), cursor.u64()?);
         let crc = cursor.u32()?;
-        (cursor.rest().is_empty() && first <= last).then_some(ExtentRef { first, last, len, crc })
+        (first <= last).then_some((ExtentRef { first, last, len, crc }, cursor.rest()))
     }
 }
 

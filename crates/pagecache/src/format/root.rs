@@ -2,8 +2,8 @@
 //!
 //! A root is written in parts, each a record that names the one before it. Put together they are the root's bytes. All numbers are varints, but for salts of 8 bytes. In this order: version of this layout (1); redo LSN / 8, stable LSN / 8; the
 //! first sequence that is not given out; one more than the highest page id; ids of a leaf; the user's recovered state: 0, or its length + 1
-//! and its bytes; how many segments, then of each, rising: sequence less the one before less 1 (of the first: the sequence), stream and
-//! 16 if it holds pieces of extents, for the log its start / segment size, salt, bytes that a recovery cut off its data / 8; how many leaves, then of each: granule of its
+//! and its bytes; how many segments, then of each, rising: sequence less the one before less 1 (of the first: the sequence), stream,
+//! for the log its start / segment size, salt, bytes that a recovery cut off its data / 8; how many leaves, then of each: granule of its
 //! piece as in a leaf and its length class + 1, or one 0 where it was never written; ids of it that hold no data.
 
 use super::BLOCK;
@@ -16,9 +16,6 @@ use crate::base::ids::{Lsn, Sequence};
 
 const LAYOUT: u64 = 1;
 
-/// Added to the stream of a segment that holds pieces of records too long for one.
-const PIECES: u64 = 16;
-
 /// A segment, as far as it must be known without looking at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
@@ -29,8 +26,6 @@ pub(crate) struct Known {
     pub(crate) salt: u64,
     /// Bytes at the end of its data that a recovery cut off.
     pub(crate) cut_off: u64,
-    /// It holds pieces of records too long for one.
-    pub(crate) pieces: bool,
 }
 
 /// Where a leaf is.
@@ -86,7 +81,7 @@ impl PartHead {
         let (checkpoint, index) = (cursor.varint()?, cursor.varint()?);
         let previous = match index {
             0 => None,
-            _ => Some(Piece::from_parts(cursor.varint()?, cursor.varint()?)?),
+            _ => Some(Piece::from_parts(cursor.varint()?, cursor.varint()?).filter(|piece| !piece.is_long())?),
         };
         Some((PartHead { checkpoint, index, previous }, cursor.rest()))
     }
@@ -106,7 +101,7 @@ impl Root {
         for known in &self.segments {
             push_varint(&mut out, known.sequence.0 - next);
             next = known.sequence.0 + 1;
-            push_varint(&mut out, known.stream as u64 | if known.pieces { PIECES } else { 0 });
+            push_varint(&mut out, known.stream as u64);
             if known.stream == Stream::Log {
                 push_varint(&mut out, known.start.0 / segment_size);
             }
@@ -146,23 +141,21 @@ impl Root {
         for _ in 0..cursor.varint()? {
             let sequence = next.checked_add(cursor.varint()?)?;
             next = sequence.checked_add(1)?;
-            let stream = cursor.varint()?;
-            let pieces = stream & PIECES != 0;
-            let stream = Stream::parse(u8::try_from(stream & !PIECES).ok()?)?;
+            let stream = Stream::parse(u8::try_from(cursor.varint()?).ok()?)?;
             let start = match stream {
                 Stream::Log => cursor.varint()?,
                 Stream::Folds | Stream::Survivors | Stream::Map => sequence,
             };
             let (salt, cut_off) = (cursor.u64()?, cursor.varint()?.checked_mul(8)?);
             let start = Lsn(start.checked_mul(segment_size)?);
-            segments.push(Known { sequence: Sequence(sequence), stream, start, salt, cut_off, pieces });
+            segments.push(Known { sequence: Sequence(sequence), stream, start, salt, cut_off });
         }
         let mut leaves = Vec::new();
         for _ in 0..cursor.varint()? {
             leaves.push(match cursor.varint()?.checked_sub(1) {
                 None => None,
                 Some(class) => {
-                    let piece = Piece::from_parts(cursor.varint()?, class)?;
+                    let piece = Piece::from_parts(cursor.varint()?, class).filter(|piece| !piece.is_long())?;
                     let vacant = cursor.varint().filter(|vacant| *vacant <= leaf_ids)?;
                     Some(LeafAt { piece, vacant })
                 }
@@ -182,7 +175,6 @@ impl Root {
             known.sequence.0 < PLACE_MAX / segment_size
                 && known.start.0 <= LSN_MAX.saturating_sub(segment_size)
                 && known.cut_off <= most
-                && (!known.pieces || known.stream == Stream::Log)
         };
         self.redo <= self.stable
             && self.stable.0 <= LSN_MAX
@@ -209,7 +201,6 @@ mod tests {
             start: Lsn(start * SIZE),
             salt: 77 << 40 | sequence,
             cut_off,
-            pieces: sequence == 1,
         };
         let leaf = |at: u64, vacant| Some(LeafAt { piece: Piece::new(Address(at), 900), vacant });
         Root {

@@ -223,15 +223,17 @@ pub fn page_head(body: &[u8], flags: u8, body_at: u8) -> Outcome {
 fn page_head_of(shape: Shape, body: &[u8], body_at: usize) -> Outcome {
     let Some((given, payload)) = PageHead::decode(shape, body, body_at) else { return Outcome::Refused };
     let mut head = given.encode(shape.kind);
+    let encoded;
     let bytes = match payload {
         Payload::Inline(at) => {
             assert!(at <= body.len());
             assert!(!shape.aligned || (body_at + at).is_multiple_of(8));
             body.get(at..).unwrap_or_default()
         }
-        Payload::Extent(extent) => {
+        Payload::Extent(extent, parts) => {
             extent.push_to(&mut head);
-            &[]
+            encoded = parts.encode();
+            &encoded[..]
         }
     };
     if !shape.aligned {

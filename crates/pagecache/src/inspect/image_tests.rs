@@ -9,7 +9,7 @@ use crate::base::ids::{Lsn, PageId, Sequence, Version};
 use crate::checkpoint::load::find;
 use crate::format::BLOCK;
 use crate::format::leaf::{Entry, LeafHead, entries};
-use crate::format::page::{ImageHead, PageHead};
+use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::{Frame, Head, Kind, Shape};
 use crate::format::segment::{Found, SegmentHeader, Stream, name};
@@ -75,7 +75,8 @@ impl Moved {
     fn put(&self, shape: Shape, mut head: Head) {
         let segment = segment(&self.storage, self.image);
         let record = read(&segment, self.image).unwrap();
-        let (_, at) = ImageHead::decode(record.shape, record.body(), record.body_at()).unwrap();
+        let (_, payload) = ImageHead::decode(record.shape, record.body(), record.body_at()).unwrap();
+        let Payload::Inline(at) = payload else { panic!("it is short") };
         let payload = &record.body()[at..];
         assert_eq!(head.as_slice().len(), self.head.encode().as_slice().len());
         let place = Lsn(self.image.address().0);

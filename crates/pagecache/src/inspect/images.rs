@@ -8,7 +8,7 @@ use super::report::{Bytes, Images, Problem};
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::format::BLOCK;
-use crate::format::page::ImageHead;
+use crate::format::page::{ImageHead, Payload};
 use crate::format::record::Kind;
 use crate::log::read::unknown_kind;
 use crate::log::scan::{Scanner, Step};
@@ -36,13 +36,22 @@ pub(super) fn walk(
         let mut say = |what: &str| problems.push(problem(sequence, offset, None, what));
         match scanner.step()? {
             Step::Record { shape, len, .. } if shape.kind == Kind::Aborted => bytes.padding += len,
+            // Of an image that a leaf names it was put together already.
+            Step::Record { shape, body, len, .. } if shape.kind == Kind::Extent => {
+                let payload = body.len().saturating_sub(8) as u64;
+                bytes.payload += payload;
+                bytes.headers += len - payload;
+            }
             Step::Record { shape, body, body_at, len, .. } => {
                 let head = ImageHead::decode(shape, body, body_at).filter(|(head, _)| head.page.0 < PAGES_MAX);
                 let mut payload = 0;
                 match head {
-                    Some((head, at)) => {
+                    Some((head, content)) => {
                         images.records += 1;
-                        payload = body.len().saturating_sub(at) as u64;
+                        payload = match content {
+                            Payload::Inline(at) => body.len().saturating_sub(at) as u64,
+                            Payload::Extent(..) => 0,
+                        };
                         if end.is_some_and(|end| head.version >= end.into()) {
                             say("an image is of a version that the log does not have");
                         }

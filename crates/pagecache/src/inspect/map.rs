@@ -10,7 +10,7 @@ use super::images;
 use super::pages::{Chains, Said};
 use super::report::{CheckpointReport, Images, Problem};
 use crate::base::error::{Error, Result};
-use crate::base::ids::{Lsn, PageId, Sequence, Version};
+use crate::base::ids::{Address, Lsn, PageId, Sequence, Version};
 use crate::checkpoint::load::{Checkpoint, Copies, find};
 use crate::format::leaf::{Entry, LeafHead, entries};
 use crate::format::page::{ImageHead, PageHead, Payload};
@@ -18,6 +18,7 @@ use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::format::root::{Known, LeafAt, Root};
 use crate::format::segment::{Purpose, Stream};
+use crate::store::extent::{read_log, walk_images};
 use crate::store::handles::Handles;
 use crate::store::pool::{Identity, Pool, Segment};
 use crate::store::stream::{Found, read};
@@ -264,6 +265,9 @@ impl Map {
                 true => page.goes_on(id, lsn.into(), &record),
                 false => is_of_images(&segment) && page.begins(id, &record),
             };
+            if fits && !self.check_parts(beside, (at, lsn), &record)? {
+                return Ok(None);
+            }
             if !fits {
                 let what = format!("the map says that a record of {id} is here, and it is something else");
                 self.problems.push(problem(segment.header.sequence, at.0 % size, is_log.then_some(lsn), what));
@@ -271,6 +275,30 @@ impl Map {
             }
         }
         Ok(page.version.map(|version| (Said::Data(version), page.bytes)))
+    }
+
+    /// The parts of a record that has some must add up. Whether they do; what is wrong was reported.
+    fn check_parts(&mut self, beside: &Beside<'_>, (at, lsn): (Address, Lsn), record: &Found) -> Result<bool> {
+        let (shape, body, body_at) = (record.shape, record.body(), record.body_at());
+        let image = ImageHead::decode(shape, body, body_at).map(|(_, payload)| payload);
+        let is_image = image.is_some();
+        let logged = || PageHead::decode(shape, body, body_at).map(|(_, payload)| payload);
+        let Some(Payload::Extent(extent, parts)) = image.or_else(logged) else { return Ok(true) };
+        let is_gap = |gap: &Range<Lsn>| !is_image && gap.start <= extent.last && extent.first < gap.end;
+        if parts.iter().any(|(sequence, _)| self.lost.contains(&sequence)) || beside.log.gaps.iter().any(is_gap) {
+            return Ok(false);
+        }
+        let size = beside.pool.segment_size();
+        let read = match is_image {
+            true => walk_images(beside.pool, at, &extent, |piece| {
+                self.needed.entry(Sequence(piece.0 / size)).or_default().insert(piece.0 % size);
+            }),
+            false => read_log(beside.pool, lsn, &extent),
+        };
+        match read {
+            Ok(_) => Ok(true),
+            Err(error) => self.corrupt(error).map(|()| false),
+        }
     }
 
     /// Every page that the log below the redo point holds is in a leaf, and no id beyond those of the log is.
@@ -323,9 +351,12 @@ impl Page {
     fn begins(&mut self, id: PageId, record: &Found) -> bool {
         let body = record.body();
         let head = ImageHead::decode(record.shape, body, record.body_at()).filter(|(head, _)| head.page == id);
-        let Some((head, at)) = head.filter(|_| self.version.is_none()) else { return false };
+        let Some((head, payload)) = head.filter(|_| self.version.is_none()) else { return false };
         (self.version, self.held) = (Some(head.version), head.version);
-        self.bytes = body.len().saturating_sub(at) as u64;
+        self.bytes = match payload {
+            Payload::Inline(at) => body.len().saturating_sub(at) as u64,
+            Payload::Extent(extent, _) => extent.len,
+        };
         true
     }
 
@@ -344,7 +375,7 @@ impl Page {
             self.version = Some(version);
             self.bytes += match payload {
                 Payload::Inline(at) => record.body().len().saturating_sub(at) as u64,
-                Payload::Extent(extent) => extent.len,
+                Payload::Extent(extent, _) => extent.len,
             };
         }
         fits

@@ -65,6 +65,8 @@ pub fn verify(config: Config) -> Result<Report> {
     let handles = Handles::new(storage, OpenMode::ReadOnly);
     let mut map = map::Map::default();
     let checkpoint = map.find(&handles)?;
+    // Where there was one and it is damaged, nobody knows what was given back of the log's beginning.
+    let is_known = map.problems.is_empty();
     let mut files = files::survey(&handles, checkpoint.as_ref(), walk::trimmed)?;
     let begins = files.begins_after.map_or(Lsn(0), |(_, end)| end);
     let links = std::mem::take(&mut files.links);
@@ -86,6 +88,7 @@ pub fn verify(config: Config) -> Result<Report> {
     files.problems.extend(map.problems);
     if let Some((sequence, end)) = files.begins_after
         && walk.trimmed < end
+        && is_known
     {
         files.report_missing(sequence, Some(walk.trimmed));
     }

@@ -365,7 +365,7 @@ impl<'a> Walk<'a> {
                 let len = body.len().saturating_sub(from) as u64;
                 (len, len)
             }
-            Payload::Extent(extent) => {
+            Payload::Extent(extent, _) => {
                 self.extent(at, Some(extent));
                 (0, extent.len)
             }
@@ -389,6 +389,8 @@ impl<'a> Walk<'a> {
         let what = match self.extents.named(&extent) {
             Named::Whole => return,
             Named::Wrong => "the pieces of an extent do not add up to what was written",
+            // Below the redo point it may be needed no more, and its pieces given back; leaves that need it say so.
+            Named::Missing if self.checkpoint.is_some_and(|known| at.lsn < known.redo) => return,
             Named::Missing => "a piece of an extent is missing",
         };
         if extent.first < self.begins {

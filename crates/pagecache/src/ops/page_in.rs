@@ -5,6 +5,7 @@ use crossbeam_epoch::Guard;
 
 use super::Pages;
 use super::misses::{Read, Turn};
+use crate::base::aligned::AlignedBuf;
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
@@ -18,6 +19,7 @@ use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Slot, Word};
+use crate::store::extent::read_images;
 use crate::store::stream::{self, corrupt};
 
 impl<M: Materializer> Pages<M> {
@@ -120,12 +122,17 @@ impl<M: Materializer> Pages<M> {
             let (segment, _) = place.ok_or_else(|| damaged(Damage::SegmentGone))?;
             let found = stream::read(&segment, piece)?;
             let decoded = ImageHead::decode(found.shape, found.body(), found.body_at());
-            let (head, at) = decoded.ok_or_else(|| damaged(Damage::PageElse))?;
+            let (head, payload) = decoded.ok_or_else(|| damaged(Damage::PageElse))?;
             if head.page != id {
                 return Err(damaged(Damage::OtherPage));
             }
-            let (buf, body_at, body_len) = found.into_parts();
-            let bytes = PageBytes::new(buf, body_at + at, body_at + body_len);
+            let bytes = match payload {
+                Payload::Inline(at) => {
+                    let (buf, body_at, body_len) = found.into_parts();
+                    PageBytes::new(buf, body_at + at, body_at + body_len)
+                }
+                Payload::Extent(extent, _) => whole(read_images(&self.log.pool, piece.address(), &extent)?),
+            };
             Ok(Read { version: head.version, bytes, piece, held: Vec::new() })
         };
         read().map_err(mine)
@@ -181,12 +188,14 @@ impl<M: Materializer> Pages<M> {
                 let (start, end) = (loaded.body_at + at, loaded.body_at + loaded.body_len);
                 PageBytes::new(loaded.buf, start, end)
             }
-            Payload::Extent(extent) => {
-                let whole = self.log.read_extent(lsn, &extent).map_err(mine)?;
-                let end = whole.as_slice().len();
-                PageBytes::new(whole, 0, end)
-            }
+            Payload::Extent(extent, _) => whole(self.log.read_extent(lsn, &extent).map_err(mine)?),
         };
         Ok((lsn.into(), bytes))
     }
+}
+
+/// All of a buffer.
+fn whole(buf: AlignedBuf) -> PageBytes {
+    let end = buf.as_slice().len();
+    PageBytes::new(buf, 0, end)
 }

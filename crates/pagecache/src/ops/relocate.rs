@@ -6,6 +6,7 @@
 //! - N3. The image counts as in use before the swap, the records that it stands for until after it and after the leaf's mark.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
@@ -15,8 +16,9 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, Lsn, PageId, Sequence, Version};
 use crate::format::page::{ImageHead, PageHead, Payload};
+use crate::format::parts::Parts;
 use crate::format::piece::Piece;
-use crate::format::record::{Kind, Shape};
+use crate::format::record::{ExtentRef, Head, Kind, Shape};
 use crate::log::scan::Step;
 use crate::page::chain::{Chain, Node};
 use crate::page::fragment::{Fragment, PageBytes};
@@ -43,6 +45,8 @@ pub(crate) struct Copied {
 pub(crate) struct Written {
     copied: Copied,
     image: Piece,
+    /// Where the rest of it is, if it has any.
+    parts: Option<Arc<Parts>>,
 }
 
 /// A record of a page, as a walk over its segment shows it.
@@ -60,22 +64,23 @@ impl<'a> PageRecord<'a> {
     /// None for what is no record of a page.
     pub(crate) fn of(segment: &Segment, step: &Step<'a>) -> Option<PageRecord<'a>> {
         let Step::Record { lsn, shape, body, body_at, .. } = *step else { return None };
-        let (id, version, at) = match shape.kind {
+        let (id, version, payload) = match shape.kind {
             Kind::Image => {
-                let (head, at) = ImageHead::decode(shape, body, body_at)?;
-                (head.page, Some(head.version), at)
+                let (head, payload) = ImageHead::decode(shape, body, body_at)?;
+                (head.page, Some(head.version), payload)
             }
             Kind::Replace | Kind::Link => {
                 let (head, payload) = PageHead::decode(shape, body, body_at)?;
                 let is_whole = shape.kind == Kind::Replace || head.base == Version::NONE;
-                match payload {
-                    Payload::Inline(at) => (head.page, is_whole.then_some(lsn.into()), at),
-                    Payload::Extent(_) => (head.page, None, body.len()),
-                }
+                (head.page, is_whole.then_some(lsn.into()), payload)
             }
             _ => return None,
         };
-        let payload = body.get(at..).unwrap_or_default();
+        let (version, payload) = match payload {
+            Payload::Inline(at) => (version, body.get(at..).unwrap_or_default()),
+            // It is elsewhere: the page has to be read.
+            Payload::Extent(..) => (None, &[][..]),
+        };
         Some(PageRecord { id, address: segment.address(lsn), version, payload, aligned: shape.aligned })
     }
 }
@@ -118,8 +123,7 @@ impl<M: Materializer> Pages<M> {
             Seen::ColdOne(piece) => vec![piece],
             _ => return Ok(None),
         };
-        let size = self.log.pool.segment_size();
-        let has = pieces.iter().any(|piece| piece.address().0 / size == from.0);
+        let has = pieces.iter().any(|piece| self.log.pool.is_in(*piece, from));
         Ok(has.then_some((word, pieces)))
     }
 
@@ -158,7 +162,7 @@ impl<M: Materializer> Pages<M> {
     pub(crate) fn copy(&self, id: PageId, from: Sequence, guard: Guard) -> Result<Option<Copied>> {
         let Some((word, pieces)) = self.wanted(id, from, &guard)? else { return Ok(None) };
         // SAFETY: loaded under `guard`, just above.
-        let copied = match unsafe { word.see::<M::PageFrag>() } {
+        Ok(match unsafe { word.see::<M::PageFrag>() } {
             Seen::Resident(chain) => self.copy_resident(id, chain, pieces)?,
             _ => {
                 // No guard is held while the disk is waited for.
@@ -169,8 +173,7 @@ impl<M: Materializer> Pages<M> {
                     copied => copied?,
                 }
             }
-        };
-        Ok(copied.filter(|copied| copied.len() as u64 <= payload_max(self.log.pool.segment_size())))
+        })
     }
 
     fn copy_resident(&self, id: PageId, chain: Chain<'_, M::PageFrag>, pieces: Vec<Piece>) -> Result<Option<Copied>> {
@@ -203,33 +206,71 @@ impl<M: Materializer> Pages<M> {
         }
     }
 
-    /// Writes the image of a copy. It is not synced yet.
+    /// Writes the image of a copy, in parts where it is too long for one record. It is not synced yet.
     ///
     /// # Errors
     /// As [`Writer::put`].
     pub(crate) fn write_image(&self, copied: Copied, writer: &mut Writer) -> Result<Written> {
-        let head = ImageHead { page: copied.id, version: copied.version }.encode();
-        let shape = Shape { aligned: copied.aligned, ..Shape::plain(Kind::Image) };
-        let image = writer.put(&self.log.pool, self.log.stable(), shape, head, &copied.payload)?;
-        if let Some(segment) = writer.segment() {
-            segment.account.note_written(Lsn(copied.version.0), image.len_max());
+        let (pool, stable) = (&self.log.pool, self.log.stable());
+        let mut head = ImageHead { page: copied.id, version: copied.version }.encode();
+        let note = |writer: &Writer, piece: Piece| {
+            if let Some(segment) = writer.segment() {
+                segment.account.note_written(Lsn(copied.version.0), piece.len_max());
+            }
+        };
+        if copied.payload.len() as u64 <= payload_max(pool.segment_size()) {
+            let shape = Shape { aligned: copied.aligned, ..Shape::plain(Kind::Image) };
+            let image = writer.put(pool, stable, shape, head, &copied.payload)?;
+            note(writer, image);
+            return Ok(Written { copied, image, parts: None });
         }
-        Ok(Written { copied, image })
+        let (extent, parts) = self.write_parts(&copied.payload, writer, note)?;
+        extent.push_to(&mut head);
+        let shape = Shape { extent: true, ..Shape::plain(Kind::Image) };
+        let image = writer.put(pool, stable, shape, head, &parts.encode())?.long();
+        note(writer, image);
+        Ok(Written { copied, image, parts: Some(Arc::new(parts)) })
+    }
+
+    fn write_parts(
+        &self,
+        payload: &[u8],
+        writer: &mut Writer,
+        note: impl Fn(&Writer, Piece),
+    ) -> Result<(ExtentRef, Parts)> {
+        let pool = &self.log.pool;
+        let (mut first, mut last, mut parts) = (None, Lsn(0), Parts::default());
+        // Less by the place of the piece before.
+        for piece in payload.chunks(payload_max(pool.segment_size()) as usize - 8) {
+            let mut head = Head::new();
+            head.extend(&last.0.to_le_bytes());
+            let at = writer.put(pool, self.log.stable(), Shape::plain(Kind::Extent), head, piece)?;
+            note(writer, at);
+            parts.add(pool.sequence(at), at.len_max());
+            last = Lsn(at.address().0);
+            first.get_or_insert(last);
+        }
+        let crc = crc32c::crc32c(payload);
+        Ok((ExtentRef { first: first.unwrap_or(last), last, len: payload.len() as u64, crc }, parts))
     }
 
     /// Makes a page go to its image, which is synced, if it is still what was copied. Whether it did.
     pub(crate) fn go_to_image(&self, written: Written, guard: &Guard) -> bool {
-        let Written { copied, image } = written;
+        let Written { copied, image, parts } = written;
+        let pool = &self.log.pool;
+        if let Some(parts) = parts {
+            pool.spans.enter(image.address(), copied.id, parts);
+        }
+        // N3.
+        pool.raise(std::iter::once(image));
         let moved = self.table.get(copied.id).is_some_and(|slot| self.swing(slot, &copied, image, guard));
         if !moved {
-            self.log.pool.lower(std::iter::once(image));
+            pool.lower(std::iter::once(image));
         }
         moved
     }
 
     fn swing(&self, slot: &Slot<M::PageFrag>, copied: &Copied, image: Piece, guard: &Guard) -> bool {
-        // N3.
-        self.log.pool.raise(std::iter::once(image));
         loop {
             let word = slot.load();
             // SAFETY: loaded just now under `guard`, which is of this store's collector (N2).

@@ -1,11 +1,14 @@
 //! Reading leaves of the map, each when one of its pages is wanted first: what the leaf says and what the replayed log says become
 //! one (D3).
 
+use std::sync::Arc;
+
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, PageId};
 use crate::format::leaf::{Entry, LeafHead, entries};
+use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::format::segment::Stream;
@@ -48,6 +51,15 @@ impl<M: Materializer> Pages<M> {
         for id in range.clone() {
             self.table.ensure(PageId(id))?;
         }
+        for (id, entry) in range.clone().map(PageId).zip(&entries) {
+            let (Entry::Data(pieces), Some(slot)) = (entry, self.table.get(id)) else { continue };
+            // SAFETY: as in `join`: this thread is the only one at this slot.
+            if !matches!(unsafe { slot.load().see::<M::PageFrag>() }, Seen::Absent | Seen::Headless(_)) {
+                // The log says all.
+                continue;
+            }
+            pieces.iter().filter(|piece| piece.is_long()).try_for_each(|piece| self.know_parts(id, *piece))?;
+        }
         let mut pages = 0;
         for (id, entry) in range.clone().zip(entries) {
             let Some(slot) = self.table.get(PageId(id)) else { continue };
@@ -74,6 +86,31 @@ impl<M: Materializer> Pages<M> {
         let head = LeafHead::decode(found.body()).filter(|_| found.shape.kind == Kind::Leaf);
         let (_, bytes) = head.filter(|(head, _)| head.number == leaf).ok_or_else(|| damaged(Damage::LeafElse))?;
         entries(bytes, self.leaves.ids()).ok_or_else(|| damaged(Damage::LeafMalformed))
+    }
+
+    /// Has it known which segments the parts of a page's record are in, before the accounts are asked.
+    fn know_parts(&self, id: PageId, piece: Piece) -> Result<()> {
+        if planted(Canary::PartsForgottenInLeaf) {
+            return Ok(());
+        }
+        let read = || -> Result<Option<Payload>> {
+            let Some((segment, lsn)) = self.log.pool.at_address(piece.address()) else { return Ok(None) };
+            if segment.header.stream == Stream::Log {
+                let loaded = self.log.load(lsn, piece.len_max())?;
+                return Ok(PageHead::decode(loaded.shape, loaded.body(), loaded.body_at).map(|(_, payload)| payload));
+            }
+            let found = stream::read(&segment, piece)?;
+            Ok(ImageHead::decode(found.shape, found.body(), found.body_at()).map(|(_, payload)| payload))
+        };
+        match read() {
+            Ok(Some(Payload::Extent(_, parts))) => {
+                self.log.pool.spans.enter(piece.address(), id, Arc::new(parts));
+                Ok(())
+            }
+            Err(error @ Error::Io { .. }) => Err(error),
+            // The page is lost without this record, and its parts mean nothing any more. Whoever reads it is told.
+            _ => Ok(()),
+        }
     }
 
     /// What a leaf says of an id and what the replayed log says of it, in one word.

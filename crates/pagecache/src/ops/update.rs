@@ -1,6 +1,7 @@
 //! Changing a page: replace, link and free, in the order of K1.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
@@ -10,9 +11,12 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, PageState, Result};
 use crate::base::ids::{PageId, Version};
 use crate::format::page::PageHead;
+use crate::format::parts::Parts;
 use crate::format::piece::Piece;
-use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
-use crate::log::extents::Underway;
+use crate::format::record::{Frame, Head, Kind, Shape};
+use crate::log::append::Ticket;
+use crate::log::core::LogCore;
+use crate::log::extent::Extent;
 use crate::log::tail::Urgency;
 use crate::page::chain::{Chain, Fresh, Node, Unpublished};
 use crate::page::fragment::Fragment;
@@ -20,6 +24,7 @@ use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Seen, Slot, Word};
 use crate::page::token::token;
+use crate::store::spans::Spans;
 
 /// What a write does to the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +46,15 @@ struct Encoded<'a> {
     scratch: Vec<u8>,
     /// The fragment lies in memory as it shall lie on disk: its own bytes are taken.
     own: bool,
-    extent: Option<(ExtentRef, Underway<'a>)>,
+    extent: Option<Long<'a>>,
+}
+
+/// A payload that is written already, and what goes into the record in its place.
+struct Long<'a> {
+    extent: Extent<'a>,
+    parts: Arc<Parts>,
+    /// The parts, encoded.
+    payload: Vec<u8>,
 }
 
 impl Drop for Encoded<'_> {
@@ -58,7 +71,7 @@ impl Drop for Encoded<'_> {
 impl Encoded<'_> {
     fn payload<'p, P: Fragment>(&'p self, frag: &'p P) -> &'p [u8] {
         match (&self.extent, self.own) {
-            (Some(_), _) => &[],
+            (Some(long), _) => &long.payload,
             (None, true) => frag.as_bytes().unwrap_or_default(),
             (None, false) => &self.scratch,
         }
@@ -70,10 +83,33 @@ impl Encoded<'_> {
 
     fn head(&self, kind: Kind, page: PageId, base: Version) -> Head {
         let mut head = PageHead { page, base }.encode(kind);
-        if let Some((extent, _)) = &self.extent {
-            extent.push_to(&mut head);
+        if let Some(long) = &self.extent {
+            long.extent.reference.push_to(&mut head);
         }
         head
+    }
+
+    /// The record's place, entered where it is to be found before it is published (Y1).
+    fn enter(&self, log: &LogCore, page: PageId, ticket: &Ticket<'_>) -> Piece {
+        let piece = Piece::new(ticket.address(), ticket.len());
+        let Some(long) = &self.extent else { return piece };
+        log.note_extent(ticket.lsn(), &long.extent.reference);
+        log.pool.spans.enter(piece.address(), page, Arc::clone(&long.parts));
+        piece.long()
+    }
+
+    /// It is published.
+    fn named(&mut self) {
+        if let Some(long) = &mut self.extent {
+            long.extent.named();
+        }
+    }
+
+    /// It was not published.
+    fn leave(&self, spans: &Spans, piece: Piece) {
+        if self.extent.is_some() {
+            spans.take(piece.address());
+        }
     }
 }
 
@@ -153,7 +189,14 @@ impl<M: Materializer> Pages<M> {
             return Err(Error::TooLarge { len: payload.len() as u64, max: self.log.max_record() });
         }
         if !self.log.is_inline(payload) {
-            encoded.extent = Some(self.log.write_extent(payload)?);
+            let len = payload.len() as u64;
+            let extent = self.log.write_extent(payload)?;
+            let (parts, payload) = (Arc::new(extent.parts.clone()), extent.parts.encode());
+            if !self.log.is_inline(&payload) {
+                // In so many small segments that the record that names it would be too long itself.
+                return Err(Error::TooLarge { len, max: self.log.inline_max() });
+            }
+            encoded.extent = Some(Long { extent, parts, payload });
         }
         Ok(encoded)
     }
@@ -213,7 +256,7 @@ impl<M: Materializer> Pages<M> {
         id: PageId,
         expected: Version,
         write: Write,
-        encoded: Encoded<'_>,
+        mut encoded: Encoded<'_>,
         mut node: Fresh<M::PageFrag>,
         guard: &Guard,
     ) -> Result<Version, (Error, Fresh<M::PageFrag>)> {
@@ -258,13 +301,14 @@ impl<M: Materializer> Pages<M> {
                 }
             };
             let version = Version::from(ticket.lsn());
-            let piece = Piece::new(ticket.address(), ticket.len());
+            let piece = encoded.enter(&self.log, id, &ticket);
             node.logged(version, piece);
             let weight = node.weight() + folded_weight;
             let raw = Box::into_raw(node);
             self.log.lives.raise(ticket.lsn(), piece.len_max());
             if self.install(id, slot, word, Word::resident(raw)) {
                 ticket.complete();
+                encoded.named();
                 let folded = !folded.into_raw().is_null();
                 match ground {
                     Ground::Chain(old) if write == Write::Replace || folded => {
@@ -280,6 +324,7 @@ impl<M: Materializer> Pages<M> {
                 return Ok(version);
             }
             self.log.lives.unraise(ticket.lsn(), piece.len_max());
+            encoded.leave(&self.log.pool.spans, piece);
             ticket.abort();
             if planted(Canary::FailedSwapTakenForSuccess) {
                 return Ok(version);
@@ -303,26 +348,28 @@ impl<M: Materializer> Pages<M> {
     ) -> Result<Option<Version>> {
         let merged = chain.with_frags(Some(frag), |frags| self.materializer.merge(frags));
         let heap = self.materializer.heap_size(&merged);
-        let encoded = self.encode(&merged)?;
+        let mut encoded = self.encode(&merged)?;
         let mut node = Node::base(Version::NONE, merged, heap, Pieces::one(Piece::from_word(0)));
         let payload = encoded.payload(&node.frag);
         let mut head = encoded.head(Kind::Replace, id, Version::NONE);
         let frame = Frame::new(encoded.shape(Kind::Replace), &mut head, payload);
         let ticket = self.log.draw(&frame, payload, Urgency::Normal)?;
         let version = Version::from(ticket.lsn());
-        let piece = Piece::new(ticket.address(), ticket.len());
+        let piece = encoded.enter(&self.log, id, &ticket);
         node.logged(version, piece);
         let weight = node.weight();
         let raw = Box::into_raw(node);
         self.log.lives.raise(ticket.lsn(), piece.len_max());
         if self.install(id, slot, word, Word::resident(raw)) {
             ticket.complete();
+            encoded.named();
             self.log.pool.lower(chain.each_piece());
             self.retire_chain(word, chain, guard);
             self.wrote(weight, guard);
             return Ok(Some(version));
         }
         self.log.lives.unraise(ticket.lsn(), piece.len_max());
+        encoded.leave(&self.log.pool.spans, piece);
         ticket.abort();
         // SAFETY: it was not published.
         drop(unsafe { Box::from_raw(raw) });

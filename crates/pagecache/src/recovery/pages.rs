@@ -2,16 +2,19 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::rebuild::{Collect, Rebuild, Record};
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
 use crate::base::error::Result;
 use crate::base::ids::{Lsn, PageId, Version};
-use crate::format::page::PageHead;
+use crate::format::page::{PageHead, Payload};
+use crate::format::parts::Parts;
 use crate::format::piece::Piece;
-use crate::format::record::Kind;
+use crate::format::record::{ExtentRef, Kind};
 use crate::format::root::Root;
+use crate::log::core::LogCore;
 use crate::page::ids::{Ids, push_run};
 use crate::page::leaves::{Leaves, leaf_ids};
 use crate::page::pieces::Pieces;
@@ -45,19 +48,27 @@ enum What {
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     entries: Vec<Entry>,
+    long: Vec<Long>,
+}
+
+/// A record that has parts elsewhere.
+#[derive(Debug)]
+struct Long {
+    id: PageId,
+    lsn: Lsn,
+    piece: Piece,
+    extent: ExtentRef,
+    parts: Parts,
 }
 
 impl Collect for Entries {
     fn record(&mut self, record: Record<'_>) -> Result<()> {
         let kind = record.shape.kind;
-        if kind == Kind::Extent {
-            record.segment.account.keep();
-        }
         if !matches!(kind, Kind::Replace | Kind::Link | Kind::Free) {
             return Ok(());
         }
-        let head = PageHead::decode(record.shape, record.body, record.body_at).map(|(head, _)| head);
-        let Some(head) = head.filter(|head| head.page.0 < PAGES_MAX) else {
+        let head = PageHead::decode(record.shape, record.body, record.body_at);
+        let Some((head, payload)) = head.filter(|(head, _)| head.page.0 < PAGES_MAX) else {
             return Err(record.corrupt(Damage::NoPage));
         };
         let what = match kind {
@@ -65,7 +76,11 @@ impl Collect for Entries {
             Kind::Link if head.base != Version::NONE => What::GoesOn,
             _ => What::Begins,
         };
-        let piece = Piece::new(record.segment.address(record.lsn), record.len);
+        let mut piece = Piece::new(record.segment.address(record.lsn), record.len);
+        if let Payload::Extent(extent, parts) = payload {
+            piece = piece.long();
+            self.long.push(Long { id: head.page, lsn: record.lsn, piece, extent, parts });
+        }
         self.entries.push(Entry { id: head.page, lsn: record.lsn, what, piece });
         Ok(())
     }
@@ -77,6 +92,7 @@ pub(crate) struct Replayed<P> {
     table: Table<P>,
     leaves: Leaves,
     high_water: u64,
+    long: Vec<Long>,
     threads: usize,
 }
 
@@ -107,14 +123,15 @@ impl<P: Send + Sync> Rebuild for Replayed<P> {
 
 impl<P: Send + Sync> Replayed<P> {
     pub(crate) fn new(threads: usize) -> Replayed<P> {
-        Replayed { table: Table::new(), leaves: Leaves::new(1), high_water: 0, threads }
+        Replayed { table: Table::new(), leaves: Leaves::new(1), high_water: 0, long: Vec::new(), threads }
     }
 
     /// Applies a segment's records, after those of all segments before it: in parallel by page id.
     ///
     /// # Errors
     /// `NoSpace` for an id beyond the limit or the memory.
-    fn apply(&mut self, collected: Entries) -> Result<()> {
+    fn apply(&mut self, mut collected: Entries) -> Result<()> {
+        self.long.append(&mut collected.long);
         for entry in &collected.entries {
             self.table.ensure(entry.id)?;
             self.leaves.ensure(entry.id)?;
@@ -149,7 +166,14 @@ impl<P: Send + Sync> Replayed<P> {
 
     /// What was made. Ids below the highest that are free or were never written are unused; of leaves that were not read yet it is
     /// not known, but how many they held.
-    pub(crate) fn finish(mut self, pool: &Pool) -> Rebuilt<P> {
+    pub(crate) fn finish(mut self, log: &LogCore) -> Rebuilt<P> {
+        let pool = &log.pool;
+        for Long { id, lsn, piece, extent, parts } in std::mem::take(&mut self.long) {
+            log.note_extent(lsn, &extent);
+            if self.table.get(id).is_some_and(|slot| names(slot, piece)) {
+                pool.spans.enter(piece.address(), id, Arc::new(parts));
+            }
+        }
         let mut unused: VecDeque<Range<u64>> = VecDeque::new();
         let mut vacant = Vec::new();
         let (mut id, mut allocated) = (0, 0);
@@ -186,6 +210,16 @@ impl<P: Send + Sync> Replayed<P> {
         self.leaves.offer(vacant.into_iter());
         let ids = Ids::new(self.high_water, unused, allocated);
         Rebuilt { table: self.table, leaves: self.leaves, ids }
+    }
+}
+
+/// Whether a slot names a record.
+fn names<P>(slot: &Slot<P>, piece: Piece) -> bool {
+    // SAFETY: nobody else is here yet: the words are this thread's.
+    match unsafe { slot.load().see::<P>() } {
+        Seen::ColdOne(one) => one == piece,
+        Seen::Cold(pieces) | Seen::Headless(pieces) => pieces.contains(&piece),
+        Seen::Absent | Seen::Free(_) | Seen::Empty(_) | Seen::Resident(_) => false,
     }
 }
 

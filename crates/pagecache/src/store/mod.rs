@@ -1,5 +1,7 @@
-//! Segments as files: one pool for every stream. The accounts and the cleaner's policy will live here too.
+//! Segments as files: one pool for every stream, and the accounts of what is in use in them.
 
+pub(crate) mod extent;
 pub(crate) mod handles;
 pub(crate) mod pool;
+pub(crate) mod spans;
 pub(crate) mod stream;

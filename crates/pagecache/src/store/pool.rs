@@ -19,11 +19,13 @@ use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Address, Lsn, Sequence};
 use crate::base::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::format::BLOCK;
+use crate::format::parts::Parts;
 use crate::format::piece::Piece;
 use crate::format::root::Known;
 use crate::format::segment::{Previous, Purpose, SegmentHeader, Stream, name, scratch_name};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all};
 use crate::store::handles::{Handle, Handles};
+use crate::store::spans::Spans;
 
 /// Files kept for reuse; more are removed.
 const SPARES: usize = 2;
@@ -48,8 +50,6 @@ pub(crate) struct Account {
     raised: PlainU64,
     /// Bytes of records that were unpublished.
     dead: PlainU64,
-    /// It holds pieces of records too long for one, which nothing here counts: it is kept.
-    pieces: PlainBool,
     /// Records are being written to it that are not counted yet. A segment outside of the log is born so.
     growing: PlainBool,
     /// Bytes in use that could not be moved when it was tried last.
@@ -92,10 +92,6 @@ impl Account {
         Lsn(sum.checked_div(bytes).unwrap_or(0) << 20)
     }
 
-    pub(crate) fn keep(&self) {
-        self.pieces.store(true, Ordering::Relaxed);
-    }
-
     pub(crate) fn set_growing(&self, growing: bool) {
         self.growing.store(growing, Ordering::Release);
     }
@@ -103,11 +99,7 @@ impl Account {
     /// Whether nothing in it is in use, nor will be again. Release and Acquire: what was raised before it stopped growing is seen.
     pub(crate) fn is_empty(&self, more: u64) -> bool {
         let growing = self.growing.load(Ordering::Acquire) && !planted(Canary::GrowingSegmentEmpty);
-        !growing && !self.is_kept() && self.live(more) == 0
-    }
-
-    pub(crate) fn is_kept(&self) -> bool {
-        self.pieces.load(Ordering::Relaxed)
+        !growing && self.live(more) == 0
     }
 
     /// Bytes in use; `more` are raised and counted elsewhere.
@@ -142,9 +134,6 @@ impl Segment {
         let mut segment = Segment { header, handle, cut: None, recycled: false, account: Account::default() };
         let end = Lsn(segment.data_end().0.saturating_sub(known.cut_off));
         segment.cut = (known.cut_off > 0).then_some(end);
-        if known.pieces {
-            segment.account.keep();
-        }
         segment
     }
 
@@ -220,6 +209,8 @@ pub(crate) struct Pool {
     segment_size: u64,
     table: RwLock<Table>,
     births: Mutex<Births>,
+    /// Records whose payload is in parts.
+    pub(crate) spans: Spans,
 }
 
 #[derive(Debug, Default)]
@@ -299,7 +290,7 @@ impl Pool {
         let births = Mutex::new(Births { next, spares: Vec::new(), unwanted: Vec::new() });
         let mut table = Table::default();
         segments.into_iter().for_each(|segment| table.enter(segment));
-        Pool { handles, identity, segment_size, table: RwLock::new(table), births }
+        Pool { handles, identity, segment_size, table: RwLock::new(table), births, spans: Spans::default() }
     }
 
     /// What every segment of this store says of it.
@@ -359,23 +350,67 @@ impl Pool {
         self.table().log.iter().map(Arc::clone).collect()
     }
 
-    /// Counts records as in use.
+    /// Counts records as in use, with their parts.
     pub(crate) fn raise(&self, pieces: impl Iterator<Item = Piece>) {
-        self.each_account(pieces, Account::raise);
-    }
-
-    /// Counts records as in use no more.
-    pub(crate) fn lower(&self, pieces: impl Iterator<Item = Piece>) {
-        self.each_account(pieces, Account::lower);
-    }
-
-    fn each_account(&self, pieces: impl Iterator<Item = Piece>, change: impl Fn(&Account, u64)) {
         let table = self.table();
         for piece in pieces {
-            if let Some(segment) = table.get(Sequence(piece.address().0 / self.segment_size)) {
-                change(&segment.account, piece.len_max());
+            self.change(&table, piece, Account::raise, |at| self.spans.parts(at));
+        }
+    }
+
+    /// Counts records as in use no more, with their parts.
+    pub(crate) fn lower(&self, pieces: impl Iterator<Item = Piece>) {
+        let table = self.table();
+        for piece in pieces {
+            self.change(&table, piece, Account::lower, |at| self.spans.take(at));
+        }
+    }
+
+    fn change(
+        &self,
+        table: &Table,
+        piece: Piece,
+        change: impl Fn(&Account, u64),
+        parts: impl Fn(Address) -> Option<Arc<Parts>>,
+    ) {
+        let own = (self.sequence(piece), piece.len_max());
+        let parts = if piece.is_long() { parts(piece.address()) } else { None };
+        let all = std::iter::once(own).chain(parts.iter().flat_map(|parts| parts.iter()));
+        for (sequence, bytes) in all {
+            if let Some(segment) = table.get(sequence) {
+                change(&segment.account, bytes);
             }
         }
+    }
+
+    /// Counts parts of a record as in use no more, which nobody has published.
+    pub(crate) fn lower_parts(&self, parts: &Parts) {
+        let table = self.table();
+        for (sequence, bytes) in parts.iter() {
+            if let Some(segment) = table.get(sequence) {
+                segment.account.lower(bytes);
+            }
+        }
+    }
+
+    /// The segment that a record is in.
+    pub(crate) fn sequence(&self, piece: Piece) -> Sequence {
+        Sequence(piece.address().0 / self.segment_size)
+    }
+
+    /// Whether a record, or a part of it, is in a segment.
+    pub(crate) fn is_in(&self, piece: Piece, sequence: Sequence) -> bool {
+        let has_part = || self.spans.parts(piece.address()).is_some_and(|parts| parts.is_in(sequence));
+        self.sequence(piece) == sequence || piece.is_long() && has_part()
+    }
+
+    /// Bytes of data in the segments of images from that of `first` to that of `last`.
+    pub(crate) fn images_between(&self, first: Address, last: Address) -> u64 {
+        let sequences = Sequence(first.0 / self.segment_size)..=Sequence(last.0 / self.segment_size);
+        if sequences.is_empty() {
+            return 0;
+        }
+        self.table().others.range(sequences).count() as u64 * (self.segment_size - 2 * BLOCK)
     }
 
     /// All segments now.
@@ -402,7 +437,6 @@ impl Pool {
                 start: segment.header.start,
                 salt: segment.header.salt,
                 cut_off: segment.data_end().0 - segment.records_end().0,
-                pieces: segment.account.is_kept(),
             })
             .collect();
         known.sort_unstable_by_key(|known| known.sequence);

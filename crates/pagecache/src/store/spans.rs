@@ -1,0 +1,54 @@
+//! Records of pages whose payload is elsewhere, in parts: which segments those parts are in.
+//!
+//! - Y1. A record that a slot may name and that has parts is in here: it is entered before it is published, and taken out by who has
+//!   unpublished it. So whoever lowers the accounts for it finds its parts.
+//!
+//! There are few: each stands for many bytes. Nobody holds the lock while waiting for anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::base::ids::{Address, PageId, Sequence};
+use crate::base::sync::Mutex;
+use crate::format::parts::Parts;
+
+/// Memory of an entry beside its parts, in bytes, nodes of the tree included.
+const ENTRY: usize = 96;
+
+#[derive(Clone, Debug)]
+struct Span {
+    page: PageId,
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Spans {
+    named: Mutex<BTreeMap<Address, Span>>,
+}
+
+impl Spans {
+    /// Enters the record at an address.
+    pub(crate) fn enter(&self, at: Address, page: PageId, parts: Arc<Parts>) {
+        self.named.lock().insert(at, Span { page, parts });
+    }
+
+    /// Takes a record out.
+    pub(crate) fn take(&self, at: Address) -> Option<Arc<Parts>> {
+        self.named.lock().remove(&at).map(|span| span.parts)
+    }
+
+    pub(crate) fn parts(&self, at: Address) -> Option<Arc<Parts>> {
+        self.named.lock().get(&at).map(|span| Arc::clone(&span.parts))
+    }
+
+    /// The pages with parts in a segment.
+    pub(crate) fn pages_in(&self, sequence: Sequence) -> BTreeSet<PageId> {
+        let named = self.named.lock();
+        named.values().filter(|span| span.parts.is_in(sequence)).map(|span| span.page).collect()
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.named.lock().values().map(|span| (ENTRY + span.parts.heap()) as u64).sum()
+    }
+}
