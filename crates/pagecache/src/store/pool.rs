@@ -568,13 +568,10 @@ impl Pool {
         failed.map_or(Ok(count), Err)
     }
 
-    /// Bytes on disk: every segment's file, and the spares.
+    /// Bytes on disk: every segment's file, and the spares. No file is opened for it: one that was not open yet counts whole.
     pub(crate) fn disk_bytes(&self) -> u64 {
         let spares = self.births.lock().spares.len() as u64;
-        let occupied = |segment: &Arc<Segment>| {
-            let allocated = segment.file().ok().and_then(|file| file.allocated().ok());
-            allocated.unwrap_or(self.segment_size)
-        };
+        let occupied = |segment: &Arc<Segment>| segment.handle.occupied().unwrap_or(self.segment_size);
         let used: u64 = self.all().iter().map(occupied).sum();
         used + spares * self.segment_size
     }
