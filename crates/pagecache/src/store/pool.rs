@@ -100,6 +100,11 @@ impl Account {
         self.growing.store(growing, Ordering::Release);
     }
 
+    /// Whether records may still be written to it: never of the log, of which the tail says it.
+    pub(crate) fn is_growing(&self) -> bool {
+        self.growing.load(Ordering::Acquire)
+    }
+
     /// Whether nothing in it is in use, nor will be again. Release and Acquire: what was raised before it stopped growing is seen.
     pub(crate) fn is_empty(&self, more: u64) -> bool {
         let growing = self.growing.load(Ordering::Acquire) && !planted(Canary::GrowingSegmentEmpty);
