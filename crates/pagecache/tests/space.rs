@@ -1,6 +1,7 @@
 //! What is said of space: every byte of every file is somewhere, exactly once, and where it is said to be.
 #![cfg(not(loom))]
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pagecache::space::Parts;
@@ -129,6 +130,18 @@ fn flip(storage: &MemoryStorage, name: &str, offset: u64) {
     let mut byte = [0];
     read_full(file.as_ref(), &mut byte, offset).unwrap();
     write_all(file.as_ref(), &[byte[0] ^ 1], offset).unwrap();
+}
+
+/// The names of segments of these streams.
+fn of_streams(storage: &MemoryStorage, streams: RangeInclusive<u8>) -> Vec<String> {
+    let is_one = |name: &String| {
+        let mut stream = [0];
+        let file = storage.open(name, OpenMode::ReadOnly).unwrap();
+        name.starts_with("seg-")
+            && read_full(file.as_ref(), &mut stream, 13).unwrap() == 1
+            && streams.contains(&stream[0])
+    };
+    storage.list().unwrap().into_iter().filter(is_one).collect()
 }
 
 #[test]
@@ -346,12 +359,7 @@ fn a_damaged_image_is_told_from_a_segment_that_ends_early() {
     pc.close().unwrap();
     let sound = inspect(&storage).parts;
     assert!(sound.unreadable == 0 && sound.live_images > 400 * 1000, "{sound:?}");
-    let of_images = |name: &String| {
-        let mut stream = [0];
-        let file = storage.open(name, OpenMode::ReadOnly).unwrap();
-        name.starts_with("seg-") && read_full(file.as_ref(), &mut stream, 13).unwrap() == 1 && matches!(stream, [1 | 2])
-    };
-    let images: Vec<String> = storage.list().unwrap().into_iter().filter(of_images).collect();
+    let images = of_streams(&storage, 1..=2);
     assert!(!images.is_empty());
     for name in &images {
         flip(&storage, name, 4096 + 200);
@@ -361,6 +369,25 @@ fn a_damaged_image_is_told_from_a_segment_that_ends_early() {
         flip(&storage, name, 4096 + 200);
     }
     assert_eq!(inspect(&storage).parts, sound);
+}
+
+#[test]
+fn a_leaf_behind_a_damaged_one_that_nobody_needs_is_missed() {
+    let storage = MemoryStorage::new();
+    let pc = start(&storage);
+    let mut pages = put(&pc, 40);
+    checkpoint(&pc);
+    overwrite(&pc, &mut pages);
+    checkpoint(&pc);
+    pc.close().unwrap();
+    let sound = inspect(&storage).parts;
+    assert!(sound.map_dead > 0 && sound.unreadable == 0, "{sound:?}");
+    let [map] = &of_streams(&storage, 3..=3)[..] else { panic!("more than one segment of the map") };
+    flip(&storage, map, 4096 + 10);
+    let damaged = inspect(&storage).parts;
+    assert_eq!((damaged.total(), damaged.map_live, damaged.map_dead), (lengths(&storage), 0, 0));
+    assert!(damaged.unreadable > sound.map_live + sound.map_dead, "{damaged:?}");
+    assert_eq!(damaged.live(), sound.live());
 }
 
 #[test]

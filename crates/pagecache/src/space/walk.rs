@@ -130,15 +130,25 @@ impl<'a, M: Materializer> Walk<'a, M> {
         let mut scanner = Scanner::new(Arc::clone(segment), data_end);
         let (at, ended, in_use) = self.records(segment, &mut scanner)?;
         // After the walk, so that what is in use now was in use when the walk came by.
-        let is_missed = segment.account.live(0) > in_use;
+        let is_missed = || match segment.header.stream {
+            Stream::Map => self.names_leaf_behind(segment, at),
+            _ => !is_growing && segment.account.live(0) > in_use,
+        };
+        let is_damaged = ended == Ended::Hole && is_missed();
         let rest = data_end.0 - at.0;
         let parts = self.parts(segment.header.stream);
         match ended {
+            Ended::Hole if is_damaged => parts.unreadable += rest,
             Ended::Hole if is_growing => parts.unwritten += rest,
-            Ended::Hole if is_missed => parts.unreadable += rest,
             _ => parts.padding += rest,
         }
         Ok(())
+    }
+
+    /// Whether the checkpoint that counts names a leaf in this segment at or behind a place.
+    fn names_leaf_behind(&self, segment: &Segment, at: Lsn) -> bool {
+        let behind = segment.address(at)..segment.address(segment.data_end());
+        self.leaves.iter().flatten().any(|leaf| behind.contains(&leaf.piece.address()))
     }
 
     /// Counts the records of a segment up to the first hole. Returns where they end, how, and what pages name of them, by the lengths
