@@ -7,6 +7,7 @@ mod show;
 mod stats;
 mod tour;
 mod verify;
+mod why;
 
 use std::process::ExitCode;
 

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use pagecache::ConfigBuilder;
 use pagecache::inspect::{self, Purpose, Report};
+use pagecache::{Config, ConfigBuilder, Space};
 use serde::Serialize;
 
 use crate::show::{self, Table};
-use crate::{Failure, SOUND, verify};
+use crate::{Failure, SOUND, verify, why};
 
 /// Segments shown in full; of more, the first and the last half of these.
 const SHOWN: usize = 16;
@@ -16,9 +16,12 @@ const SHOWN: usize = 16;
 pub(crate) struct Args {
     /// The directory of the store.
     store: PathBuf,
-    /// Print everything as JSON.
+    /// Print everything as one JSON object.
     #[arg(long)]
     json: bool,
+    /// Say of every part of the files why it is there and what would give it back.
+    #[arg(long)]
+    why_space: bool,
 }
 
 #[derive(Serialize)]
@@ -29,16 +32,25 @@ struct Answer<'a> {
     file_bytes: u64,
     /// Bytes of log that the next start replays.
     replay_bytes: u64,
+    /// Where every byte of every file is. Nothing of a bare log, and of a store that is too damaged to be opened.
+    space: Option<Space>,
     #[serde(flatten)]
     report: &'a Report,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
-    let report = inspect::verify(ConfigBuilder::new().path(&args.store).build())?;
+    let config = || ConfigBuilder::new().path(&args.store).build();
+    if args.why_space && !args.json {
+        why::explain(&args.store.display().to_string(), &inspect::space(config())?);
+        return Ok(SOUND);
+    }
+    let report = inspect::verify(config())?;
     let (disk_bytes, file_bytes) = (report.allocated_bytes(), report.all_bytes().total());
     if args.json {
         let replay_bytes = verify::replay_bytes(&report);
-        show::line(serde_json::to_string_pretty(&Answer { disk_bytes, file_bytes, replay_bytes, report: &report })?);
+        let space = space(&report, config())?;
+        let answer = Answer { disk_bytes, file_bytes, replay_bytes, space, report: &report };
+        show::line(serde_json::to_string_pretty(&answer)?);
         return Ok(SOUND);
     }
     show::line(format!("{}: {}", args.store.display(), verify::summary(&report)));
@@ -63,6 +75,15 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     show::line(records(&report).render());
     show::line(segments(&report).render().trim_end());
     Ok(SOUND)
+}
+
+/// Where every byte is, where that can be told.
+fn space(report: &Report, config: Config) -> Result<Option<Space>, Failure> {
+    match report.purpose {
+        Some(Purpose::Pages) if report.is_sound() => Ok(Some(inspect::space(config)?)),
+        Some(Purpose::Pages) => Ok(inspect::space(config).ok()),
+        _ => Ok(None),
+    }
 }
 
 fn bytes(report: &Report) -> Table {

@@ -293,3 +293,95 @@ fn segments_of_images_are_shown_and_counted() {
     assert_eq!(shown.status.code(), Some(2), "{shown:?}");
     assert!(text(&shown.stdout).contains(", offset 4096: "), "{shown:?}");
 }
+
+#[test]
+fn every_byte_is_explained_and_the_sum_is_the_files() {
+    let place = Place::new("why-space");
+    let path = place.at("store");
+    let config = ConfigBuilder::new().path(&path).segment_size(64 << 10).background(Background::Caller).build();
+    let pc = PageCache::<Concat>::start(config).unwrap();
+    let mut pages = Vec::new();
+    for nth in 0..120 {
+        let id = pc.allocate(&pc.pin());
+        let at = pc.replace_at(id, Version::NONE, format!("{nth} {}", "word ".repeat(200)), &pc.pin()).unwrap();
+        pages.push((id, at));
+    }
+    for (id, at) in pages.iter_mut().step_by(2) {
+        *at = pc.replace_at(*id, *at, "again ".repeat(200), &pc.pin()).unwrap();
+    }
+    pc.flush().unwrap();
+    pc.checkpoint().unwrap();
+    for (id, at) in pages.iter_mut().step_by(3) {
+        *at = pc.link_at(*id, *at, " and on".to_owned(), &pc.pin()).unwrap();
+    }
+    pc.flush().unwrap();
+    for flags in [["stats", "--json"], ["stats", "--why-space"]] {
+        let output = run(&flags, &path);
+        assert_eq!(output.status.code(), Some(1), "somebody writes there");
+        assert!(text(&output.stderr).contains("open elsewhere"), "{output:?}");
+    }
+    pc.close().unwrap();
+    fs::write(path.join("notes"), b"not of the store").unwrap();
+    let mut lengths = 0;
+    for entry in fs::read_dir(&path).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "notes") {
+        lengths += entry.metadata().unwrap().len();
+    }
+
+    let answer = json(&run(&["stats", "--json"], &path));
+    let space = &answer["space"];
+    let part = |name: &str| space["parts"][name].as_u64().unwrap_or_else(|| panic!("{name}: {answer}"));
+    let parts = [
+        ["live_images", "live_deltas", "dead", "log"],
+        ["padding", "unwritten", "headers", "map_live"],
+        ["map_dead", "superblocks", "spare", "leftovers"],
+    ];
+    let total: u64 = parts.iter().flatten().map(|name| part(name)).sum();
+    assert_eq!(space["parts"].as_object().unwrap().len(), 13);
+    assert_eq!((total, part("unreadable"), space["files_bytes"].as_u64()), (lengths, 0, Some(lengths)), "{answer}");
+    assert!(part("live_images") > 120 * 1000 && part("dead") > 60 * 1000 && part("live_deltas") > 40 * 7, "{answer}");
+    assert_eq!(space["lag_bytes"], answer["replay_bytes"]);
+    let fill = space["fill"].as_f64().unwrap();
+    assert!((0.3..0.8).contains(&fill) && space["predicted_moves"].as_f64().is_some(), "{answer}");
+    for (key, value) in [("fill_target", Value::from(0.8)), ("foreign", Value::from(1)), ("amplification", Value::Null)]
+    {
+        assert_eq!(space[key], value);
+    }
+    assert_eq!((&space["written"]["given"], &space["restart_ms"]), (&Value::from(0), &Value::Null));
+
+    let output = run(&["stats", "--why-space"], &path);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let shown = text(&output.stdout);
+    let row = |name: &str| {
+        let line =
+            shown.lines().find(|line| line.starts_with(&format!("  {name} "))).unwrap_or_else(|| panic!("{shown}"));
+        let bytes = line.trim_start()[name.len()..].split_whitespace().next().unwrap().replace(',', "");
+        bytes.parse::<u64>().unwrap()
+    };
+    for (shown, name) in [("live images", "live_images"), ("dead", "dead"), ("log", "log"), ("map, live", "map_live")] {
+        assert_eq!(row(shown), part(name));
+    }
+    assert_eq!((row("all parts"), row("the files' lengths")), (lengths, lengths));
+    assert!(
+        shown.contains("not looked at: 1 name") && shown.contains("fill: 0.") && shown.contains("restart: "),
+        "{shown}"
+    );
+    println!("{shown}");
+}
+
+#[test]
+fn what_is_too_damaged_to_be_opened_has_no_parts_and_a_bare_log_neither() {
+    let place = Place::new("no-space");
+    let (path, log) = (place.at("store"), place.at("log"));
+    let record = store(&path);
+    let mut bytes = fs::read(path.join("seg-0000000000000000")).unwrap();
+    bytes[record as usize + 9] ^= 0x10;
+    fs::write(path.join("seg-0000000000000000"), bytes).unwrap();
+    pagecache::Log::start(ConfigBuilder::new().path(&log).build()).unwrap().close().unwrap();
+    for (path, why) in [(path, "seg"), (log, "a bare log")] {
+        let answer = json(&run(&["stats", "--json"], &path));
+        assert!(answer["space"].is_null() && answer["bytes"]["payload"].is_u64(), "{answer}");
+        let output = run(&["stats", "--why-space"], &path);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(why), "{output:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_epoch::{Guard, default_collector};
 
@@ -23,6 +24,8 @@ use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
 use crate::page::token::{PagePtr, token, version};
 use crate::recovery::pages::{Rebuilt, Replayed};
+use crate::restart::{Restart, Timed};
+use crate::space::Space;
 use crate::stats::Stats;
 
 /// A page, or its fragments, and the token of the version that they are.
@@ -46,6 +49,8 @@ pub struct PageCache<M: Materializer, P = <M as Materializer>::PageFrag, R = <M 
     cleaner: Arc<Cleaner<M>>,
     engine: Engine,
     recovered: Option<M::Recovery>,
+    fill_target: f64,
+    restart: Restart,
     _shape: PhantomData<fn() -> (P, R)>,
 }
 
@@ -62,15 +67,19 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// `Config` names an option to change; `Locked`, `NotFound`, `Exists` and `Incompatible` say what is at the path instead;
     /// `Corrupt` where the replayed log is damaged; `Decode` where a fragment is none of this materializer's; `Io`, `NoSpace`.
     pub fn start(config: Config) -> Result<Self> {
-        let mut replayed = Replayed::new(config.background.replay_threads());
+        let began = Instant::now();
+        let mut replayed = Timed::new(Replayed::new(config.background.replay_threads()));
         let mut engine = Engine::start(&config, Purpose::Pages, &mut replayed)?;
         let checkpoint = engine.recovered.checkpoint.take();
         let root = checkpoint.as_ref().map(|checkpoint| &checkpoint.root);
         let redo = root.map_or(Lsn(0), |root| root.redo);
+        let replay = Instant::now();
         let mut replayer = Replayer::<M>::new(redo, root.and_then(|root| root.state.as_deref()))?;
         replayer.walk(&engine.log, engine.log.stable())?;
         let recovered = replayer.state().clone();
-        let Rebuilt { table, leaves, ids } = replayed.finish(&engine.log);
+        let replaying = replayed.replaying;
+        let Rebuilt { table, leaves, ids } = replayed.inner.finish(&engine.log);
+        let replaying = replaying + replay.elapsed();
         let pages = Arc::new(Pages {
             log: Arc::clone(&engine.log),
             table,
@@ -86,7 +95,9 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
             Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), config.fill_target, config.log_limit));
         let (log, writes, cleans) = (Arc::clone(&engine.log), Arc::clone(&checkpointer), Arc::clone(&cleaner));
         engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &writes, &cleans))?;
-        Ok(PageCache { pages, checkpointer, cleaner, engine, recovered, _shape: PhantomData })
+        let restart = Restart { replayed: engine.recovered.walked, replaying, whole: began.elapsed() };
+        let fill_target = config.fill_target;
+        Ok(PageCache { pages, checkpointer, cleaner, engine, recovered, fill_target, restart, _shape: PhantomData })
     }
 
     /// What [`Materializer::recover`] last answered at start.
@@ -320,9 +331,17 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         checkpoints::turn(&self.engine.log, &self.checkpointer, &self.cleaner)
     }
 
-    /// A snapshot of what the store holds and has done.
+    /// A snapshot of what the store holds and has done. Cheap: nothing is read.
     pub fn stats(&self) -> Stats {
         Stats::of(&self.engine, &self.pages)
+    }
+
+    /// Says where every byte on disk is; the parts add up to the lengths of the files. Every segment is read for it: see [`Space`].
+    ///
+    /// # Errors
+    /// `Corrupt` where a leaf of the map is damaged (a damaged record is in a part of its own); `Io`.
+    pub fn space(&self) -> Result<Space> {
+        Space::of(&self.pages, &self.checkpointer, self.fill_target, &self.restart)
     }
 
     /// Flushes, joins the background threads and frees the lock; the next start of the same path succeeds at once. Dropping the

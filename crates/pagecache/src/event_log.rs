@@ -257,7 +257,7 @@ impl Log {
         self.engine.log.trim(lsn)
     }
 
-    /// Bytes of disk that the log occupies.
+    /// Bytes of disk that the log occupies, as the system says of the files that were open; no file is opened to tell.
     pub fn disk_bytes(&self) -> u64 {
         self.engine.log.pool.disk_bytes()
     }

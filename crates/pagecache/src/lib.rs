@@ -22,6 +22,8 @@ mod maintain;
 mod ops;
 mod page;
 mod recovery;
+mod restart;
+pub mod space;
 mod stats;
 pub mod storage;
 mod store;
@@ -38,6 +40,7 @@ pub use page::fragment::{Fragment, PageBytes};
 pub use page::materialize::Materializer;
 pub use page::page_ref::{Fragments, PageRef};
 pub use page::token::{PagePtr, PageVersion, version};
+pub use space::Space;
 pub use stats::Stats;
 
 /// The README's programs run as tests.

@@ -30,7 +30,8 @@ pub struct Stats {
     pub segments: u64,
     /// Bytes of a segment.
     pub segment_size: u64,
-    /// Bytes of disk that the store's files occupy.
+    /// Bytes of disk that the segments and the files kept for reuse occupy. No file is opened to tell: one that was not open since the
+    /// start counts whole. [`space`](crate::PageCache::space) says what they are.
     pub disk_bytes: u64,
     /// Bytes of payload given since the start.
     pub given_bytes: u64,

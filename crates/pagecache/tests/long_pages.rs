@@ -84,6 +84,12 @@ fn check(pages: &Pages, expected: &BTreeMap<PageId, (Version, Bytes)>) {
         assert_eq!(pagecache::version(token), *version, "{id}");
     }
     pages.check_accounts().unwrap();
+    let parts = pages.space().unwrap().parts;
+    let (live, bytes) =
+        (parts.live_images + parts.live_deltas, expected.values().map(|(_, bytes)| bytes.0.len() as u64));
+    let bytes: u64 = bytes.sum();
+    assert!(bytes <= live && live < bytes + bytes / 50 + 4096, "{bytes} bytes of pages, {live} in use");
+    assert_eq!(parts.unreadable, 0);
 }
 
 #[test]
@@ -128,6 +134,7 @@ fn long_pages_overwritten_again_and_again_take_bounded_disk() {
             pages.tick().unwrap();
             most = most.max(pages.stats().segments);
         }
+        pages.flush().unwrap();
         check(&pages, &expected);
         if life % 2 == 0 {
             pages.close().unwrap();

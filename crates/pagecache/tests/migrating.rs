@@ -79,6 +79,7 @@ names! {
     functions {
         PageCache::start PageCache::allocate PageCache::try_allocate PageCache::replace PageCache::link PageCache::free PageCache::get
         PageCache::flush PageCache::make_stable PageCache::stable_lsn PageCache::recovered_state PageCache::state PageCache::stats
+        PageCache::space
         PageCache::fragments PageCache::pin
         Log::start Log::write Log::reserve Log::read Log::iter_from Log::flush Log::make_stable Log::stable_lsn Log::trim
         Reservation::abort Reservation::complete Reservation::lsn

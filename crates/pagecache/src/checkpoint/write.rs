@@ -36,6 +36,8 @@ pub(crate) struct Checkpointer<M: Materializer> {
 struct Books<M: Materializer> {
     /// The highest number that a checkpoint ever had, finished or not.
     number: u64,
+    /// The number of the one that counts.
+    counts: u64,
     leaves: Vec<Option<LeafAt>>,
     /// The segments that the root is in.
     holds_root: BTreeSet<Sequence>,
@@ -85,6 +87,7 @@ impl<M: Materializer> Checkpointer<M> {
     pub(crate) fn new(pages: Arc<Pages<M>>, found: Option<Checkpoint>, replayer: Replayer<M>) -> Checkpointer<M> {
         let mut books = Books {
             number: 0,
+            counts: 0,
             leaves: Vec::new(),
             holds_root: BTreeSet::new(),
             redo: Lsn(0),
@@ -94,7 +97,7 @@ impl<M: Materializer> Checkpointer<M> {
             replayer,
         };
         if let Some(found) = found {
-            books.number = found.number_max;
+            (books.number, books.counts) = (found.number_max, found.superblock.number);
             books.leaves = found.root.leaves;
             books.holds_root = found.holds_root.iter().map(|segment| segment.header.sequence).collect();
             books.redo = found.root.redo;
@@ -146,6 +149,12 @@ impl<M: Materializer> Checkpointer<M> {
             }
         }
         Err(error)
+    }
+
+    /// The leaves that the checkpoint names which counts, and its number. Waits for one that is being written.
+    pub(crate) fn counts(&self) -> (Vec<Option<LeafAt>>, u64) {
+        let books = self.books.lock();
+        (books.leaves.clone(), books.counts)
     }
 
     fn write(&self, books: &mut Books<M>, redo: Lsn, reached: &mut Reached) -> Result<Lsn> {
@@ -219,7 +228,7 @@ impl<M: Materializer> Checkpointer<M> {
             books.writer.sync()?;
         }
         taken.numbers.clear();
-        (books.leaves, books.holds_root) = (root.leaves, holds_root);
+        (books.leaves, books.holds_root, books.counts) = (root.leaves, holds_root, number);
         (books.redo, books.high_water, books.uncertain) = (redo, high_water, false);
         log.checkpointed(redo);
         self.release(books, &live, &emptied)?;

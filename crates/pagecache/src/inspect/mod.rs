@@ -13,6 +13,7 @@ mod images;
 mod map;
 mod pages;
 mod report;
+mod space;
 mod walk;
 
 #[cfg(all(test, not(loom)))]
@@ -23,6 +24,7 @@ mod map_tests;
 mod tests;
 
 pub use report::{Bytes, CheckpointReport, Evidence, Images, Pages, Problem, Purpose, Records, Report, SegmentReport};
+pub use space::space;
 
 use std::sync::Arc;
 

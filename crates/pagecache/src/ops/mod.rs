@@ -10,6 +10,7 @@ mod allocate;
 mod evict;
 mod get;
 mod misses;
+mod names;
 mod page_in;
 pub(crate) mod rejected;
 pub(crate) mod relocate;

@@ -180,6 +180,10 @@ fn resume(
         let mut segments = survey.known.clone();
         segments.extend(survey.chain.iter().take(findings.index).map(Arc::clone));
         segments.push(cut(&torn, findings.at, &handles)?);
+        if verdict == Verdict::Continue {
+            // Made ready ahead of the close: a writer would go on there.
+            segments.extend(survey.chain.iter().skip(findings.index + 1).map(Arc::clone));
+        }
         let pool = Pool::new(handles, identity, newest.segment_size, segments, survey.next);
         let restart = Restart {
             tail: findings.at,

@@ -3,13 +3,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::storage::{LockGuard, LockMode, OpenMode, Storage, StorageFile};
 
 /// Files that a store keeps open. Well below the 1024 that a process usually may have, which are not all for the store.
 const OPEN_MAX: usize = 256;
+
+/// Of a file that was never open here, nothing is known of what it occupies.
+const UNKNOWN: u64 = u64::MAX;
 
 /// The open files of a store. Its locks are plain ones of `std`: nothing under them waits, calls out or is looked at by a model.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ struct Shared {
     name: String,
     file: Mutex<Option<Arc<dyn StorageFile>>>,
     used: AtomicBool,
+    /// Bytes of disk that it occupied when it was closed last. Relaxed: a number to be shown.
+    occupied: AtomicU64,
 }
 
 /// A file by name, open or not.
@@ -93,7 +98,12 @@ impl Handles {
     }
 
     fn handle(self: &Arc<Self>, name: String, file: Option<Arc<dyn StorageFile>>) -> Handle {
-        let shared = Arc::new(Shared { name, file: Mutex::new(file), used: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            name,
+            file: Mutex::new(file),
+            used: AtomicBool::new(false),
+            occupied: AtomicU64::new(UNKNOWN),
+        });
         Handle { shared, handles: Arc::clone(self) }
     }
 
@@ -117,11 +127,14 @@ impl Handles {
                 open.push_back(next);
                 continue;
             }
-            closed.extend(locked(&shared.file).take());
+            let file = locked(&shared.file).take();
+            closed.extend(file.map(|file| (shared, file)));
         }
         drop(open);
         // Outside the lock: the last one to drop a file closes it.
-        drop(closed);
+        for (shared, file) in closed {
+            shared.occupied.store(file.allocated().unwrap_or(UNKNOWN), Ordering::Relaxed);
+        }
     }
 }
 
@@ -182,6 +195,17 @@ impl Handle {
         }
         Ok(file)
     }
+
+    /// Bytes of disk that the file occupies, told without opening it: as it is now where it is open, else as it was when it was closed.
+    /// Nothing where it was not open yet, or the system does not say.
+    pub(crate) fn occupied(&self) -> Option<u64> {
+        let open = locked(&self.shared.file).clone();
+        let bytes = match open {
+            Some(file) => file.allocated().unwrap_or(UNKNOWN),
+            None => self.shared.occupied.load(Ordering::Relaxed),
+        };
+        (bytes != UNKNOWN).then_some(bytes)
+    }
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -217,5 +241,23 @@ mod tests {
         all.close_all_but(0);
         assert_eq!(open_files(&handles), []);
         assert_eq!(held.read_at(&mut [0], 0).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_a_file_occupies_is_told_without_opening_it() {
+        let storage = MemoryStorage::new();
+        let file = storage.open("a", OpenMode::CreateNew).unwrap();
+        write_all(file.as_ref(), &[1; 100], 0).unwrap();
+        let all = Handles::new(Arc::new(storage), OpenMode::ReadWrite);
+        let handles = [all.named("a".to_owned())];
+        assert_eq!(handles[0].occupied(), None, "it was never open");
+        assert_eq!(open_files(&handles), []);
+        let piece = handles[0].file().unwrap().allocated().unwrap();
+        assert_eq!(handles[0].occupied(), Some(piece));
+        write_all(handles[0].file().unwrap().as_ref(), &[1; 100], 5 * piece).unwrap();
+        all.close_all_but(0);
+        assert_eq!(open_files(&handles), []);
+        assert_eq!(handles[0].occupied(), Some(2 * piece), "as it was when it was closed");
+        assert_eq!(open_files(&handles), []);
     }
 }

@@ -96,6 +96,11 @@ impl Account {
         self.growing.store(growing, Ordering::Release);
     }
 
+    /// Whether records may still be written to it: never of the log, of which the tail says it.
+    pub(crate) fn is_growing(&self) -> bool {
+        self.growing.load(Ordering::Acquire)
+    }
+
     /// Whether nothing in it is in use, nor will be again. Release and Acquire: what was raised before it stopped growing is seen.
     pub(crate) fn is_empty(&self, more: u64) -> bool {
         let growing = self.growing.load(Ordering::Acquire) && !planted(Canary::GrowingSegmentEmpty);
@@ -602,13 +607,10 @@ impl Pool {
         failed.map_or(Ok(count), Err)
     }
 
-    /// Bytes on disk: every segment's file, and the spares.
+    /// Bytes on disk: every segment's file, and the spares. No file is opened for it: one that was not open yet counts whole.
     pub(crate) fn disk_bytes(&self) -> u64 {
         let spares = self.births.lock().spares.len() as u64;
-        let occupied = |segment: &Arc<Segment>| {
-            let allocated = segment.file().ok().and_then(|file| file.allocated().ok());
-            allocated.unwrap_or(self.segment_size)
-        };
+        let occupied = |segment: &Arc<Segment>| segment.handle.occupied().unwrap_or(self.segment_size);
         let used: u64 = self.all().iter().map(occupied).sum();
         used + spares * self.segment_size
     }

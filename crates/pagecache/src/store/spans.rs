@@ -47,6 +47,13 @@ impl Spans {
         named.values().filter(|span| span.parts.is_in(sequence)).map(|span| span.page).collect()
     }
 
+    /// Bytes of parts in a segment.
+    pub(crate) fn bytes_in(&self, sequence: Sequence) -> u64 {
+        let named = self.named.lock();
+        let parts = named.values().flat_map(|span| span.parts.iter());
+        parts.filter(|(at, _)| *at == sequence).map(|(_, bytes)| bytes).sum()
+    }
+
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> u64 {
         self.named.lock().values().map(|span| (ENTRY + span.parts.heap()) as u64).sum()
