@@ -10,7 +10,7 @@ use crate::base::error::{PageState, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::checkpoint::replayer::Replayer;
 use crate::checkpoint::write::Checkpointer;
-use crate::clean::Cleaner;
+use crate::clean::{Cleaner, Then};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
@@ -93,8 +93,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer));
         let cleaner =
             Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), config.fill_target, config.log_limit));
-        let (log, writes, cleans) = (Arc::clone(&engine.log), Arc::clone(&checkpointer), Arc::clone(&cleaner));
-        engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &writes, &cleans))?;
+        let (log, cleans) = (Arc::clone(&engine.log), Arc::clone(&cleaner));
+        engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &cleans))?;
         let restart = Restart { replayed: engine.recovered.walked, replaying, whole: began.elapsed() };
         let fill_target = config.fill_target;
         Ok(PageCache { pages, checkpointer, cleaner, engine, recovered, fill_target, restart, _shape: PhantomData })
@@ -287,7 +287,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// `NoSpace` and `Io`, after which a later call may succeed; `Corrupt` where a leaf of the map is damaged (a page that is damaged
     /// stays where it is); `Poisoned`, `ReadOnly`.
     pub fn clean(&self) -> Result<u64> {
-        self.cleaner.turn().map(|cleaned| cleaned.moved)
+        self.cleaner.turn(Then::GiveBack).map(|cleaned| cleaned.moved)
     }
 
     /// Compares the accounts of the segments with what the map says is in use; for the kit's own drivers.
@@ -328,7 +328,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// As [`make_stable`](Self::make_stable).
     pub fn tick(&self) -> Result<()> {
         self.engine.tick()?;
-        checkpoints::turn(&self.engine.log, &self.checkpointer, &self.cleaner)
+        checkpoints::turn(&self.engine.log, &self.cleaner, || {})
     }
 
     /// A snapshot of what the store holds and has done. Cheap: nothing is read.

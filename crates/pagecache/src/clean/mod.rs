@@ -31,9 +31,6 @@ pub(crate) const RESERVE: u64 = 4;
 /// Bytes of pages that are copied before they are written and synced together.
 const BATCH: usize = 8 << 20;
 
-/// Bytes in use that one turn moves at most: it ends in a checkpoint, which gives its victims back.
-const TURN: u64 = 64 << 20;
-
 /// Moves pages, and has checkpoints give back what they leave behind.
 pub(crate) struct Cleaner<M: Materializer> {
     pages: Arc<Pages<M>>,
@@ -49,6 +46,15 @@ struct Books {
     survivors: Writer,
     /// The longest page of late: so much may stay empty at a segment's end.
     longest: u64,
+}
+
+/// How a turn ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// With a checkpoint, which is due.
+    Checkpoint,
+    /// With a checkpoint, where there is something that it gives back.
+    GiveBack,
 }
 
 /// What a turn has done.
@@ -75,7 +81,7 @@ impl<M: Materializer> Cleaner<M> {
     ///
     /// # Errors
     /// `NoSpace` and `Io`, after which a later turn may succeed; `Corrupt` where a leaf of the map is damaged; `Poisoned`.
-    pub(crate) fn turn(&self) -> Result<Cleaned> {
+    pub(crate) fn turn(&self, then: Then) -> Result<Cleaned> {
         let log = &self.pages.log;
         if log.is_read_only() {
             return Err(Error::ReadOnly);
@@ -103,7 +109,7 @@ impl<M: Materializer> Cleaner<M> {
         }
         let cleaned = Cleaned { victims: victims.len() as u64, moved };
         // Under the lock of the books: no other turn's images are on their way.
-        if !victims.is_empty() || self.has_empty() {
+        if then == Then::Checkpoint || !victims.is_empty() || self.has_empty() {
             log.flush(Patience::Wait)?;
             if planted(Canary::RecycledBeforeCheckpoint) {
                 self.checkpointer.release_empty();
@@ -113,12 +119,17 @@ impl<M: Materializer> Cleaner<M> {
         Ok(cleaned)
     }
 
-    /// Has every leaf of the map read, so that it is known what is in use.
-    ///
-    /// # Errors
-    /// `Corrupt`, `Io`.
-    pub(crate) fn pages_are_known(&self) -> Result<()> {
-        self.pages.read_all_leaves()
+    /// Bytes of log from one turn to the next. Small turns leave writers room while one runs: what a turn writes is on disk before what it
+    /// gives back is gone.
+    pub(crate) fn step(&self) -> u64 {
+        (self.log_limit / 8).max(self.pages.log.pool.segment_size())
+    }
+
+    /// Bytes in use that a turn moves at most: each ends in a checkpoint, which gives its victims back. Of too few victims nothing is
+    /// gained, and their pages are sorted in vain.
+    fn most(&self) -> u64 {
+        let size = self.pages.log.pool.segment_size();
+        (self.log_limit / 4).max((16 * size).min(64 << 20)).max(4 * size)
     }
 
     /// Whether there is more on disk than what is in use asks for.
@@ -135,14 +146,14 @@ impl<M: Materializer> Cleaner<M> {
         data.saturating_sub(self.at_target(live) + tail + RESERVE / 2 * size)
     }
 
-    /// Bytes of log that may be written before there is more on disk than is promised; never less than a few segments, so that
+    /// Bytes of log that may be written before there is more on disk than is promised, with what the next turn writes; never less than a few segments, so that
     /// nobody waits for what cannot be helped.
     pub(crate) fn headroom(&self) -> u64 {
         let log = &self.pages.log;
         let size = log.pool.segment_size();
         let (data, live) = self.usage();
         let promised = self.at_target(live) + self.log_limit + RESERVE * size;
-        promised.saturating_sub(data).max(RESERVE * size)
+        promised.saturating_sub(data + self.most()).max(RESERVE * size)
     }
 
     /// Bytes on disk that so many in use ask for.
@@ -243,7 +254,7 @@ impl<M: Materializer> Cleaner<M> {
         });
         let room = size - 2 * BLOCK - books.longest.min(size / 4);
         let chosen: BTreeSet<Sequence> =
-            choose(candidates.collect(), size, room, log.tail(), self.excess(), TURN).into_iter().collect();
+            choose(candidates.collect(), size, room, log.tail(), self.excess(), self.most()).into_iter().collect();
         all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
     }
 

@@ -59,6 +59,8 @@ pub(crate) struct LogCore {
     due: AtomicU64,
     /// Bytes of log from one checkpoint to the next.
     checkpoint_every: u64,
+    /// It is looked for something to clean when the tail is here; never before the first checkpoint. Relaxed, as above.
+    clean_at: AtomicU64,
     flush_asked: AtomicBool,
     pub(crate) counters: Counters,
 }
@@ -143,6 +145,7 @@ impl LogCore {
                 restart.checkpoint_every.map_or(u64::MAX, |every| restart.redo.0.saturating_add(every)),
             ),
             checkpoint_every: restart.checkpoint_every.unwrap_or(u64::MAX),
+            clean_at: AtomicU64::new(u64::MAX),
             flush_asked: AtomicBool::new(false),
             counters: Counters { redo: PlainU64::new(restart.redo.0), ..Counters::default() },
         };
@@ -256,6 +259,16 @@ impl LogCore {
     /// Whether the log behind the last checkpoint is long enough for another.
     pub(crate) fn wants_checkpoint(&self) -> bool {
         self.tail.bound().0 >= self.due.load(Ordering::Relaxed)
+    }
+
+    /// Whether there may be something to clean.
+    pub(crate) fn wants_cleaning(&self) -> bool {
+        self.tail.bound().0 >= self.clean_at.load(Ordering::Relaxed)
+    }
+
+    /// The next look for something to clean comes so many bytes of log from here.
+    pub(crate) fn clean_after(&self, bytes: u64) {
+        self.clean_at.store(self.tail.bound().0.saturating_add(bytes), Ordering::Relaxed);
     }
 
     /// Takes note of a checkpoint that is durable.

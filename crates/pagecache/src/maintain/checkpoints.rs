@@ -1,47 +1,49 @@
-//! Writes a checkpoint whenever the log behind the last one has become long, and cleans where disk is out of proportion then.
+//! Cleans where disk is out of proportion, and writes a checkpoint whenever the log behind the last one has become long.
 
 use crate::base::error::Result;
 use crate::base::event::Woken;
-use crate::checkpoint::write::Checkpointer;
-use crate::clean::Cleaner;
-use crate::log::core::{LogCore, Patience};
+use crate::clean::{Cleaner, Then};
+use crate::log::core::LogCore;
 use crate::page::materialize::Materializer;
 
-/// Turns of cleaning behind a checkpoint, before it is looked whether another checkpoint is due.
+/// Turns one after the other, before it is looked at everything anew.
 const TURNS_MAX: usize = 16;
 
 /// The name of the thread.
 pub(crate) const THREAD: &str = "pagecache-ckpt";
 
-pub(crate) fn run<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>, cleaner: &Cleaner<M>) {
+pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
     while log.behind.wait(None) != Woken::Over {
-        let outcome = turn(log, checkpointer, cleaner);
-        // Writers wait for what this thread can do; where it can do nothing they go on.
-        log.allow(outcome.is_ok().then(|| cleaner.headroom()));
+        let outcome = turn(log, cleaner, || log.allow(Some(cleaner.headroom())));
+        if outcome.is_err() {
+            // Writers wait for what this thread can do; where it can do nothing they go on.
+            log.allow(None);
+        }
         super::shrug(outcome);
     }
     log.allow(None);
 }
 
-/// A checkpoint, if one is due; and behind it a turn of cleaning, if that is.
+/// Turns of cleaning, each with a checkpoint behind it, as long as something is due. `pace` says after each how far writers may go.
 ///
 /// # Errors
-/// As a checkpoint or the cleaning; the next is due some log later.
-pub(crate) fn turn<M: Materializer>(log: &LogCore, checkpointer: &Checkpointer<M>, cleaner: &Cleaner<M>) -> Result<()> {
-    match log.wants_checkpoint() || log.is_paced_out() {
-        true => {
-            // What is not stable yet would be replayed: where nobody asks for durability that may be much.
-            log.flush(Patience::None)?;
-            checkpointer.checkpoint()?;
-            cleaner.pages_are_known()?;
-            // Each turn gives back what it has emptied, so there is less to do behind it; where it is not, what is left cannot be moved.
-            for _ in 0..TURNS_MAX {
-                if !cleaner.is_due() || cleaner.turn()?.moved == 0 {
-                    break;
-                }
-            }
-            Ok(())
+/// As the cleaning or a checkpoint; the next is due some log later.
+pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: impl Fn()) -> Result<()> {
+    for nth in 0..TURNS_MAX {
+        let is_first = nth == 0;
+        let wants_checkpoint = log.wants_checkpoint() || is_first && log.is_paced_out();
+        let wants_cleaning = if is_first { log.wants_cleaning() } else { cleaner.is_due() };
+        if !wants_checkpoint && !wants_cleaning {
+            break;
         }
-        false => Ok(()),
+        // The victims of the first are below the redo point as it was; those of the next below what it has made of it.
+        let cleaned = cleaner.turn(if wants_checkpoint { Then::Checkpoint } else { Then::GiveBack })?;
+        log.clean_after(cleaner.step());
+        pace();
+        // Each turn gives back what it has emptied, so there is less to do behind it; where it is not, what is left cannot be moved.
+        if !is_first && cleaned.moved == 0 {
+            break;
+        }
     }
+    Ok(())
 }

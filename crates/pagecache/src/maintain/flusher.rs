@@ -22,7 +22,7 @@ pub(super) fn turn(log: &LogCore, due: Due) -> Result<()> {
     if log.wants_extension() {
         log.short.ring();
     }
-    if log.wants_checkpoint() {
+    if log.wants_checkpoint() || log.wants_cleaning() {
         log.behind.ring();
     }
     // Taken first: a request that stayed while this turn fails would keep later ones from ringing.
