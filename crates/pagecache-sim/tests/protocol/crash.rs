@@ -214,10 +214,8 @@ fn replay(down: &State, page: u8, redo: Lsn, has_leaves: bool, rules: &Rules) ->
         said = match (record.kind, said) {
             (Kind::Free, said) if rules.planted(Bug::FreeForgottenAtReplay) => said,
             (Kind::Free, _) => Replayed::All(Slot::free(lsn)),
-            (Kind::Link, Replayed::All(slot)) if slot.holds == Holds::Data => {
-                Replayed::All(slot.and(piece).unwrap_or(slot))
-            }
-            (Kind::Link, Replayed::Headless(slot)) => Replayed::Headless(slot.and(piece).unwrap_or(slot)),
+            (Kind::Link, Replayed::All(slot)) if slot.holds == Holds::Data => Replayed::All(slot.and(piece)),
+            (Kind::Link, Replayed::Headless(slot)) => Replayed::Headless(slot.and(piece)),
             (Kind::Link, Replayed::Nothing) if has_leaves => Replayed::Headless(Slot::data(0, piece)),
             _ => Replayed::All(Slot::data(0, piece)),
         };
@@ -237,7 +235,7 @@ fn join(replayed: Replayed, entry: Slot, rules: &Rules) -> Option<Slot> {
                 Piece::Log(lsn) => rules.planted(Bug::ReplayAppliedTwice) || *lsn > known,
                 _ => true,
             };
-            newer.pieces().filter(is_new).try_fold(entry, Slot::and)
+            Some(newer.pieces().filter(is_new).fold(entry, Slot::and))
         }
         (Replayed::Headless(_), _) => None,
         (Replayed::Nothing, _) => Some(entry),

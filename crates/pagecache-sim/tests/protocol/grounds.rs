@@ -3,8 +3,8 @@
 
 use crate::bugs::{Beginning, Bounds, Kinds, Rules};
 use crate::state::{
-    Bytes, CHECKPOINTS, Checkpoint, Copy, Doubt, IMAGES, Image, Kind, Left, Move, NEVER, PAGES, Phase, Piece, RECORDS,
-    Record, Slot, State, Update, Writing,
+    Bytes, CHECKPOINTS, Checkpoint, Copy, Doubt, IMAGES, Image, Kind, Left, Move, NEVER, PAGES, PIECES, Phase, Piece,
+    RECORDS, Record, Slot, State, Update, Writing,
 };
 
 const LEAST: Bounds = Bounds {
@@ -130,6 +130,8 @@ pub fn beginning(rules: &Rules) -> State {
     let mut state = empty(left);
     assert!(bounds.pages as usize <= PAGES && bounds.moves as usize <= IMAGES, "room for what may happen");
     assert!((bounds.pages + bounds.updates) as usize <= RECORDS, "room for what may happen");
+    // A whole page, or an image, and every link, those in the image included.
+    assert!((bounds.updates as usize) < PIECES, "room for what may happen");
     if bounds.begin == Beginning::Empty {
         return state;
     }

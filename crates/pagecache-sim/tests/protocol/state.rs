@@ -11,7 +11,7 @@ pub const RECORDS: usize = 8;
 pub const IMAGES: usize = 4;
 pub const CHECKPOINTS: usize = 6;
 /// Records that a page may be in.
-pub const PIECES: usize = 3;
+pub const PIECES: usize = 6;
 
 /// A place in the log, counted in records from 1; 0 is none. A page's version is the LSN of its last record.
 pub type Lsn = u8;
@@ -63,10 +63,11 @@ impl Slot {
         self.pieces.iter().copied().take_while(|piece| *piece != Piece::None)
     }
 
-    /// With one more record; none where it has too many.
-    pub fn and(mut self, piece: Piece) -> Option<Slot> {
-        *self.pieces.iter_mut().find(|place| **place == Piece::None)? = piece;
-        Some(self)
+    /// With one more record.
+    pub fn and(mut self, piece: Piece) -> Slot {
+        let place = self.pieces.iter_mut().find(|place| **place == Piece::None);
+        *place.expect("room for what a page may be in") = piece;
+        self
     }
 
     /// As a leaf says it.

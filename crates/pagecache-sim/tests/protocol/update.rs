@@ -1,7 +1,7 @@
 //! What users do, and the rounds that make it durable: `ops/update.rs`, `ops/allocate.rs`, `log/flush.rs`.
 
 use crate::bugs::{Bug, Kinds, Rules};
-use crate::state::{Holds, Kind, Lsn, PIECES, Piece, RECORDS, Record, Slot, Stage, State, Update};
+use crate::state::{Holds, Kind, Lsn, Piece, RECORDS, Record, Slot, Stage, State, Update};
 use crate::steps::{Step, Steps};
 
 pub fn steps(state: &State, rules: &Rules, steps: &mut Steps) {
@@ -39,11 +39,7 @@ fn begin(state: &State, rules: &Rules, at: usize, steps: &mut Steps) {
         }
         found.holds = if is_reused { Holds::Empty } else { found.holds };
         let holds_data = found.holds == Holds::Data;
-        let allowed = [
-            (Kind::Replace, true),
-            (Kind::Link, links && holds_data && found.pieces().count() < PIECES),
-            (Kind::Free, frees && holds_data),
-        ];
+        let allowed = [(Kind::Replace, true), (Kind::Link, links && holds_data), (Kind::Free, frees && holds_data)];
         for (kind, _) in allowed.into_iter().filter(|(_, allowed)| *allowed) {
             let mut next = *state;
             let lsn = state.drawn + 1;
@@ -131,7 +127,7 @@ fn publish(state: &State, rules: &Rules, at: usize, steps: &mut Steps) {
     }
     *slot = match kind {
         Kind::Free => Slot::free(lsn),
-        Kind::Link => Slot { version: lsn, ..found.and(Piece::Log(lsn)).unwrap_or(found) },
+        Kind::Link => Slot { version: lsn, ..found.and(Piece::Log(lsn)) },
         Kind::Replace | Kind::Void => Slot::data(lsn, Piece::Log(lsn)),
     };
     next.users[at].stage = if stage == Stage::MarkedFirst { Stage::Marked } else { Stage::Published };
