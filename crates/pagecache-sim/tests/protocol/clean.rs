@@ -1,0 +1,108 @@
+//! Moving a page out of a segment: `clean/mod.rs`, `ops/relocate.rs`.
+
+use crate::bugs::{Bug, Rules};
+use crate::state::{Bytes, Holds, Image, Lsn, Move, MoveStage, Piece, Slot, State};
+use crate::steps::{Step, Steps};
+
+pub fn steps(state: &State, rules: &Rules, steps: &mut Steps) {
+    let moving = state.moving;
+    let (page, leaf) = (moving.page, rules.leaf(moving.page));
+    let mut next = *state;
+    match moving.stage {
+        MoveStage::Idle => copy(state, rules, steps),
+        MoveStage::Written => {
+            go_to_image(state, rules, steps);
+            if state.left.failures > 0 {
+                next.left.failures -= 1;
+                end(&mut next);
+                steps.push(Step::MoveFails { page }, next);
+            }
+        }
+        MoveStage::Swapped if rules.planted(Bug::LoweredBeforeMark) => {
+            next.moving.stage = MoveStage::Marked;
+            lower(&mut next, rules);
+            steps.push(Step::MoveLowersOld { page }, next);
+        }
+        MoveStage::Swapped => {
+            next.moving.stage = MoveStage::Marked;
+            if !rules.planted(Bug::MoveNotMarked) {
+                next.dirty |= 1 << leaf;
+            }
+            steps.push(Step::MoveMarksLeaf { leaf }, next);
+        }
+        MoveStage::Marked if rules.planted(Bug::LoweredBeforeMark) => {
+            next.dirty |= 1 << leaf;
+            end(&mut next);
+            steps.push(Step::MoveMarksLeaf { leaf }, next);
+        }
+        // The image's segment grows no more, in the same step: it may count as empty later or sooner, for it is as good as in use here.
+        MoveStage::Marked => {
+            lower(&mut next, rules);
+            end(&mut next);
+            steps.push(Step::MoveLowersOld { page }, next);
+        }
+    }
+}
+
+fn lower(state: &mut State, rules: &Rules) {
+    let copied = state.moving.copied;
+    copied.pieces().for_each(|piece| state.count(piece, -1, rules));
+}
+
+/// Each segment holds one image, and is left behind when that is counted.
+fn end(state: &mut State) {
+    state.images[state.moving.image as usize].growing = false;
+    state.moving.stage = MoveStage::Idle;
+}
+
+/// A stable version is copied and its image written. Together: what changes the page between the two makes the move give up later.
+/// Victims are told when they are needed, not when the turn begins: what was one then is one still.
+fn copy(state: &State, rules: &Rules, steps: &mut Steps) {
+    if state.left.moves == 0 {
+        return;
+    }
+    let image = rules.bounds.moves - state.left.moves;
+    for page in 0..rules.bounds.pages {
+        let copied = state.slots[page as usize];
+        let is_stable = copied.version <= state.stable || rules.planted(Bug::UnstableCopied);
+        let is_sparse = copied.pieces().any(|piece| match piece {
+            Piece::None => false,
+            Piece::Log(lsn) => rules.is_below(rules.segment(lsn), state.redo),
+            Piece::Image(_) => true,
+        });
+        if copied.holds != Holds::Data || !is_stable || !is_sparse {
+            continue;
+        }
+        let mut next = *state;
+        next.left.moves -= 1;
+        let version: Lsn = copied.version;
+        next.images[image as usize] = Image { bytes: Bytes::Written, page, version, live: 0, growing: true };
+        next.moving = Move { stage: MoveStage::Written, page, image, copied };
+        steps.push(Step::CopyPage { page, version, image }, next);
+    }
+}
+
+/// The image is synced, counted, and the page goes there. Together: of the sync nobody but a crash could tell, which may keep what is
+/// not synced too; and before it is counted its segment grows, so that it does not count as empty.
+fn go_to_image(state: &State, rules: &Rules, steps: &mut Steps) {
+    let Move { page, image, copied, .. } = state.moving;
+    let mut next = *state;
+    if !rules.planted(Bug::ImageUnsynced) {
+        let bytes = &mut next.images[image as usize].bytes;
+        *bytes = if *bytes == Bytes::Written { Bytes::Durable } else { *bytes };
+    }
+    let slot = state.slots[page as usize];
+    let is_same = match slot.holds {
+        Holds::Data => slot.pieces == copied.pieces || rules.planted(Bug::MovedWithoutCompare),
+        Holds::Nothing | Holds::Free | Holds::Empty => rules.planted(Bug::MovedOverAFree),
+    };
+    if !is_same {
+        end(&mut next);
+        steps.push(Step::MoveIsLate { page }, next);
+        return;
+    }
+    next.images[image as usize].live += 1;
+    next.slots[page as usize] = Slot::data(copied.version, Piece::Image(image));
+    next.moving.stage = MoveStage::Swapped;
+    steps.push(Step::MoveGoes { page }, next);
+}
