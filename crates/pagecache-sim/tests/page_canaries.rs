@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hunt::Driver;
 use pagecache::canary::Canary;
 use pagecache::crossbeam_epoch::Collector;
-use pagecache::{Fragment, Materializer, PageBytes, PageCache, PagePtr, Version};
-use pagecache_sim::disk::SimDisk;
+use pagecache::{Fragment, Materializer, PageBytes, PageCache, PagePtr, PageState, Version};
+use pagecache_sim::disk::{Call, Effect, Fault, Rest, SimDisk, Survival, When};
 use pagecache_sim::driver::{Checked, Tally, Violation, World, claim};
 use pagecache_sim::page_driver::{
     Flips, Moment, PageWorld, SEGMENT, alphabet, builder, cases, closed_store, flip_bits, preludes,
@@ -16,7 +16,7 @@ use pagecache_sim::page_driver::{
 
 /// Those of pages, and those of the log that show through them. A stable LSN inside a record takes a reservation that another
 /// thread holds, which no operation on pages does here.
-const CANARIES: [(Canary, &[Driver]); 27] = [
+const CANARIES: [(Canary, &[Driver]); 28] = [
     (Canary::IdReusedBeforeFreeStable, &[SEQUENCES, SEEDS]),
     (Canary::StaleTokenAccepted, &[SEQUENCES, SEEDS]),
     (Canary::FreeForgottenAtReplay, &[SEQUENCES, SEEDS]),
@@ -44,6 +44,7 @@ const CANARIES: [(Canary, &[Driver]); 27] = [
     (Canary::ImageUnsynced, &[SEEDS]),
     (Canary::MoveNotMarked, &[SEEDS]),
     (Canary::PartsForgottenInLeaf, &[SEEDS]),
+    (Canary::TornCopyLeft, &[COPIES]),
 ];
 
 const SEQUENCES: Driver =
@@ -51,6 +52,7 @@ const SEQUENCES: Driver =
 const SEEDS: Driver = ("seeds", |tally| hunt::seeds::<PageWorld>(200, tally));
 const STRIKES: Driver = ("every fault at every call", |tally| hunt::strikes::<PageWorld>(&cases(), tally));
 const FLIPS: Driver = ("flips", flips);
+const COPIES: Driver = ("a copy of the superblock that may be torn", tear_both_copies);
 const READER: Driver = ("a reader that holds its guard", hold_a_guard);
 
 /// Some bits of each byte: all of them are turned over in a test of their own.
@@ -60,6 +62,49 @@ fn flips(tally: &mut Tally) -> Checked {
     let flipped = flip_bits(&world, name, (0..SEGMENT * 8).step_by(61), Moment::Closed, &mut flips);
     tally.images += flips.tried;
     flipped
+}
+
+/// The second copy of the superblock could not be written, half of it was on disk, and the checkpoint had failed. The next one began with the
+/// first copy: a crash that tore this too left none whole, and the store did not open. The model of the protocol found it.
+fn tear_both_copies(tally: &mut Tally) -> Checked {
+    let failed = |error: &dyn std::fmt::Display| Violation::new(error.to_string());
+    for call in 0.. {
+        let disk = SimDisk::new(9);
+        let pages = PageCache::<Joined>::start(builder(&disk).build()).map_err(|error| failed(&error))?;
+        let guard = pages.pin();
+        let id = pages.allocate(&guard);
+        let mut at = Version::NONE;
+        for round in 0..4 {
+            at = pages.link_at(id, at, Counted(vec![round; 10]), &guard).map_err(|error| failed(&error))?;
+            pages.flush().map_err(|error| failed(&error))?;
+            match round {
+                2 => {
+                    disk.fault(Fault::new(Call::Write, When::Once(0), Effect::Eio).on("super-b"));
+                    claim(pages.checkpoint().is_err(), || "a checkpoint without its second copy".to_owned())?;
+                    disk.clear_faults();
+                    let (old, new) = (disk.read_file("super-b"), disk.read_file("super-a"));
+                    disk.write_file("super-b", &[&new[..50], &old[50..]].concat());
+                }
+                3 => disk.crash_at(disk.io_count() + call),
+                _ => drop(pages.checkpoint().map_err(|error| failed(&error))?),
+            }
+        }
+        let finished = pages.checkpoint().is_ok();
+        let torn = disk.pending_writes().into_iter().flat_map(|(event, len)| {
+            (0..len.min(80)).step_by(4).map(move |bytes| Survival::Torn { event, bytes, rest: Rest::Absent })
+        });
+        for survival in torn.chain(disk.images(16, call)) {
+            tally.images += 1;
+            let again = PageCache::<Joined>::start(builder(&disk.crash(survival.clone())).build());
+            let again = again.map_err(|error| Violation::new(format!("call {call}, {survival:?}: {error}")))?;
+            let state = again.state(id, &again.pin()).map_err(|error| failed(&error))?;
+            claim(state == PageState::Live(at), || format!("call {call}, {survival:?}: {state:?}"))?;
+        }
+        if finished {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Fragments that were dropped. Counted, not looked at: what was freed is not touched.

@@ -46,6 +46,8 @@ struct Books<M: Materializer> {
     high_water: u64,
     /// A later checkpoint has failed with its superblock written or not: either may count, and what either needs is kept.
     uncertain: bool,
+    /// What the first copy of the superblock says, where the second may be torn: the first is not written over before the second is whole.
+    doubtful: Option<Superblock>,
     writer: Writer,
     replayer: Replayer<M>,
 }
@@ -93,6 +95,7 @@ impl<M: Materializer> Checkpointer<M> {
             redo: Lsn(0),
             high_water: 0,
             uncertain: false,
+            doubtful: None,
             writer: Writer::new(Stream::Map),
             replayer,
         };
@@ -217,7 +220,15 @@ impl<M: Materializer> Checkpointer<M> {
             root: root_at,
         };
         *reached = Reached::Superblock;
+        let [_, second] = SUPERBLOCKS;
+        if let Some(first) = books.doubtful.filter(|_| !planted(Canary::TornCopyLeft)) {
+            write_copy(log.pool.storage(), second, &first)?;
+            books.doubtful = None;
+        }
         for name in SUPERBLOCKS {
+            if name == second {
+                books.doubtful = Some(superblock);
+            }
             write_copy(log.pool.storage(), name, &superblock)?;
             if planted(Canary::MapReleasedEarly) {
                 books.holds_root = holds_root.clone();
@@ -229,7 +240,7 @@ impl<M: Materializer> Checkpointer<M> {
         }
         taken.numbers.clear();
         (books.leaves, books.holds_root, books.counts) = (root.leaves, holds_root, number);
-        (books.redo, books.high_water, books.uncertain) = (redo, high_water, false);
+        (books.redo, books.high_water, books.uncertain, books.doubtful) = (redo, high_water, false, None);
         log.checkpointed(redo);
         self.release(books, &live, &emptied)?;
         Ok(redo)
