@@ -211,7 +211,8 @@ impl StorageFile for PanickyFile {
         self.0.sync_data()
     }
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        assert!(!self.1.growth.load(Ordering::SeqCst), "planted");
+        let in_background = std::thread::current().name() == Some("pagecache-space");
+        assert!(!(in_background && self.1.growth.load(Ordering::SeqCst)), "planted");
         self.0.allocate(offset, len)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -333,8 +334,8 @@ fn a_storage_that_panics_in_the_background_ends_the_log() {
         let mut tail = log.tail_from(kept);
         assert_eq!(tail.next(Duration::ZERO).unwrap(), Tailed::Record(kept, b"kept".to_vec()));
         orders.growth.store(true, Ordering::SeqCst);
-        // Over half of the segment: the background looks for the next one, and these rounds need none yet.
-        while log.tail_lsn() < Lsn(40 << 10) {
+        // How far it is ready already depends on the threads; it looks for more before long.
+        while log.tail_lsn() < Lsn(4 << 20) {
             let written = log.write(b"x").and_then(|lsn| log.make_stable(lsn));
             assert!(matches!(written, Ok(_) | Err(Error::Poisoned { .. })), "{written:?}");
             if written.is_err() {
