@@ -8,6 +8,7 @@ use crossbeam_epoch::Collector;
 
 use crate::base::error::{Error, Result};
 use crate::base::sync::parallelism;
+use crate::clean::Order;
 use crate::format::segment::{SEGMENT_MAX, SEGMENT_MIN};
 use crate::storage::Storage;
 
@@ -81,6 +82,7 @@ pub struct Config {
     pub(crate) max_record: u64,
     pub(crate) log_limit: u64,
     pub(crate) fill_target: f64,
+    pub(crate) cleaning_order: Order,
     pub(crate) background: Background,
     pub(crate) collector: Option<Collector>,
 }
@@ -110,6 +112,7 @@ impl ConfigBuilder {
                 max_record: 64 << 20,
                 log_limit: 64 << 20,
                 fill_target: 0.80,
+                cleaning_order: Order::DecliningCost,
                 background: Background::Threads,
                 collector: None,
             },
@@ -178,6 +181,13 @@ impl ConfigBuilder {
     /// 0.80 and 4.2 at 0.90. A bare log has no use for it.
     pub fn fill_target(mut self, fill: f64) -> Self {
         self.config.fill_target = fill;
+        self
+    }
+
+    /// In which order segments are cleaned: the others are there to be measured against.
+    #[doc(hidden)]
+    pub fn cleaning_order(mut self, order: Order) -> Self {
+        self.config.cleaning_order = order;
         self
     }
 

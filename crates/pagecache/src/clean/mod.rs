@@ -16,14 +16,15 @@ use crate::base::sync::{Mutex, Ordering};
 use crate::checkpoint::write::Checkpointer;
 use crate::format::BLOCK;
 use crate::format::segment::Stream;
-use crate::log::core::Patience;
+use crate::log::core::{Patience, Usage};
 use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
 use crate::ops::relocate::{Copied, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::pool::Segment;
 use crate::store::stream::Writer;
-use victims::{Candidate, choose};
+pub use victims::Order;
+use victims::{Candidate, Terms, choose};
 
 /// Segments that are outside the fill target, so that the cleaner has room to work in.
 pub(crate) const RESERVE: u64 = 4;
@@ -38,9 +39,16 @@ const TURN: u64 = 64 << 20;
 pub(crate) struct Cleaner<M: Materializer> {
     pages: Arc<Pages<M>>,
     checkpointer: Arc<Checkpointer<M>>,
-    fill_target: f64,
-    log_limit: u64,
+    goal: Goal,
     books: Mutex<Books>,
+}
+
+/// What cleaning is for, and how it goes about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Goal {
+    pub(crate) fill_target: f64,
+    pub(crate) log_limit: u64,
+    pub(crate) order: Order,
 }
 
 /// Where images go: those of pages that were in the log, and those that are moved again.
@@ -61,14 +69,9 @@ pub(crate) struct Cleaned {
 }
 
 impl<M: Materializer> Cleaner<M> {
-    pub(crate) fn new(
-        pages: Arc<Pages<M>>,
-        checkpointer: Arc<Checkpointer<M>>,
-        fill_target: f64,
-        log_limit: u64,
-    ) -> Cleaner<M> {
+    pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, goal: Goal) -> Cleaner<M> {
         let books = Books { folds: Writer::new(Stream::Folds), survivors: Writer::new(Stream::Survivors), longest: 0 };
-        Cleaner { pages, checkpointer, fill_target, log_limit, books: Mutex::new(books) }
+        Cleaner { pages, checkpointer, goal, books: Mutex::new(books) }
     }
 
     /// Moves pages out of the segments that cost least, as many as the fill target asks for, and gives back what is empty.
@@ -141,22 +144,27 @@ impl<M: Materializer> Cleaner<M> {
         let log = &self.pages.log;
         let size = log.pool.segment_size();
         let (data, live) = self.usage();
-        let promised = self.at_target(live) + self.log_limit + RESERVE * size;
+        let promised = self.at_target(live) + self.goal.log_limit + RESERVE * size;
         promised.saturating_sub(data).max(RESERVE * size)
     }
 
-    /// Bytes on disk that so many in use ask for.
+    /// Bytes on disk that so many in use ask for. A segment's headers are beside its fill: in small segments they are much, and who
+    /// asked for more than there is room for would have everything moved again and again.
     fn at_target(&self, live: u64) -> u64 {
-        (live as f64 / self.fill_target) as u64
+        let size = self.pages.log.pool.segment_size();
+        (live as f64 / self.goal.fill_target * size as f64 / self.room() as f64) as u64
+    }
+
+    /// Bytes of a segment that records may take.
+    fn room(&self) -> u64 {
+        self.pages.log.pool.segment_size() - 2 * BLOCK
     }
 
     /// Bytes of the segments of pages, and bytes in use in them.
     fn usage(&self) -> (u64, u64) {
         let log = &self.pages.log;
-        let all = log.pool.all();
-        let live = all.iter().map(|segment| segment.account.live(log.raised(segment))).sum();
-        let data = all.iter().filter(|segment| segment.header.stream != Stream::Map).count() as u64;
-        (data * log.pool.segment_size(), live)
+        let Usage { segments, live } = log.usage();
+        (segments * log.pool.segment_size(), live)
     }
 
     fn has_empty(&self) -> bool {
@@ -233,11 +241,17 @@ impl<M: Materializer> Cleaner<M> {
         let candidates = candidates.map(|segment| Candidate {
             sequence: segment.header.sequence,
             live: segment.account.live(log.raised(segment)),
-            written: segment.account.written(),
         });
-        let room = size - 2 * BLOCK - books.longest.min(size / 4);
-        let chosen: BTreeSet<Sequence> =
-            choose(candidates.collect(), size, room, log.tail(), self.excess(), TURN).into_iter().collect();
+        let room = self.room();
+        let terms = Terms {
+            order: self.goal.order,
+            now: all.iter().map(|segment| segment.header.sequence).max().unwrap_or_default(),
+            room,
+            packed: room - books.longest.min(size / 4),
+            wanted: self.excess() / size * room,
+            most: TURN,
+        };
+        let chosen: BTreeSet<Sequence> = choose(candidates.collect(), &terms).into_iter().collect();
         all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
     }
 

@@ -90,6 +90,14 @@ pub(crate) struct Counters {
     pub(crate) redo: PlainU64,
 }
 
+/// What pages take on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    pub(crate) segments: u64,
+    /// Bytes of records in use.
+    pub(crate) live: u64,
+}
+
 /// Where and how a log goes on.
 #[derive(Debug)]
 pub(crate) struct Restart {
@@ -299,6 +307,14 @@ impl LogCore {
             Stream::Log => self.lives.raised(segment.header.start, segment.header.sequence),
             _ => 0,
         }
+    }
+
+    /// The segments of pages, and what is in use in them as far as it is known.
+    pub(crate) fn usage(&self) -> Usage {
+        let all = self.pool.all();
+        let live = all.iter().map(|segment| segment.account.live(self.raised(segment))).sum();
+        let segments = all.iter().filter(|segment| segment.header.stream != Stream::Map).count() as u64;
+        Usage { segments, live }
     }
 
     /// What whoever finds the log failed is told.

@@ -13,7 +13,7 @@ use super::Pages;
 use crate::base::aligned::AlignedBuf;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
-use crate::base::ids::{Address, Lsn, PageId, Sequence, Version};
+use crate::base::ids::{Address, PageId, Sequence, Version};
 use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::{Kind, Shape};
@@ -211,9 +211,6 @@ impl<M: Materializer> Pages<M> {
         let head = ImageHead { page: copied.id, version: copied.version }.encode();
         let shape = Shape { aligned: copied.aligned, ..Shape::plain(Kind::Image) };
         let image = writer.put(&self.log.pool, self.log.stable(), shape, head, &copied.payload)?;
-        if let Some(segment) = writer.segment() {
-            segment.account.note_written(Lsn(copied.version.0), image.len_max());
-        }
         Ok(Written { copied, image })
     }
 

@@ -54,9 +54,6 @@ pub(crate) struct Account {
     growing: PlainBool,
     /// Bytes in use that could not be moved when it was tried last.
     stuck: PlainU64,
-    /// When its records were written, as LSNs, times their bytes; and their bytes.
-    written: PlainU64,
-    written_bytes: PlainU64,
 }
 
 impl Account {
@@ -77,19 +74,6 @@ impl Account {
     /// Whether as much is in use as could not be moved when it was tried last.
     pub(crate) fn is_stuck(&self, live: u64) -> bool {
         live > 0 && self.stuck.load(Ordering::Relaxed) == live
-    }
-
-    /// Takes note of a record's age.
-    pub(crate) fn note_written(&self, at: Lsn, bytes: u64) {
-        // In units of 1 MiB of log, so that the sum does not overflow.
-        self.written.fetch_add((at.0 >> 20).saturating_mul(bytes), Ordering::Relaxed);
-        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// When its records were written, on the average, as far as it is known.
-    pub(crate) fn written(&self) -> Lsn {
-        let (sum, bytes) = (self.written.load(Ordering::Relaxed), self.written_bytes.load(Ordering::Relaxed));
-        Lsn(sum.checked_div(bytes).unwrap_or(0) << 20)
     }
 
     pub(crate) fn keep(&self) {
