@@ -6,7 +6,6 @@
 
 mod victims;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
@@ -34,6 +33,10 @@ const BATCH: usize = 8 << 20;
 
 /// Bytes in use that one turn moves at most: it ends in a checkpoint, which gives its victims back.
 const TURN: u64 = 64 << 20;
+
+/// Bytes of pages for each byte of links on top of them, beyond which links are folded. As in memory: deltas that weigh more than a quarter
+/// of their base.
+const LINKS_SHARE: u64 = 4;
 
 /// Moves pages, and has checkpoints give back what they leave behind.
 pub(crate) struct Cleaner<M: Materializer> {
@@ -89,7 +92,8 @@ impl<M: Materializer> Cleaner<M> {
         let victims = self.victims(&books);
         books.longest -= books.longest / 8;
         let before = (books.folds.written(), books.survivors.written());
-        let moved = self.empty(&mut books, &victims);
+        let mut left = Vec::new();
+        let moved = self.empty(&mut books, &victims, &mut left);
         log.counters.fold_bytes.fetch_add(books.folds.written() - before.0, Ordering::Relaxed);
         log.counters.survivor_bytes.fetch_add(books.survivors.written() - before.1, Ordering::Relaxed);
         let moved = moved.map_err(|error| {
@@ -100,7 +104,7 @@ impl<M: Materializer> Cleaner<M> {
                 error => error,
             }
         })?;
-        for victim in &victims {
+        for victim in victims.iter().filter(|victim| !left.contains(&victim.header.sequence)) {
             // What could not be moved is not tried again before something in there has changed.
             victim.account.set_stuck(victim.account.live(log.raised(victim)));
         }
@@ -126,7 +130,17 @@ impl<M: Materializer> Cleaner<M> {
 
     /// Whether there is more on disk than what is in use asks for.
     pub(crate) fn is_due(&self) -> bool {
-        self.pages.leaves.are_all_read() && self.excess() > 0
+        self.pages.leaves.are_all_read() && (self.excess() > 0 || self.overdue() > 0)
+    }
+
+    /// Bytes of links, in segments that can be cleaned, beyond what pages may have on top of them.
+    fn overdue(&self) -> u64 {
+        let log = &self.pages.log;
+        let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
+        let movable = log.pool.log().into_iter().filter(|segment| self.is_movable(segment, redo));
+        let links: u64 = movable.map(|segment| segment.account.live_deltas(log.raised(&segment))).sum();
+        let (_, live) = self.usage();
+        links - links.min(live.saturating_sub(links) / LINKS_SHARE)
     }
 
     /// Bytes on disk beyond what is in use at the fill target, the log behind the redo point and half of the reserve.
@@ -187,6 +201,12 @@ impl<M: Materializer> Cleaner<M> {
         }
     }
 
+    /// Whether it may be a victim, as far as is known.
+    fn is_movable(&self, segment: &Segment, redo: Lsn) -> bool {
+        let live = segment.account.live(self.pages.log.raised(segment));
+        self.is_closed(segment, redo) && !segment.account.is_kept() && !segment.account.is_stuck(live)
+    }
+
     /// Compares the accounts with what the map says is in use (I6 of the tests). For a store that nobody is using.
     ///
     /// # Errors
@@ -235,12 +255,12 @@ impl<M: Materializer> Cleaner<M> {
         let all = log.pool.all();
         let candidates = all.iter().filter(|segment| {
             let is_open = open.iter().flatten().any(|open| Arc::ptr_eq(open, segment));
-            let is_stuck = segment.account.is_stuck(segment.account.live(log.raised(segment)));
-            self.is_closed(segment, redo) && !segment.account.is_kept() && !is_open && !is_stuck
+            self.is_movable(segment, redo) && !is_open
         });
         let candidates = candidates.map(|segment| Candidate {
             sequence: segment.header.sequence,
             live: segment.account.live(log.raised(segment)),
+            deltas: segment.account.live_deltas(log.raised(segment)),
         });
         let room = self.room();
         let terms = Terms {
@@ -249,15 +269,18 @@ impl<M: Materializer> Cleaner<M> {
             room,
             packed: room - books.longest.min(size / 4),
             wanted: self.excess() / size * room,
-            most: TURN,
+            overdue: self.overdue(),
+            most: TURN.max(size),
         };
-        let chosen: BTreeSet<Sequence> = choose(candidates.collect(), &terms).into_iter().collect();
+        let chosen = choose(candidates.collect(), &terms);
         all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
     }
 
-    /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were.
-    fn empty(&self, books: &mut Books, victims: &[Arc<Segment>]) -> Result<u64> {
-        let (mut batch, mut moved) = (Batch::default(), 0);
+    /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were. Segments of links
+    /// stand for many times their bytes of pages: what is more than a turn of those is `left` for the next, since images take room
+    /// before those they replace give any.
+    fn empty(&self, books: &mut Books, victims: &[Arc<Segment>], left: &mut Vec<Sequence>) -> Result<u64> {
+        let (mut batch, mut moved, mut folded) = (Batch::default(), 0, 0);
         for victim in victims {
             if victim.account.is_empty(self.pages.log.raised(victim)) {
                 continue;
@@ -277,16 +300,25 @@ impl<M: Materializer> Cleaner<M> {
                 let Some(record) = PageRecord::of(victim, &step) else { continue };
                 match self.pages.copy_record(&record)? {
                     Harvest::Copied(copied) => batch.push(victim, copied),
-                    Harvest::Scattered => others.push(record.id),
+                    Harvest::Scattered(oldest) => others.push((oldest, record.id)),
                     Harvest::Dead => {}
                 }
                 moved += self.move_full(books, &mut batch)?;
             }
+            // Batches of pages of an age, where there are more than fit one; and images that lie beside each other are read so.
             others.sort_unstable();
-            others.dedup();
-            for id in others {
+            others.dedup_by_key(|(_, id)| *id);
+            for (_, id) in others {
+                if folded > TURN {
+                    left.push(victim.header.sequence);
+                    break;
+                }
                 match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
-                    Ok(copied) => copied.into_iter().for_each(|copied| batch.push(victim, copied)),
+                    Ok(copied) => copied.into_iter().for_each(|copied| {
+                        let is_logged = victim.header.stream == Stream::Log;
+                        folded += if is_logged { copied.len() as u64 } else { 0 };
+                        batch.push(victim, copied);
+                    }),
                     // A page that is damaged stays where it is, and so does its segment.
                     Err(Error::Corrupt(_) | Error::Decode { .. }) => {}
                     Err(error) => return Err(error),
@@ -309,8 +341,9 @@ impl<M: Materializer> Cleaner<M> {
         let Batch { folds, survivors, .. } = std::mem::take(batch);
         let mut written = Vec::with_capacity(folds.len() + survivors.len());
         for (mut copies, writer) in [(folds, &mut books.folds), (survivors, &mut books.survivors)] {
-            // Those that were written at the same time are likely to die at the same time.
-            copies.sort_by_key(|copied| copied.version);
+            // Those that were written at the same time are likely to die at the same time. What is in the log has links that came just now: of
+            // these pages it is the time before that tells.
+            copies.sort_by_key(|copied| copied.prior);
             for copied in copies {
                 books.longest = books.longest.max(copied.len() as u64 + 64);
                 written.push(self.pages.write_image(copied, writer)?);

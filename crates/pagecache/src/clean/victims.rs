@@ -1,5 +1,7 @@
 //! Which segments are cleaned: declining cost (Lomet and Luo, "Efficiently Reclaiming Space in a Log Structured Store", 2020).
 
+use std::collections::BTreeSet;
+
 use crate::base::ids::Sequence;
 
 /// Which segments come first.
@@ -17,8 +19,9 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) sequence: Sequence,
-    /// Bytes in use.
+    /// Bytes in use; and how many of them are links on top of pages.
     pub(super) live: u64,
+    pub(super) deltas: u64,
 }
 
 /// What a turn is to do, and with what.
@@ -32,6 +35,8 @@ pub(super) struct Terms {
     pub(super) packed: u64,
     /// Bytes of room that are to become free.
     pub(super) wanted: u64,
+    /// Bytes of links that are to be folded into their pages.
+    pub(super) overdue: u64,
     /// Bytes in use that are moved at most.
     pub(super) most: u64,
 }
@@ -56,9 +61,26 @@ impl Candidate {
     }
 }
 
+/// Segments of links to be folded, the oldest first: their pages have had the most time to get more links, which the same fold takes in. Moving
+/// them gains next to nothing where they are, so no score would ever choose them; what is gained is the images that they lie on.
+fn overdue(candidates: &[Candidate], terms: &Terms) -> BTreeSet<Sequence> {
+    let mut links: Vec<&Candidate> = candidates.iter().filter(|one| one.deltas > one.live / 2).collect();
+    links.sort_unstable_by_key(|candidate| candidate.sequence);
+    let (mut folded, mut moved) = (0, 0);
+    let enough = |candidate: &&&Candidate| {
+        let goes_on = folded < terms.overdue && moved + candidate.live <= terms.most;
+        (folded, moved) = (folded + candidate.deltas, moved + candidate.live);
+        goes_on
+    };
+    links.iter().take_while(enough).map(|candidate| candidate.sequence).collect()
+}
+
 /// The cheapest candidates, until what is not in use in them makes up what is wanted, or `most` bytes would be moved. Empty ones cost nothing.
-pub(super) fn choose(mut candidates: Vec<Candidate>, terms: &Terms) -> Vec<Sequence> {
+/// And those of links that have waited long enough.
+pub(super) fn choose(mut candidates: Vec<Candidate>, terms: &Terms) -> BTreeSet<Sequence> {
     let room = terms.room;
+    let links = overdue(&candidates, terms);
+    candidates.retain(|candidate| !links.contains(&candidate.sequence));
     // What is all in use gives nothing.
     candidates.retain(|candidate| candidate.live < room - room / 32);
     candidates.sort_by(|a, b| a.score(terms).total_cmp(&b.score(terms)).then(a.sequence.cmp(&b.sequence)));
@@ -79,7 +101,7 @@ pub(super) fn choose(mut candidates: Vec<Candidate>, terms: &Terms) -> Vec<Seque
     if left <= moved.div_ceil(terms.packed) {
         chosen.retain(|candidate| candidate.live == 0);
     }
-    chosen.iter().map(|candidate| candidate.sequence).collect()
+    chosen.iter().map(|candidate| candidate.sequence).chain(links).collect()
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -87,45 +109,58 @@ mod tests {
     use super::*;
 
     fn candidate(number: u64, live: u64) -> Candidate {
-        Candidate { sequence: Sequence(number), live }
+        Candidate { sequence: Sequence(number), live, deltas: 0 }
     }
 
     fn terms(wanted: u64, most: u64) -> Terms {
-        Terms { order: Order::DecliningCost, now: Sequence(1000), room: 1000, packed: 1000, wanted, most }
+        let (order, now) = (Order::DecliningCost, Sequence(1000));
+        Terms { order, now, room: 1000, packed: 1000, wanted, overdue: 0, most }
+    }
+
+    fn chosen(all: &[Candidate], terms: Terms) -> Vec<u64> {
+        choose(all.to_vec(), &terms).into_iter().map(|sequence| sequence.0).collect()
     }
 
     #[test]
     fn the_emptiest_and_the_oldest_come_first_and_no_more_than_needed() {
-        let all = vec![candidate(1, 900), candidate(2, 300), candidate(900, 300), candidate(901, 0)];
-        let chosen = |terms: Terms| {
-            let chosen = choose(all.clone(), &terms);
-            chosen.into_iter().map(|sequence| sequence.0).collect::<Vec<_>>()
-        };
-        assert_eq!(chosen(terms(0, 1000)), [901], "what costs nothing");
-        assert_eq!(chosen(terms(1701, 1000)), [901, 2, 900]);
-        assert_eq!(chosen(terms(9000, 5000)), [901, 2, 900, 1]);
-        assert_eq!(chosen(terms(9000, 700)), [901, 2, 900]);
-        assert_eq!(chosen(terms(9000, 500)), [901], "one alone fills another one");
-        assert_eq!(chosen(Terms { order: Order::Age, ..terms(2000, 5000) }), [1, 2, 900, 901]);
-        assert_eq!(chosen(Terms { order: Order::Greedy, ..terms(1800, 5000) }), [901, 2, 900]);
+        let all = [candidate(1, 900), candidate(2, 300), candidate(900, 300), candidate(901, 0)];
+        assert_eq!(chosen(&all, terms(0, 1000)), [901], "what costs nothing");
+        assert_eq!(chosen(&all, terms(1701, 1000)), [2, 900, 901]);
+        assert_eq!(chosen(&all, terms(9000, 5000)), [1, 2, 900, 901]);
+        assert_eq!(chosen(&all, terms(9000, 700)), [2, 900, 901]);
+        assert_eq!(chosen(&all, terms(9000, 500)), [901], "one alone fills another one");
+        assert_eq!(chosen(&all, Terms { order: Order::Age, ..terms(700, 5000) }), [1, 2]);
+        assert_eq!(chosen(&all, Terms { order: Order::Greedy, ..terms(2400, 5000) }), [2, 900, 901]);
+    }
+
+    #[test]
+    fn an_old_segment_goes_before_one_that_is_emptier_and_will_be_emptier_still() {
+        let all =
+            [candidate(100, 700), candidate(101, 700), candidate(102, 300), candidate(990, 500), candidate(991, 500)];
+        assert_eq!(chosen(&all, terms(1100, 5000)), [100, 101, 102]);
+        assert_eq!(chosen(&all, Terms { order: Order::Greedy, ..terms(1100, 5000) }), [102, 990]);
     }
 
     #[test]
     fn nothing_is_moved_where_nothing_is_gained() {
-        let chosen = |live: [u64; 2]| {
-            let all = live.iter().zip(1..).map(|(live, number)| candidate(number, *live)).collect();
-            choose(all, &Terms { packed: 900, ..terms(9000, 5000) }).len()
+        let count = |live: [u64; 2]| {
+            let all: Vec<Candidate> = live.iter().zip(1..).map(|(live, number)| candidate(number, *live)).collect();
+            chosen(&all, Terms { packed: 900, ..terms(9000, 5000) }).len()
         };
-        assert_eq!((chosen([900, 900]), chosen([600, 300]), chosen([0, 900])), (0, 2, 1));
-        assert_eq!(chosen([600, 400]), 0, "there may not be room for both in one");
-        assert_eq!(chosen([990, 1030]), 0, "all in use, by lengths that are a little too long");
+        assert_eq!((count([900, 900]), count([600, 300]), count([0, 900])), (0, 2, 1));
+        assert_eq!(count([600, 400]), 0, "there may not be room for both in one");
+        assert_eq!(count([990, 1030]), 0, "all in use, by lengths that are a little too long");
     }
 
     #[test]
-    fn one_that_is_old_goes_before_one_that_is_emptier_and_may_yet_be_emptier_still() {
-        let all = vec![candidate(100, 700), candidate(990, 500)];
-        assert_eq!(choose(all.clone(), &Terms { packed: 500, ..terms(1, 800) }), []);
-        let score = |candidate: &Candidate| candidate.score(&terms(1, 1));
-        assert!(score(&all[0]) < score(&all[1]));
+    fn links_that_have_waited_too_long_are_folded_the_oldest_first() {
+        let links = |number, live, deltas| Candidate { deltas, ..candidate(number, live) };
+        let all = [links(7, 990, 300), links(6, 990, 990), links(5, 990, 800), links(4, 990, 100), links(3, 700, 700)];
+        let overdue = |overdue, most| chosen(&all, Terms { overdue, ..terms(0, most) });
+        assert_eq!(overdue(0, 5000), [0; 0]);
+        assert_eq!(overdue(1, 5000), [3]);
+        assert_eq!(overdue(701, 5000), [3, 5]);
+        assert_eq!(overdue(9000, 5000), [3, 5, 6], "where links are few, whole pages would be moved for them");
+        assert_eq!(overdue(9000, 1700), [3, 5]);
     }
 }

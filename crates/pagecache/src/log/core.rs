@@ -21,6 +21,7 @@ use crate::base::ids::Lsn;
 use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crate::format::record::pad_segment;
 use crate::format::segment::Stream;
+use crate::store::in_use::InUse;
 use crate::store::pool::{Pool, Segment};
 
 /// A log that is open. Everything is shared; nothing here starts a thread.
@@ -301,11 +302,11 @@ impl LogCore {
         self.open.oldest().map(|seen| (seen.bound(), seen.since()))
     }
 
-    /// Bytes that were published in a segment of the log and are not in its account yet.
-    pub(crate) fn raised(&self, segment: &Segment) -> u64 {
+    /// What was published in a segment of the log and is not in its account yet.
+    pub(crate) fn raised(&self, segment: &Segment) -> InUse {
         match segment.header.stream {
             Stream::Log => self.lives.raised(segment.header.start, segment.header.sequence),
-            _ => 0,
+            _ => InUse::default(),
         }
     }
 

@@ -31,6 +31,8 @@ use crate::store::stream::{Writer, payload_max};
 pub(crate) struct Copied {
     pub(crate) id: PageId,
     pub(crate) version: Version,
+    /// What the page was at before its links, as far as that is seen: who was written long ago is likely to stay.
+    pub(crate) prior: Version,
     /// The records that it stands for, oldest first.
     pieces: Vec<Piece>,
     payload: Vec<u8>,
@@ -85,8 +87,8 @@ impl<'a> PageRecord<'a> {
 pub(crate) enum Harvest {
     /// It is the page, which was copied from it.
     Copied(Copied),
-    /// The page needs it, and has to be looked at as a whole.
-    Scattered,
+    /// The page needs it, and has to be looked at as a whole. Its oldest record is here.
+    Scattered(Address),
     /// The page does not need it any more.
     Dead,
 }
@@ -138,17 +140,21 @@ impl<M: Materializer> Pages<M> {
                 return Ok(Harvest::Copied(Copied {
                     id: record.id,
                     version,
+                    prior: version,
                     pieces: vec![piece],
                     payload: record.payload.to_vec(),
                     aligned: record.aligned,
                 }));
             }
-            (Seen::ColdOne(piece), _) => is_it(&piece),
-            (Seen::Cold(pieces), _) => pieces.iter().any(is_it),
-            (Seen::Resident(chain), _) => chain.each_piece().any(|piece| is_it(&piece)),
-            _ => false,
+            (Seen::ColdOne(piece), _) => is_it(&piece).then_some(piece),
+            (Seen::Cold(pieces), _) => pieces.first().copied().filter(|_| pieces.iter().any(is_it)),
+            (Seen::Resident(chain), _) => {
+                let is_needed = chain.each_piece().any(|piece| is_it(&piece));
+                chain.each_piece().last().filter(|_| is_needed)
+            }
+            _ => None,
         };
-        Ok(if needed { Harvest::Scattered } else { Harvest::Dead })
+        Ok(needed.map_or(Harvest::Dead, |oldest| Harvest::Scattered(oldest.address())))
     }
 
     /// Copies a page that has a record in a segment. None where it has none any more, or cannot be moved now.
@@ -181,12 +187,16 @@ impl<M: Materializer> Pages<M> {
             false => encode(&chain.with_frags(None, |frags| self.materializer.merge(frags))),
         }));
         let Ok(Ok((payload, aligned))) = encoded else { return Ok(None) };
-        Ok(Some(Copied { id, version, pieces, payload, aligned }))
+        let prior = chain.nodes().last().map_or(version, |base| base.version);
+        Ok(Some(Copied { id, version, prior, pieces, payload, aligned }))
     }
 
     fn copy_cold(&self, id: PageId, pieces: Vec<Piece>) -> Result<Option<Copied>> {
         let reads = self.read_pieces(id, &pieces)?;
-        let Some(version) = reads.last().map(|read| read.version) else { return Ok(None) };
+        let Some([prior, version]) = reads.first().zip(reads.last()).map(|(first, last)| [first.version, last.version])
+        else {
+            return Ok(None);
+        };
         let encoded = catch_unwind(AssertUnwindSafe(|| -> Result<_, String> {
             let frags: Result<Vec<M::PageFrag>, String> =
                 reads.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
@@ -197,7 +207,7 @@ impl<M: Materializer> Pages<M> {
             }
         }));
         match encoded {
-            Ok(Ok((payload, aligned))) => Ok(Some(Copied { id, version, pieces, payload, aligned })),
+            Ok(Ok((payload, aligned))) => Ok(Some(Copied { id, version, prior, pieces, payload, aligned })),
             Ok(Err(what)) => Err(Error::Decode { page: Some(id), what }),
             Err(_) => Ok(None),
         }

@@ -20,6 +20,7 @@ use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Seen, Slot, Word};
 use crate::page::token::token;
+use crate::store::in_use::{InUse, Part};
 
 /// What a write does to the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,8 +262,10 @@ impl<M: Materializer> Pages<M> {
             let piece = Piece::new(ticket.address(), ticket.len());
             node.logged(version, piece);
             let weight = node.weight() + folded_weight;
+            let part = if node.is_base() { Part::Base } else { Part::Delta };
+            let record = InUse::of(piece, part);
             let raw = Box::into_raw(node);
-            self.log.lives.raise(ticket.lsn(), piece.len_max());
+            self.log.lives.raise(ticket.lsn(), record);
             if self.install(id, slot, word, Word::resident(raw)) {
                 ticket.complete();
                 let folded = !folded.into_raw().is_null();
@@ -279,7 +282,7 @@ impl<M: Materializer> Pages<M> {
                 self.wrote(weight, guard);
                 return Ok(version);
             }
-            self.log.lives.unraise(ticket.lsn(), piece.len_max());
+            self.log.lives.unraise(ticket.lsn(), record);
             ticket.abort();
             if planted(Canary::FailedSwapTakenForSuccess) {
                 return Ok(version);
@@ -314,7 +317,8 @@ impl<M: Materializer> Pages<M> {
         node.logged(version, piece);
         let weight = node.weight();
         let raw = Box::into_raw(node);
-        self.log.lives.raise(ticket.lsn(), piece.len_max());
+        let record = InUse::of(piece, Part::Base);
+        self.log.lives.raise(ticket.lsn(), record);
         if self.install(id, slot, word, Word::resident(raw)) {
             ticket.complete();
             self.log.pool.lower(chain.each_piece());
@@ -322,7 +326,7 @@ impl<M: Materializer> Pages<M> {
             self.wrote(weight, guard);
             return Ok(Some(version));
         }
-        self.log.lives.unraise(ticket.lsn(), piece.len_max());
+        self.log.lives.unraise(ticket.lsn(), record);
         ticket.abort();
         // SAFETY: it was not published.
         drop(unsafe { Box::from_raw(raw) });

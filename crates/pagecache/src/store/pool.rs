@@ -24,6 +24,7 @@ use crate::format::root::Known;
 use crate::format::segment::{Previous, Purpose, SegmentHeader, Stream, name, scratch_name};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all};
 use crate::store::handles::{Handle, Handles};
+use crate::store::in_use::{InUse, parts};
 
 /// Files kept for reuse; more are removed.
 const SPARES: usize = 2;
@@ -46,6 +47,8 @@ pub(crate) struct Segment {
 pub(crate) struct Account {
     /// Bytes of records that were published, those that the log's lives still count left out.
     raised: PlainU64,
+    /// Those of them that were deltas, the ones that lie on top of a page.
+    deltas: PlainU64,
     /// Bytes of records that were unpublished.
     dead: PlainU64,
     /// It holds pieces of records too long for one, which nothing here counts: it is kept.
@@ -59,8 +62,9 @@ pub(crate) struct Account {
 impl Account {
     // Relaxed where not said otherwise: counters. Who looks at one for whether its segment is empty comes after all raises: below the redo point
     // by the log's own order, elsewhere on the thread that raises. A lowering that is not seen yet keeps the segment a little longer.
-    pub(crate) fn raise(&self, bytes: u64) {
-        self.raised.fetch_add(bytes, Ordering::Relaxed);
+    pub(crate) fn raise(&self, more: InUse) {
+        self.raised.fetch_add(more.bytes(), Ordering::Relaxed);
+        self.deltas.fetch_add(more.deltas(), Ordering::Relaxed);
     }
 
     pub(crate) fn lower(&self, bytes: u64) {
@@ -85,7 +89,7 @@ impl Account {
     }
 
     /// Whether nothing in it is in use, nor will be again. Release and Acquire: what was raised before it stopped growing is seen.
-    pub(crate) fn is_empty(&self, more: u64) -> bool {
+    pub(crate) fn is_empty(&self, more: InUse) -> bool {
         let growing = self.growing.load(Ordering::Acquire) && !planted(Canary::GrowingSegmentEmpty);
         !growing && !self.is_kept() && self.live(more) == 0
     }
@@ -95,9 +99,19 @@ impl Account {
     }
 
     /// Bytes in use; `more` are raised and counted elsewhere.
-    pub(crate) fn live(&self, more: u64) -> u64 {
-        let raised = self.raised.load(Ordering::Relaxed) + more;
+    pub(crate) fn live(&self, more: InUse) -> u64 {
+        let raised = self.raised.load(Ordering::Relaxed) + more.bytes();
         raised.saturating_sub(self.dead.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of deltas in use, as many as there are if they die as fast as the rest.
+    pub(crate) fn live_deltas(&self, more: InUse) -> u64 {
+        let deltas = self.deltas.load(Ordering::Relaxed) + more.deltas();
+        let raised = self.raised.load(Ordering::Relaxed) + more.bytes();
+        match deltas {
+            0 => 0,
+            _ => (deltas as f64 / raised.max(deltas) as f64 * self.live(more) as f64) as u64,
+        }
     }
 }
 
@@ -343,22 +357,25 @@ impl Pool {
         self.table().log.iter().map(Arc::clone).collect()
     }
 
-    /// Counts records as in use.
+    /// Counts the records of a page as in use, all of them, the oldest first.
     pub(crate) fn raise(&self, pieces: impl Iterator<Item = Piece>) {
-        self.each_account(pieces, Account::raise);
+        let table = self.table();
+        for (piece, part) in parts(pieces) {
+            self.account(&table, piece, |account| account.raise(InUse::of(piece, part)));
+        }
     }
 
     /// Counts records as in use no more.
     pub(crate) fn lower(&self, pieces: impl Iterator<Item = Piece>) {
-        self.each_account(pieces, Account::lower);
-    }
-
-    fn each_account(&self, pieces: impl Iterator<Item = Piece>, change: impl Fn(&Account, u64)) {
         let table = self.table();
         for piece in pieces {
-            if let Some(segment) = table.get(Sequence(piece.address().0 / self.segment_size)) {
-                change(&segment.account, piece.len_max());
-            }
+            self.account(&table, piece, |account| account.lower(piece.len_max()));
+        }
+    }
+
+    fn account(&self, table: &Table, piece: Piece, change: impl FnOnce(&Account)) {
+        if let Some(segment) = table.get(Sequence(piece.address().0 / self.segment_size)) {
+            change(&segment.account);
         }
     }
 
