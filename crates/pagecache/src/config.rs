@@ -176,9 +176,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// How full the segments of pages are to be: bytes in use for each byte on disk, log and reserve left out. A higher target takes
-    /// less disk and more writing: uniform updates of whole pages have 0.9 bytes of survivors moved for each byte given at 0.70, 1.7 at
-    /// 0.80 and 4.2 at 0.90. A bare log has no use for it.
+    /// How full the segments of pages are to be: bytes in use for each byte of room, log and reserve left out. Room is what a segment has
+    /// beside its two headers, of 4 KiB each. A higher target takes less disk and more writing: uniform updates of whole pages have 0.9
+    /// bytes of survivors moved for each byte given at 0.70, 1.7 at 0.80 and 4.2 at 0.90. A bare log has no use for it.
     pub fn fill_target(mut self, fill: f64) -> Self {
         self.config.fill_target = fill;
         self

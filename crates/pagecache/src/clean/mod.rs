@@ -268,6 +268,7 @@ impl<M: Materializer> Cleaner<M> {
             now: all.iter().map(|segment| segment.header.sequence).max().unwrap_or_default(),
             room,
             packed: room - books.longest.min(size / 4),
+            // Whole segments: for less than one nothing is moved.
             wanted: self.excess() / size * room,
             overdue: self.overdue(),
             most: TURN.max(size),
