@@ -129,8 +129,9 @@ mod tests {
         assert_eq!(chosen(&all, terms(9000, 5000)), [1, 2, 900, 901]);
         assert_eq!(chosen(&all, terms(9000, 700)), [2, 900, 901]);
         assert_eq!(chosen(&all, terms(9000, 500)), [901], "one alone fills another one");
-        assert_eq!(chosen(&all, Terms { order: Order::Age, ..terms(700, 5000) }), [1, 2]);
-        assert_eq!(chosen(&all, Terms { order: Order::Greedy, ..terms(2400, 5000) }), [2, 900, 901]);
+        let all = [candidate(1, 700), candidate(2, 600), candidate(3, 500), candidate(4, 100)];
+        assert_eq!(chosen(&all, Terms { order: Order::Age, ..terms(1000, 5000) }), [1, 2, 3]);
+        assert_eq!(chosen(&all, Terms { order: Order::Greedy, ..terms(1000, 5000) }), [3, 4]);
     }
 
     #[test]
