@@ -25,6 +25,9 @@ const HEADERS: u64 = 2 * 4096;
 /// Pages that a segment has room for.
 const SLOTS: u64 = (SEGMENT - HEADERS) / RECORD;
 
+/// Segments that records are yet to come to, on the average: half of the one that each of three streams is at, and one more of the log.
+const UNFILLED: f64 = 2.5;
+
 /// Updates between two looks at whether a turn is due.
 const TICK: usize = 512;
 
@@ -59,7 +62,7 @@ pub struct Setup {
 /// What it took, in pages' images, by their bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Taken {
-    /// Pages for each slot that there was, on the average.
+    /// Pages for each slot that there was, on the average, those left out that wait to be filled for the first time.
     pub fill: f64,
     /// Moved for each update. A replace has written its page itself. A link has not, so a page's first image after its links is no move but
     /// the write of these updates: it is `folded`.
@@ -108,7 +111,7 @@ pub fn run(setup: &Setup) -> Taken {
     let mut taken = Taken { fill: 0.0, moved: 0.0, folded: 0.0 };
     for ids in [warm_up, counted] {
         let before = cache.stats();
-        let (mut slots, mut looks) = (0, 0);
+        let (mut segments, mut looks) = (0, 0);
         for (count, id) in ids.iter().enumerate() {
             let guard = cache.pin();
             let version = &mut versions[*id as usize];
@@ -119,7 +122,7 @@ pub fn run(setup: &Setup) -> Taken {
             *version = written.expect("room");
             if count.is_multiple_of(TICK) {
                 cache.tick().expect("a turn");
-                slots += cache.stats().data_segments * SLOTS;
+                segments += cache.stats().data_segments;
                 looks += 1;
             }
         }
@@ -131,7 +134,8 @@ pub fn run(setup: &Setup) -> Taken {
             Update::Replace => (folds + survivors, 0.0),
             Update::Link => (survivors, folds),
         };
-        taken = Taken { fill: (pages * looks) as f64 / slots as f64, moved, folded };
+        let filled = segments as f64 / f64::from(looks) - UNFILLED;
+        taken = Taken { fill: setup.segments as f64 / filled, moved, folded };
     }
     cache.check_accounts().expect("right accounts");
     taken
@@ -204,7 +208,7 @@ mod tests {
         let setup = Setup { segments: 100, fill, order, update: Update::Replace, draw, every: 2.0, rounds: (3, 3) };
         let taken = run(&setup);
         println!("{setup:?}: {taken:?}, by the formula {:.3}", uniform_by_age(taken.fill));
-        assert!((taken.fill / fill - 1.0).abs() < 0.03, "{taken:?}");
+        assert!((taken.fill / fill - 1.0).abs() < 0.04, "{taken:?}");
         taken
     }
 
@@ -213,7 +217,7 @@ mod tests {
         for order in [CleaningOrder::Age, CleaningOrder::DecliningCost] {
             let taken = small(order, uniform, 0.8);
             let known = uniform_by_age(taken.fill);
-            assert!((taken.moved / known - 1.0).abs() < 0.12, "{order:?}: {taken:?}, {known} by the formula");
+            assert!((taken.moved / known - 1.0).abs() < 0.06, "{order:?}: {taken:?}, {known} by the formula");
         }
     }
 
