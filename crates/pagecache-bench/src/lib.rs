@@ -4,6 +4,7 @@
 #[allow(unsafe_code)]
 pub mod allocator;
 pub mod chart;
+pub mod cleaning;
 pub mod engines;
 pub mod files;
 pub mod measure;

@@ -135,7 +135,7 @@ fn text(line: &Line) -> String {
         let mark = if verdict.holds { "reached" } else { "MISSED" };
         let sign = if verdict.at_most { "<=" } else { ">=" };
         text += &match (verdict.against.as_str(), verdict.factor) {
-            ("bound", _) => format!(" {sign} {}: {mark};", round(verdict.reference)),
+            ("bound", _) => format!(" {:.2}x of {}, {sign} 1x: {mark};", verdict.found, round(verdict.reference)),
             (peer, 0.0) => format!(" {:.2}x of {peer};", verdict.found),
             (peer, factor) => format!(" {:.2}x of {peer}, {sign} {factor}x: {mark};", verdict.found),
         };

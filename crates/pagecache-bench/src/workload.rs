@@ -104,6 +104,20 @@ pub fn zipf(seed: u64, pages: u64, count: usize) -> Vec<u64> {
         .collect()
 }
 
+/// Ids drawn uniformly, four of five from a fifth of them, which is scattered.
+pub fn eighty_twenty(seed: u64, pages: u64, count: usize) -> Vec<u64> {
+    let mut rng = Rng::new(seed);
+    let mut ids: Vec<u64> = (0..pages).collect();
+    rng.shuffle(&mut ids);
+    let (hot, cold) = ids.split_at(ids.len() / 5);
+    (0..count)
+        .map(|_| {
+            let of = if rng.below(5) < 4 { hot } else { cold };
+            of[rng.below(of.len() as u64) as usize]
+        })
+        .collect()
+}
+
 /// Ids drawn uniformly, each by one thread only: those whose remainder by `threads` is `thread`.
 pub fn own(thread: usize, threads: usize, pages: u64, count: usize) -> Vec<u64> {
     let (thread, threads) = (thread as u64, threads as u64);
@@ -124,6 +138,13 @@ mod tests {
         };
         assert!(most(zipf(1, 1000, 100_000)) > 10_000);
         assert!(most(uniform(1, 1000, 100_000)) < 200);
+    }
+
+    #[test]
+    fn a_fifth_of_the_pages_gets_four_fifths_of_the_draws() {
+        let mut counts = vec![0u32; 1000];
+        eighty_twenty(1, 1000, 100_000).into_iter().for_each(|id| counts[id as usize] += 1);
+        assert_eq!(counts.iter().filter(|count| **count > 200).count(), 200);
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn tear_both_copies(tally: &mut Tally) -> Checked {
         });
         for survival in torn.chain(disk.images(16, call)) {
             tally.images += 1;
-            let again = PageCache::<Joined>::start(builder(&disk.crash(survival.clone())).build());
+            let again = PageCache::<Joined>::start(builder(&disk.crash(survival)).build());
             let again = again.map_err(|error| Violation::new(format!("call {call}, {survival:?}: {error}")))?;
             let state = again.state(id, &again.pin()).map_err(|error| failed(&error))?;
             claim(state == PageState::Live(at), || format!("call {call}, {survival:?}: {state:?}"))?;

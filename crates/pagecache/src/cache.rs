@@ -10,7 +10,7 @@ use crate::base::error::{PageState, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::checkpoint::replayer::Replayer;
 use crate::checkpoint::write::Checkpointer;
-use crate::clean::{Cleaner, Then};
+use crate::clean::{Cleaner, Goal, Then};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
@@ -91,8 +91,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
             collector: config.collector.unwrap_or_else(|| default_collector().clone()),
         });
         let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer));
-        let cleaner =
-            Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), config.fill_target, config.log_limit));
+        let goal = Goal { fill_target: config.fill_target, log_limit: config.log_limit, order: config.cleaning_order };
+        let cleaner = Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), goal));
         let (log, cleans) = (Arc::clone(&engine.log), Arc::clone(&cleaner));
         engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &cleans))?;
         let restart = Restart { replayed: engine.recovered.walked, replaying, whole: began.elapsed() };

@@ -8,6 +8,7 @@ use crossbeam_epoch::Collector;
 
 use crate::base::error::{Error, Result};
 use crate::base::sync::parallelism;
+use crate::clean::Order;
 use crate::format::segment::{SEGMENT_MAX, SEGMENT_MIN};
 use crate::storage::Storage;
 
@@ -81,6 +82,7 @@ pub struct Config {
     pub(crate) max_record: u64,
     pub(crate) log_limit: u64,
     pub(crate) fill_target: f64,
+    pub(crate) cleaning_order: Order,
     pub(crate) background: Background,
     pub(crate) collector: Option<Collector>,
 }
@@ -110,6 +112,7 @@ impl ConfigBuilder {
                 max_record: 64 << 20,
                 log_limit: 64 << 20,
                 fill_target: 0.80,
+                cleaning_order: Order::DecliningCost,
                 background: Background::Threads,
                 collector: None,
             },
@@ -173,11 +176,18 @@ impl ConfigBuilder {
         self
     }
 
-    /// How full the segments of pages are to be: bytes in use for each byte on disk, log and reserve left out. A higher target takes
-    /// less disk and more writing: uniform updates of whole pages have 0.9 bytes of survivors moved for each byte given at 0.70, 1.7 at
-    /// 0.80 and 4.2 at 0.90. A bare log has no use for it.
+    /// How full the segments of pages are to be: bytes in use for each byte of room, log and reserve left out. Room is what a segment has
+    /// beside its two headers, of 4 KiB each. A higher target takes less disk and more writing: uniform updates of whole pages have 0.9
+    /// bytes of survivors moved for each byte given at 0.70, 1.7 at 0.80 and 4.2 at 0.90. A bare log has no use for it.
     pub fn fill_target(mut self, fill: f64) -> Self {
         self.config.fill_target = fill;
+        self
+    }
+
+    /// In which order segments are cleaned: the others are there to be measured against.
+    #[doc(hidden)]
+    pub fn cleaning_order(mut self, order: Order) -> Self {
+        self.config.cleaning_order = order;
         self
     }
 

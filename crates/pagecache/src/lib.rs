@@ -33,6 +33,8 @@ pub use crossbeam_epoch;
 pub use base::error::{Corruption, Error, PageState, Result};
 pub use base::ids::{Lsn, PageId, Version};
 pub use cache::{Found, PageCache};
+#[doc(hidden)]
+pub use clean::Order as CleaningOrder;
 pub use config::{Background, Config, ConfigBuilder, Create};
 pub use event_log::{Log, LogIter, LogRead, LogTail, Reservation, Tailed};
 pub use ops::rejected::Rejected;

@@ -28,6 +28,11 @@ pub struct Stats {
     pub ring_bytes: u64,
     /// Segments.
     pub segments: u64,
+    /// Of those, the segments of pages: all but the map's.
+    pub data_segments: u64,
+    /// Bytes of records in use in them, each counted up to a thirty-second too long. After a start behind a checkpoint it is too low
+    /// until every leaf of the map was read, which the background does when it cleans.
+    pub live_bytes: u64,
     /// Bytes of a segment.
     pub segment_size: u64,
     /// Bytes of disk that the segments and the files kept for reuse occupy. No file is opened to tell: one that was not open since the
@@ -62,6 +67,7 @@ pub struct Stats {
 impl Stats {
     pub(crate) fn of<M: Materializer>(engine: &Engine, pages: &Pages<M>) -> Stats {
         let log = &engine.log;
+        let usage = log.usage();
         Stats {
             pages: pages.ids.allocated(),
             ids_high_water: pages.ids.high_water(),
@@ -71,6 +77,8 @@ impl Stats {
             map_bytes: pages.table.bytes() + pages.leaves.bytes() + log.pool.spans.bytes(),
             ring_bytes: log.memory(),
             segments: log.pool.all().len() as u64,
+            data_segments: usage.segments,
+            live_bytes: usage.live,
             segment_size: log.pool.segment_size(),
             disk_bytes: log.pool.disk_bytes(),
             given_bytes: log.given(),

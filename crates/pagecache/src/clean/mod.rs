@@ -16,14 +16,15 @@ use crate::base::sync::{Mutex, Ordering};
 use crate::checkpoint::write::Checkpointer;
 use crate::format::BLOCK;
 use crate::format::segment::Stream;
-use crate::log::core::Patience;
+use crate::log::core::{Patience, Usage};
 use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
 use crate::ops::relocate::{Copied, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::pool::Segment;
 use crate::store::stream::Writer;
-use victims::{Candidate, choose};
+pub use victims::Order;
+use victims::{Candidate, Terms, choose};
 
 /// Segments that are outside the fill target, so that the cleaner has room to work in.
 pub(crate) const RESERVE: u64 = 4;
@@ -31,13 +32,24 @@ pub(crate) const RESERVE: u64 = 4;
 /// Bytes of pages that are copied before they are written and synced together.
 const BATCH: usize = 8 << 20;
 
+/// Bytes of pages for each byte of links on top of them, beyond which links are folded. As in memory: deltas that weigh more than a quarter
+/// of their base.
+const LINKS_SHARE: u64 = 4;
+
 /// Moves pages, and has checkpoints give back what they leave behind.
 pub(crate) struct Cleaner<M: Materializer> {
     pages: Arc<Pages<M>>,
     checkpointer: Arc<Checkpointer<M>>,
-    fill_target: f64,
-    log_limit: u64,
+    goal: Goal,
     books: Mutex<Books>,
+}
+
+/// What cleaning is for, and how it goes about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Goal {
+    pub(crate) fill_target: f64,
+    pub(crate) log_limit: u64,
+    pub(crate) order: Order,
 }
 
 /// Where images go: those of pages that were in the log, and those that are moved again.
@@ -67,14 +79,9 @@ pub(crate) struct Cleaned {
 }
 
 impl<M: Materializer> Cleaner<M> {
-    pub(crate) fn new(
-        pages: Arc<Pages<M>>,
-        checkpointer: Arc<Checkpointer<M>>,
-        fill_target: f64,
-        log_limit: u64,
-    ) -> Cleaner<M> {
+    pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, goal: Goal) -> Cleaner<M> {
         let books = Books { folds: Writer::new(Stream::Folds), survivors: Writer::new(Stream::Survivors), longest: 0 };
-        Cleaner { pages, checkpointer, fill_target, log_limit, books: Mutex::new(books) }
+        Cleaner { pages, checkpointer, goal, books: Mutex::new(books) }
     }
 
     /// Moves pages out of the segments that cost least, as many as the fill target asks for, and gives back what is empty.
@@ -92,7 +99,8 @@ impl<M: Materializer> Cleaner<M> {
         let victims = self.victims(&books);
         books.longest -= books.longest / 8;
         let before = (books.folds.written(), books.survivors.written());
-        let moved = self.empty(&mut books, &victims);
+        let mut left = Vec::new();
+        let moved = self.empty(&mut books, &victims, &mut left);
         log.counters.fold_bytes.fetch_add(books.folds.written() - before.0, Ordering::Relaxed);
         log.counters.survivor_bytes.fetch_add(books.survivors.written() - before.1, Ordering::Relaxed);
         let moved = moved.map_err(|error| {
@@ -103,7 +111,7 @@ impl<M: Materializer> Cleaner<M> {
                 error => error,
             }
         })?;
-        for victim in &victims {
+        for victim in victims.iter().filter(|victim| !left.contains(&victim.header.sequence)) {
             // What could not be moved is not tried again before something in there has changed.
             victim.account.set_stuck(victim.account.live(log.raised(victim)));
         }
@@ -122,19 +130,29 @@ impl<M: Materializer> Cleaner<M> {
     /// Bytes of log from one turn to the next. Small turns leave writers room while one runs: what a turn writes is on disk before what it
     /// gives back is gone.
     pub(crate) fn step(&self) -> u64 {
-        (self.log_limit / 8).max(self.pages.log.pool.segment_size())
+        (self.goal.log_limit / 8).max(self.pages.log.pool.segment_size())
     }
 
     /// Bytes in use that a turn moves at most: each ends in a checkpoint, which gives its victims back. Of too few victims nothing is
     /// gained, and their pages are sorted in vain.
     fn most(&self) -> u64 {
         let size = self.pages.log.pool.segment_size();
-        (self.log_limit / 4).max((16 * size).min(64 << 20)).max(4 * size)
+        (self.goal.log_limit / 4).max((16 * size).min(64 << 20)).max(4 * size)
     }
 
     /// Whether there is more on disk than what is in use asks for.
     pub(crate) fn is_due(&self) -> bool {
-        self.pages.leaves.are_all_read() && self.excess() > 0
+        self.pages.leaves.are_all_read() && (self.excess() > 0 || self.overdue() > 0)
+    }
+
+    /// Bytes of links, in segments that can be cleaned, beyond what pages may have on top of them.
+    fn overdue(&self) -> u64 {
+        let log = &self.pages.log;
+        let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
+        let movable = log.pool.log().into_iter().filter(|segment| self.is_movable(segment, redo));
+        let links: u64 = movable.map(|segment| segment.account.live_deltas(log.raised(&segment))).sum();
+        let (_, live) = self.usage();
+        links - links.min(live.saturating_sub(links) / LINKS_SHARE)
     }
 
     /// Bytes on disk beyond what is in use at the fill target, the log behind the redo point and half of the reserve.
@@ -152,22 +170,27 @@ impl<M: Materializer> Cleaner<M> {
         let log = &self.pages.log;
         let size = log.pool.segment_size();
         let (data, live) = self.usage();
-        let promised = self.at_target(live) + self.log_limit + RESERVE * size;
+        let promised = self.at_target(live) + self.goal.log_limit + RESERVE * size;
         promised.saturating_sub(data + self.most()).max(RESERVE * size)
     }
 
-    /// Bytes on disk that so many in use ask for.
+    /// Bytes on disk that so many in use ask for. A segment's headers are beside its fill: in small segments they are much, and who
+    /// asked for more than there is room for would have everything moved again and again.
     fn at_target(&self, live: u64) -> u64 {
-        (live as f64 / self.fill_target) as u64
+        let size = self.pages.log.pool.segment_size();
+        (live as f64 / self.goal.fill_target * size as f64 / self.room() as f64) as u64
+    }
+
+    /// Bytes of a segment that records may take.
+    fn room(&self) -> u64 {
+        self.pages.log.pool.segment_size() - 2 * BLOCK
     }
 
     /// Bytes of the segments of pages, and bytes in use in them.
     fn usage(&self) -> (u64, u64) {
         let log = &self.pages.log;
-        let all = log.pool.all();
-        let live = all.iter().map(|segment| segment.account.live(log.raised(segment))).sum();
-        let data = all.iter().filter(|segment| segment.header.stream != Stream::Map).count() as u64;
-        (data * log.pool.segment_size(), live)
+        let Usage { segments, live } = log.usage();
+        (segments * log.pool.segment_size(), live)
     }
 
     fn has_empty(&self) -> bool {
@@ -188,6 +211,12 @@ impl<M: Materializer> Cleaner<M> {
             Stream::Log => segment.header.start.0 + segment.header.segment_size <= redo.0,
             Stream::Folds | Stream::Survivors => true,
         }
+    }
+
+    /// Whether it may be a victim, as far as is known.
+    fn is_movable(&self, segment: &Segment, redo: Lsn) -> bool {
+        let live = segment.account.live(self.pages.log.raised(segment));
+        self.is_closed(segment, redo) && !segment.account.is_stuck(live)
     }
 
     /// Compares the accounts with what the map says is in use (I6 of the tests). For a store that nobody is using.
@@ -244,23 +273,33 @@ impl<M: Materializer> Cleaner<M> {
         let all = log.pool.all();
         let candidates = all.iter().filter(|segment| {
             let is_open = open.iter().flatten().any(|open| Arc::ptr_eq(open, segment));
-            let is_stuck = segment.account.is_stuck(segment.account.live(log.raised(segment)));
-            self.is_closed(segment, redo) && !is_open && !is_stuck
+            self.is_movable(segment, redo) && !is_open
         });
         let candidates = candidates.map(|segment| Candidate {
             sequence: segment.header.sequence,
             live: segment.account.live(log.raised(segment)),
-            written: segment.account.written(),
+            deltas: segment.account.live_deltas(log.raised(segment)),
         });
-        let room = size - 2 * BLOCK - books.longest.min(size / 4);
-        let chosen: BTreeSet<Sequence> =
-            choose(candidates.collect(), size, room, log.tail(), self.excess(), self.most()).into_iter().collect();
+        let room = self.room();
+        let terms = Terms {
+            order: self.goal.order,
+            now: all.iter().map(|segment| segment.header.sequence).max().unwrap_or_default(),
+            room,
+            packed: room - books.longest.min(size / 4),
+            // Whole segments: for less than one nothing is moved.
+            wanted: self.excess() / size * room,
+            overdue: self.overdue(),
+            most: self.most(),
+        };
+        let chosen = choose(candidates.collect(), &terms);
         all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
     }
 
-    /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were.
-    fn empty(&self, books: &mut Books, victims: &[Arc<Segment>]) -> Result<u64> {
-        let (mut batch, mut moved) = (Batch::default(), 0);
+    /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were. Segments of links
+    /// stand for many times their bytes of pages: what is more than a turn of those is `left` for the next, since images take room
+    /// before those they replace give any.
+    fn empty(&self, books: &mut Books, victims: &[Arc<Segment>], left: &mut Vec<Sequence>) -> Result<u64> {
+        let (mut batch, mut moved, mut folded) = (Batch::default(), 0, 0);
         // Pages with records in several places: once in a turn is enough.
         let mut seen = BTreeSet::new();
         for victim in victims {
@@ -268,7 +307,7 @@ impl<M: Materializer> Cleaner<M> {
                 continue;
             }
             // In one pass over the segment: pages that are one record here need no read of their own.
-            let mut others: BTreeSet<PageId> = self.pages.log.pool.spans.pages_in(victim.header.sequence);
+            let mut others = self.pages.log.pool.spans.pages_in(victim.header.sequence);
             let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
             // What stands behind damage is not found: the segment stays.
             loop {
@@ -282,14 +321,27 @@ impl<M: Materializer> Cleaner<M> {
                 let Some(record) = PageRecord::of(victim, &step) else { continue };
                 match self.pages.copy_record(&record)? {
                     Harvest::Copied(copied) => batch.push(victim, copied),
-                    Harvest::Scattered => drop(others.insert(record.id)),
+                    Harvest::Scattered(oldest) => others.push((oldest, record.id)),
                     Harvest::Dead => {}
                 }
                 moved += self.move_full(books, &mut batch)?;
             }
-            for id in others.into_iter().filter(|id| seen.insert(*id)) {
+            // Batches of pages of an age, where there are more than fit one; and images that lie beside each other are read so.
+            others.sort_unstable();
+            for (_, id) in others {
+                if !seen.insert(id) {
+                    continue;
+                }
+                if folded > self.most() {
+                    left.push(victim.header.sequence);
+                    break;
+                }
                 match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
-                    Ok(copied) => copied.into_iter().for_each(|copied| batch.push(victim, copied)),
+                    Ok(copied) => copied.into_iter().for_each(|copied| {
+                        let is_logged = victim.header.stream == Stream::Log;
+                        folded += if is_logged { copied.len() as u64 } else { 0 };
+                        batch.push(victim, copied);
+                    }),
                     // A page that is damaged stays where it is, and so does its segment.
                     Err(Error::Corrupt(_) | Error::Decode { .. }) => {}
                     Err(error) => return Err(error),
@@ -312,8 +364,9 @@ impl<M: Materializer> Cleaner<M> {
         let Batch { folds, survivors, .. } = std::mem::take(batch);
         let mut written = Vec::with_capacity(folds.len() + survivors.len());
         for (mut copies, writer) in [(folds, &mut books.folds), (survivors, &mut books.survivors)] {
-            // Those that were written at the same time are likely to die at the same time.
-            copies.sort_by_key(|copied| copied.version);
+            // Those that were written at the same time are likely to die at the same time. What is in the log has links that came just now: of
+            // these pages it is the time before that tells.
+            copies.sort_by_key(|copied| copied.prior);
             for copied in copies {
                 books.longest = books.longest.max(copied.len() as u64 + 64);
                 written.push(self.pages.write_image(copied, writer)?);

@@ -1,86 +1,167 @@
 //! Which segments are cleaned: declining cost (Lomet and Luo, "Efficiently Reclaiming Space in a Log Structured Store", 2020).
 
-use crate::base::ids::{Lsn, Sequence};
+use std::collections::BTreeSet;
+
+use crate::base::ids::Sequence;
+
+/// Which segments come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Those that are cheap to move now, and would not soon be cheaper.
+    DecliningCost,
+    /// The oldest.
+    Age,
+    /// The emptiest.
+    Greedy,
+}
 
 /// A segment that could be cleaned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) sequence: Sequence,
-    /// Bytes in use.
+    /// Bytes in use; and how many of them are links on top of pages.
     pub(super) live: u64,
-    /// When its records were written, on the average: an LSN.
-    pub(super) written: Lsn,
+    pub(super) deltas: u64,
+}
+
+/// What a turn is to do, and with what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) order: Order,
+    /// The newest segment.
+    pub(super) now: Sequence,
+    /// Bytes of a segment that records may take; and those that they take at least, whatever stays empty at its end.
+    pub(super) room: u64,
+    pub(super) packed: u64,
+    /// Bytes of room that are to become free.
+    pub(super) wanted: u64,
+    /// Bytes of links that are to be folded into their pages.
+    pub(super) overdue: u64,
+    /// Bytes in use that are moved at most.
+    pub(super) most: u64,
 }
 
 impl Candidate {
-    /// `(1 - E) / (E^2 * age)`, where E is the part that is not in use: what moving it costs now against what waiting would spare.
-    fn score(&self, size: u64, now: Lsn) -> f64 {
-        let live = self.live as f64 / size as f64;
+    /// The lowest goes first. Declining cost is `(1 - E) / (E^2 * age)`, where E is the part of the room that is not in use: what moving costs
+    /// now against what waiting would spare.
+    ///
+    /// The age is that of the segment, counted in segments born since. The paper has the mean age of the updates before the last ones, to know hot
+    /// from cold where both lie in one segment. Here they part: who is moved goes where others are that were moved, and is not taken for
+    /// old on the day it comes. An age by versions would take it so, and move it again at once.
+    fn score(&self, terms: &Terms) -> f64 {
+        let live = self.live as f64 / terms.room as f64;
         let empty = (1.0 - live).max(f64::EPSILON);
-        let age = now.0.saturating_sub(self.written.0).max(1) as f64;
-        live.max(0.0) / (empty * empty * age)
+        match terms.order {
+            Order::DecliningCost => {
+                live / (empty * empty * (1 + terms.now.0 - self.sequence.0.min(terms.now.0)) as f64)
+            }
+            Order::Age => self.sequence.0 as f64,
+            Order::Greedy => live,
+        }
     }
 }
 
-/// The cheapest candidates, until their bytes that are not in use make up the excess, or `most` bytes would be moved. Empty ones cost nothing.
-///
-/// `room` is what a new segment takes of them at least.
-pub(super) fn choose(
-    mut candidates: Vec<Candidate>,
-    size: u64,
-    room: u64,
-    now: Lsn,
-    excess: u64,
-    most: u64,
-) -> Vec<Sequence> {
+/// Segments of links to be folded, the oldest first: their pages have had the most time to get more links, which the same fold takes in. Moving
+/// them gains next to nothing where they are, so no score would ever choose them; what is gained is the images that they lie on.
+fn overdue(candidates: &[Candidate], terms: &Terms) -> BTreeSet<Sequence> {
+    let mut links: Vec<&Candidate> = candidates.iter().filter(|one| one.deltas > one.live / 2).collect();
+    links.sort_unstable_by_key(|candidate| candidate.sequence);
+    let (mut folded, mut moved) = (0, 0);
+    let enough = |candidate: &&&Candidate| {
+        let goes_on = folded < terms.overdue && moved + candidate.live <= terms.most;
+        (folded, moved) = (folded + candidate.deltas, moved + candidate.live);
+        goes_on
+    };
+    links.iter().take_while(enough).map(|candidate| candidate.sequence).collect()
+}
+
+/// The cheapest candidates, until what is not in use in them makes up what is wanted, or `most` bytes would be moved. Empty ones cost nothing.
+/// And those of links that have waited long enough.
+pub(super) fn choose(mut candidates: Vec<Candidate>, terms: &Terms) -> BTreeSet<Sequence> {
+    let room = terms.room;
+    let links = overdue(&candidates, terms);
+    candidates.retain(|candidate| !links.contains(&candidate.sequence));
     // What is all in use gives nothing.
-    candidates.retain(|candidate| candidate.live < size - size / 32);
-    candidates.sort_by(|a, b| a.score(size, now).total_cmp(&b.score(size, now)).then(a.sequence.cmp(&b.sequence)));
+    candidates.retain(|candidate| candidate.live < room - room / 32);
+    candidates.sort_by(|a, b| a.score(terms).total_cmp(&b.score(terms)).then(a.sequence.cmp(&b.sequence)));
     let (mut gained, mut moved) = (0, 0);
     let mut chosen = Vec::new();
     for candidate in candidates {
         if candidate.live > 0 {
-            if gained >= excess || moved + candidate.live > most {
+            if gained >= terms.wanted || moved + candidate.live > terms.most {
                 break;
             }
             moved += candidate.live;
         }
-        gained += size.saturating_sub(candidate.live);
+        gained += room - candidate.live;
         chosen.push(candidate);
     }
     // What is moved fills segments again: where it would fill as many as it leaves, nothing is gained.
     let left = chosen.iter().filter(|candidate| candidate.live > 0).count() as u64;
-    if left <= moved.div_ceil(room) {
+    if left <= moved.div_ceil(terms.packed) {
         chosen.retain(|candidate| candidate.live == 0);
     }
-    chosen.iter().map(|candidate| candidate.sequence).collect()
+    chosen.iter().map(|candidate| candidate.sequence).chain(links).collect()
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 
-    fn candidate(number: u64, live: u64, written: u64) -> Candidate {
-        Candidate { sequence: Sequence(number), live, written: Lsn(written) }
+    fn candidate(number: u64, live: u64) -> Candidate {
+        Candidate { sequence: Sequence(number), live, deltas: 0 }
+    }
+
+    fn terms(wanted: u64, most: u64) -> Terms {
+        let (order, now) = (Order::DecliningCost, Sequence(1000));
+        Terms { order, now, room: 1000, packed: 1000, wanted, overdue: 0, most }
+    }
+
+    fn chosen(all: &[Candidate], terms: Terms) -> Vec<u64> {
+        choose(all.to_vec(), &terms).into_iter().map(|sequence| sequence.0).collect()
     }
 
     #[test]
     fn the_emptiest_and_the_oldest_come_first_and_no_more_than_needed() {
-        let all = vec![candidate(0, 900, 0), candidate(1, 300, 0), candidate(2, 300, 900), candidate(3, 0, 900)];
-        let chosen = |excess, most| {
-            let chosen = choose(all.clone(), 1000, 1000, Lsn(1000), excess, most);
-            chosen.into_iter().map(|sequence| sequence.0).collect::<Vec<_>>()
+        let all = [candidate(1, 900), candidate(2, 300), candidate(900, 300), candidate(901, 0)];
+        assert_eq!(chosen(&all, terms(0, 1000)), [901], "what costs nothing");
+        assert_eq!(chosen(&all, terms(1701, 1000)), [2, 900, 901]);
+        assert_eq!(chosen(&all, terms(9000, 5000)), [1, 2, 900, 901]);
+        assert_eq!(chosen(&all, terms(9000, 700)), [2, 900, 901]);
+        assert_eq!(chosen(&all, terms(9000, 500)), [901], "one alone fills another one");
+        let all = [candidate(1, 700), candidate(2, 600), candidate(3, 500), candidate(4, 100)];
+        assert_eq!(chosen(&all, Terms { order: Order::Age, ..terms(1000, 5000) }), [1, 2, 3]);
+        assert_eq!(chosen(&all, Terms { order: Order::Greedy, ..terms(1000, 5000) }), [3, 4]);
+    }
+
+    #[test]
+    fn an_old_segment_goes_before_one_that_is_emptier_and_will_be_emptier_still() {
+        let all =
+            [candidate(100, 700), candidate(101, 700), candidate(102, 300), candidate(990, 500), candidate(991, 500)];
+        assert_eq!(chosen(&all, terms(1100, 5000)), [100, 101, 102]);
+        assert_eq!(chosen(&all, Terms { order: Order::Greedy, ..terms(1100, 5000) }), [102, 990]);
+    }
+
+    #[test]
+    fn nothing_is_moved_where_nothing_is_gained() {
+        let count = |live: [u64; 2]| {
+            let all: Vec<Candidate> = live.iter().zip(1..).map(|(live, number)| candidate(number, *live)).collect();
+            chosen(&all, Terms { packed: 900, ..terms(9000, 5000) }).len()
         };
-        assert_eq!(chosen(0, 1000), [3], "what costs nothing");
-        assert_eq!(chosen(1701, 1000), [3, 1, 2]);
-        assert_eq!(chosen(9000, 5000), [3, 1, 2, 0]);
-        assert_eq!(chosen(9000, 700), [3, 1, 2]);
-        assert_eq!(chosen(9000, 500), [3], "one alone fills another one");
-        let gained = |live: [u64; 2]| {
-            let all = live.iter().zip(0..).map(|(live, number)| candidate(number, *live, 0)).collect();
-            choose(all, 1000, 900, Lsn(1000), 9000, 5000).len()
-        };
-        assert_eq!((gained([900, 900]), gained([600, 300]), gained([0, 900])), (0, 2, 1));
-        assert_eq!(gained([600, 400]), 0, "there may not be room for both in one");
+        assert_eq!((count([900, 900]), count([600, 300]), count([0, 900])), (0, 2, 1));
+        assert_eq!(count([600, 400]), 0, "there may not be room for both in one");
+        assert_eq!(count([990, 1030]), 0, "all in use, by lengths that are a little too long");
+    }
+
+    #[test]
+    fn links_that_have_waited_too_long_are_folded_the_oldest_first() {
+        let links = |number, live, deltas| Candidate { deltas, ..candidate(number, live) };
+        let all = [links(7, 990, 300), links(6, 990, 990), links(5, 990, 800), links(4, 990, 100), links(3, 700, 700)];
+        let overdue = |overdue, most| chosen(&all, Terms { overdue, ..terms(0, most) });
+        assert_eq!(overdue(0, 5000), [0; 0]);
+        assert_eq!(overdue(1, 5000), [3]);
+        assert_eq!(overdue(701, 5000), [3, 5]);
+        assert_eq!(overdue(9000, 5000), [3, 5, 6], "where links are few, whole pages would be moved for them");
+        assert_eq!(overdue(9000, 1700), [3, 5]);
     }
 }

@@ -21,6 +21,7 @@ use crate::base::ids::Lsn;
 use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crate::format::record::pad_segment;
 use crate::format::segment::Stream;
+use crate::store::in_use::InUse;
 use crate::store::pool::{Pool, Segment};
 
 /// A log that is open. Everything is shared; nothing here starts a thread.
@@ -90,6 +91,14 @@ pub(crate) struct Counters {
     pub(crate) survivor_bytes: PlainU64,
     /// Where replay would start now.
     pub(crate) redo: PlainU64,
+}
+
+/// What pages take on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    pub(crate) segments: u64,
+    /// Bytes of records in use.
+    pub(crate) live: u64,
 }
 
 /// Where and how a log goes on.
@@ -306,12 +315,20 @@ impl LogCore {
         self.open.oldest().map(|seen| (seen.bound(), seen.since()))
     }
 
-    /// Bytes that were published in a segment of the log and are not in its account yet.
-    pub(crate) fn raised(&self, segment: &Segment) -> u64 {
+    /// What was published in a segment of the log and is not in its account yet.
+    pub(crate) fn raised(&self, segment: &Segment) -> InUse {
         match segment.header.stream {
             Stream::Log => self.lives.raised(segment.header.start, segment.header.sequence),
-            _ => 0,
+            _ => InUse::default(),
         }
+    }
+
+    /// The segments of pages, and what is in use in them as far as it is known.
+    pub(crate) fn usage(&self) -> Usage {
+        let all = self.pool.all();
+        let live = all.iter().map(|segment| segment.account.live(self.raised(segment))).sum();
+        let segments = all.iter().filter(|segment| segment.header.stream != Stream::Map).count() as u64;
+        Usage { segments, live }
     }
 
     /// What whoever finds the log failed is told.

@@ -13,6 +13,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
 use crate::storage::write_all;
+use crate::store::in_use::InUse;
 use crate::store::pool::{Birth, BirthPlace, Segment};
 
 /// The most that is filled with zeros in one step, in bytes; a quarter of a smaller segment.
@@ -71,7 +72,7 @@ impl LogCore {
         let segment = self.pool.birth(birth)?;
         // To the account first: whoever looks at both meanwhile counts too much, never too little.
         let (settled, raised) = self.lives.replaced(segment.header.start);
-        if raised > 0
+        if raised != InUse::default()
             && let Some(settled) = self.pool.get(settled)
         {
             settled.account.raise(raised);

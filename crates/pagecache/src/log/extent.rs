@@ -13,6 +13,7 @@ use crate::base::ids::{Lsn, Sequence};
 use crate::format::parts::Parts;
 use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
 use crate::store::extent::assemble;
+use crate::store::in_use::InUse;
 
 /// Pieces that are written, and that no record names yet.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl LogCore {
             let frame = Frame::new(Shape::plain(Kind::Extent), &mut head, piece);
             let ticket = self.draw(&frame, piece, Urgency::Normal)?;
             // Before it completes: what is below the redo point of a checkpoint is counted.
-            self.lives.raise(ticket.lsn(), ticket.len());
+            self.lives.raise(ticket.lsn(), InUse::of_part(ticket.len()));
             extent.parts.add(Sequence(ticket.address().0 / self.pool.segment_size()), ticket.len());
             extent.reference.last = ticket.complete();
             if extent.reference.first == Lsn(0) {

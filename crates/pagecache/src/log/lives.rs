@@ -9,6 +9,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::ids::{Address, Lsn, Sequence};
 use crate::base::sync::{AtomicU64, Ordering, thread_ordinal};
+use crate::store::in_use::InUse;
 
 /// More than the segments that may be ready ahead of the tail plus those the ring can span. Few under shuttle, where the ring is a part
 /// of a segment.
@@ -21,7 +22,7 @@ const STRIPES: usize = if cfg!(any(loom, shuttle)) { 1 } else { 4 };
 struct Life {
     salt: AtomicU64,
     sequence: AtomicU64,
-    /// Bytes of records that were published in it. Plain counters: see the accounts of the pool.
+    /// What was published in it, as a word of [`InUse`]. Plain counters: see the accounts of the pool.
     raised: [CachePadded<PlainU64>; STRIPES],
 }
 
@@ -53,20 +54,20 @@ impl Lives {
 
     /// What was raised in the life that is replaced next by one that starts at `start`: all of it, since no ticket that far behind is
     /// open.
-    pub(crate) fn replaced(&self, start: Lsn) -> (Sequence, u64) {
+    pub(crate) fn replaced(&self, start: Lsn) -> (Sequence, InUse) {
         let life = self.of(start);
         let raised = life.raised.iter().map(|stripe| stripe.load(Ordering::Relaxed)).fold(0, u64::wrapping_add);
-        (Sequence(life.sequence.load(Ordering::Relaxed)), raised)
+        (Sequence(life.sequence.load(Ordering::Relaxed)), InUse::from_word(raised))
     }
 
-    /// Counts bytes of a record that is about to be published, by its own ticket.
-    pub(crate) fn raise(&self, lsn: Lsn, bytes: u64) {
-        self.stripe(lsn).fetch_add(bytes, Ordering::Relaxed);
+    /// Counts a record that is about to be published, by its own ticket.
+    pub(crate) fn raise(&self, lsn: Lsn, record: InUse) {
+        self.stripe(lsn).fetch_add(record.word(), Ordering::Relaxed);
     }
 
     /// Takes back what was counted for a record that was not published.
-    pub(crate) fn unraise(&self, lsn: Lsn, bytes: u64) {
-        self.stripe(lsn).fetch_sub(bytes, Ordering::Relaxed);
+    pub(crate) fn unraise(&self, lsn: Lsn, record: InUse) {
+        self.stripe(lsn).fetch_sub(record.word(), Ordering::Relaxed);
     }
 
     fn stripe(&self, lsn: Lsn) -> &PlainU64 {
@@ -74,13 +75,13 @@ impl Lives {
         stripes.get(thread_ordinal() as usize % STRIPES).unwrap_or(&stripes[0])
     }
 
-    /// Bytes that were raised in a segment and are counted here still. To be asked before its account: what goes from here to there is
+    /// What was raised in a segment and is counted here still. To be asked before its account: what goes from here to there is
     /// counted twice for a while, and never not at all.
-    pub(crate) fn raised(&self, start: Lsn, sequence: Sequence) -> u64 {
+    pub(crate) fn raised(&self, start: Lsn, sequence: Sequence) -> InUse {
         let life = self.of(start);
         // Acquire, of either: pairs with `publish`.
         let sum = life.raised.iter().map(|stripe| stripe.load(Ordering::Acquire)).fold(0, u64::wrapping_add);
-        if life.sequence.load(Ordering::Acquire) == sequence.0 { sum } else { 0 }
+        InUse::from_word(if life.sequence.load(Ordering::Acquire) == sequence.0 { sum } else { 0 })
     }
 
     pub(crate) fn salt(&self, lsn: Lsn) -> u64 {

@@ -33,6 +33,8 @@ use crate::store::stream::{Writer, payload_max};
 pub(crate) struct Copied {
     pub(crate) id: PageId,
     pub(crate) version: Version,
+    /// What the page was at before its links, as far as that is seen: who was written long ago is likely to stay.
+    pub(crate) prior: Version,
     /// The records that it stands for, oldest first.
     pieces: Vec<Piece>,
     payload: Vec<u8>,
@@ -90,8 +92,8 @@ impl<'a> PageRecord<'a> {
 pub(crate) enum Harvest {
     /// It is the page, which was copied from it.
     Copied(Copied),
-    /// The page needs it, and has to be looked at as a whole.
-    Scattered,
+    /// The page needs it, and has to be looked at as a whole. Its oldest record is here.
+    Scattered(Address),
     /// The page does not need it any more.
     Dead,
 }
@@ -142,17 +144,21 @@ impl<M: Materializer> Pages<M> {
                 return Ok(Harvest::Copied(Copied {
                     id: record.id,
                     version,
+                    prior: version,
                     pieces: vec![piece],
                     payload: record.payload.to_vec(),
                     aligned: record.aligned,
                 }));
             }
-            (Seen::ColdOne(piece), _) => is_it(&piece),
-            (Seen::Cold(pieces), _) => pieces.iter().any(is_it),
-            (Seen::Resident(chain), _) => chain.each_piece().any(|piece| is_it(&piece)),
-            _ => false,
+            (Seen::ColdOne(piece), _) => is_it(&piece).then_some(piece),
+            (Seen::Cold(pieces), _) => pieces.first().copied().filter(|_| pieces.iter().any(is_it)),
+            (Seen::Resident(chain), _) => {
+                let is_needed = chain.each_piece().any(|piece| is_it(&piece));
+                chain.each_piece().last().filter(|_| is_needed)
+            }
+            _ => None,
         };
-        Ok(if needed { Harvest::Scattered } else { Harvest::Dead })
+        Ok(needed.map_or(Harvest::Dead, |oldest| Harvest::Scattered(oldest.address())))
     }
 
     /// Copies a page that has a record in a segment. None where it has none any more, or cannot be moved now.
@@ -184,12 +190,16 @@ impl<M: Materializer> Pages<M> {
             false => encode(&chain.with_frags(None, |frags| self.materializer.merge(frags))),
         }));
         let Ok(Ok((payload, aligned))) = encoded else { return Ok(None) };
-        Ok(Some(Copied { id, version, pieces, payload, aligned }))
+        let prior = chain.nodes().last().map_or(version, |base| base.version);
+        Ok(Some(Copied { id, version, prior, pieces, payload, aligned }))
     }
 
     fn copy_cold(&self, id: PageId, pieces: Vec<Piece>) -> Result<Option<Copied>> {
         let reads = self.read_pieces(id, &pieces)?;
-        let Some(version) = reads.last().map(|read| read.version) else { return Ok(None) };
+        let Some([prior, version]) = reads.first().zip(reads.last()).map(|(first, last)| [first.version, last.version])
+        else {
+            return Ok(None);
+        };
         let encoded = catch_unwind(AssertUnwindSafe(|| -> Result<_, String> {
             let frags: Result<Vec<M::PageFrag>, String> =
                 reads.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
@@ -200,7 +210,7 @@ impl<M: Materializer> Pages<M> {
             }
         }));
         match encoded {
-            Ok(Ok((payload, aligned))) => Ok(Some(Copied { id, version, pieces, payload, aligned })),
+            Ok(Ok((payload, aligned))) => Ok(Some(Copied { id, version, prior, pieces, payload, aligned })),
             Ok(Err(what)) => Err(Error::Decode { page: Some(id), what }),
             Err(_) => Ok(None),
         }
@@ -213,31 +223,19 @@ impl<M: Materializer> Pages<M> {
     pub(crate) fn write_image(&self, copied: Copied, writer: &mut Writer) -> Result<Written> {
         let (pool, stable) = (&self.log.pool, self.log.stable());
         let mut head = ImageHead { page: copied.id, version: copied.version }.encode();
-        let note = |writer: &Writer, piece: Piece| {
-            if let Some(segment) = writer.segment() {
-                segment.account.note_written(Lsn(copied.version.0), piece.len_max());
-            }
-        };
         if copied.payload.len() as u64 <= payload_max(pool.segment_size()) {
             let shape = Shape { aligned: copied.aligned, ..Shape::plain(Kind::Image) };
             let image = writer.put(pool, stable, shape, head, &copied.payload)?;
-            note(writer, image);
             return Ok(Written { copied, image, parts: None });
         }
-        let (extent, parts) = self.write_parts(&copied.payload, writer, note)?;
+        let (extent, parts) = self.write_parts(&copied.payload, writer)?;
         extent.push_to(&mut head);
         let shape = Shape { extent: true, ..Shape::plain(Kind::Image) };
         let image = writer.put(pool, stable, shape, head, &parts.encode())?.long();
-        note(writer, image);
         Ok(Written { copied, image, parts: Some(Arc::new(parts)) })
     }
 
-    fn write_parts(
-        &self,
-        payload: &[u8],
-        writer: &mut Writer,
-        note: impl Fn(&Writer, Piece),
-    ) -> Result<(ExtentRef, Parts)> {
+    fn write_parts(&self, payload: &[u8], writer: &mut Writer) -> Result<(ExtentRef, Parts)> {
         let pool = &self.log.pool;
         let (mut first, mut last, mut parts) = (None, Lsn(0), Parts::default());
         // Less by the place of the piece before.
@@ -245,7 +243,6 @@ impl<M: Materializer> Pages<M> {
             let mut head = Head::new();
             head.extend(&last.0.to_le_bytes());
             let at = writer.put(pool, self.log.stable(), Shape::plain(Kind::Extent), head, piece)?;
-            note(writer, at);
             parts.add(pool.sequence(at), at.len_max());
             last = Lsn(at.address().0);
             first.get_or_insert(last);

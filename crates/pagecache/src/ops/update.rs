@@ -24,6 +24,7 @@ use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Seen, Slot, Word};
 use crate::page::token::token;
+use crate::store::in_use::{InUse, Part};
 use crate::store::spans::Spans;
 
 /// What a write does to the page.
@@ -304,8 +305,10 @@ impl<M: Materializer> Pages<M> {
             let piece = encoded.enter(&self.log, id, &ticket);
             node.logged(version, piece);
             let weight = node.weight() + folded_weight;
+            let part = if node.is_base() { Part::Base } else { Part::Delta };
+            let record = InUse::of(piece, part);
             let raw = Box::into_raw(node);
-            self.log.lives.raise(ticket.lsn(), piece.len_max());
+            self.log.lives.raise(ticket.lsn(), record);
             if self.install(id, slot, word, Word::resident(raw)) {
                 ticket.complete();
                 encoded.named();
@@ -323,7 +326,7 @@ impl<M: Materializer> Pages<M> {
                 self.wrote(weight, guard);
                 return Ok(version);
             }
-            self.log.lives.unraise(ticket.lsn(), piece.len_max());
+            self.log.lives.unraise(ticket.lsn(), record);
             encoded.leave(&self.log.pool.spans, piece);
             ticket.abort();
             if planted(Canary::FailedSwapTakenForSuccess) {
@@ -359,7 +362,8 @@ impl<M: Materializer> Pages<M> {
         node.logged(version, piece);
         let weight = node.weight();
         let raw = Box::into_raw(node);
-        self.log.lives.raise(ticket.lsn(), piece.len_max());
+        let record = InUse::of(piece, Part::Base);
+        self.log.lives.raise(ticket.lsn(), record);
         if self.install(id, slot, word, Word::resident(raw)) {
             ticket.complete();
             encoded.named();
@@ -368,7 +372,7 @@ impl<M: Materializer> Pages<M> {
             self.wrote(weight, guard);
             return Ok(Some(version));
         }
-        self.log.lives.unraise(ticket.lsn(), piece.len_max());
+        self.log.lives.unraise(ticket.lsn(), record);
         encoded.leave(&self.log.pool.spans, piece);
         ticket.abort();
         // SAFETY: it was not published.

@@ -17,6 +17,7 @@ use crate::format::segment::Stream;
 use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
 use crate::page::materialize::Materializer;
+use crate::store::in_use::InUse;
 use crate::store::pool::Segment;
 
 /// What was found so far.
@@ -141,7 +142,8 @@ impl<'a, M: Materializer> Walk<'a, M> {
             Stream::Map => self.names_leaf_behind(segment, at),
             _ => {
                 !is_growing
-                    && segment.account.live(0) > in_use + self.pages.log.pool.spans.bytes_in(segment.header.sequence)
+                    && segment.account.live(InUse::default())
+                        > in_use + self.pages.log.pool.spans.bytes_in(segment.header.sequence)
             }
         };
         let is_damaged = ended == Ended::Hole && is_missed();

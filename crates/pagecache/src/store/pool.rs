@@ -25,6 +25,7 @@ use crate::format::root::Known;
 use crate::format::segment::{Previous, Purpose, SegmentHeader, Stream, name, scratch_name};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all};
 use crate::store::handles::{Handle, Handles};
+use crate::store::in_use::{InUse, parts};
 use crate::store::spans::Spans;
 
 /// Files kept for reuse; more are removed.
@@ -48,22 +49,22 @@ pub(crate) struct Segment {
 pub(crate) struct Account {
     /// Bytes of records that were published, those that the log's lives still count left out.
     raised: PlainU64,
+    /// Those of them that were deltas, the ones that lie on top of a page.
+    deltas: PlainU64,
     /// Bytes of records that were unpublished.
     dead: PlainU64,
     /// Records are being written to it that are not counted yet. A segment outside of the log is born so.
     growing: PlainBool,
     /// Bytes in use that could not be moved when it was tried last.
     stuck: PlainU64,
-    /// When its records were written, as LSNs, times their bytes; and their bytes.
-    written: PlainU64,
-    written_bytes: PlainU64,
 }
 
 impl Account {
     // Relaxed where not said otherwise: counters. Who looks at one for whether its segment is empty comes after all raises: below the redo point
     // by the log's own order, elsewhere on the thread that raises. A lowering that is not seen yet keeps the segment a little longer.
-    pub(crate) fn raise(&self, bytes: u64) {
-        self.raised.fetch_add(bytes, Ordering::Relaxed);
+    pub(crate) fn raise(&self, more: InUse) {
+        self.raised.fetch_add(more.bytes(), Ordering::Relaxed);
+        self.deltas.fetch_add(more.deltas(), Ordering::Relaxed);
     }
 
     pub(crate) fn lower(&self, bytes: u64) {
@@ -79,19 +80,6 @@ impl Account {
         live > 0 && self.stuck.load(Ordering::Relaxed) == live
     }
 
-    /// Takes note of a record's age.
-    pub(crate) fn note_written(&self, at: Lsn, bytes: u64) {
-        // In units of 1 MiB of log, so that the sum does not overflow.
-        self.written.fetch_add((at.0 >> 20).saturating_mul(bytes), Ordering::Relaxed);
-        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// When its records were written, on the average, as far as it is known.
-    pub(crate) fn written(&self) -> Lsn {
-        let (sum, bytes) = (self.written.load(Ordering::Relaxed), self.written_bytes.load(Ordering::Relaxed));
-        Lsn(sum.checked_div(bytes).unwrap_or(0) << 20)
-    }
-
     pub(crate) fn set_growing(&self, growing: bool) {
         self.growing.store(growing, Ordering::Release);
     }
@@ -102,15 +90,25 @@ impl Account {
     }
 
     /// Whether nothing in it is in use, nor will be again. Release and Acquire: what was raised before it stopped growing is seen.
-    pub(crate) fn is_empty(&self, more: u64) -> bool {
+    pub(crate) fn is_empty(&self, more: InUse) -> bool {
         let growing = self.growing.load(Ordering::Acquire) && !planted(Canary::GrowingSegmentEmpty);
         !growing && self.live(more) == 0
     }
 
     /// Bytes in use; `more` are raised and counted elsewhere.
-    pub(crate) fn live(&self, more: u64) -> u64 {
-        let raised = self.raised.load(Ordering::Relaxed) + more;
+    pub(crate) fn live(&self, more: InUse) -> u64 {
+        let raised = self.raised.load(Ordering::Relaxed) + more.bytes();
         raised.saturating_sub(self.dead.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of deltas in use, as many as there are if they die as fast as the rest.
+    pub(crate) fn live_deltas(&self, more: InUse) -> u64 {
+        let deltas = self.deltas.load(Ordering::Relaxed) + more.deltas();
+        let raised = self.raised.load(Ordering::Relaxed) + more.bytes();
+        match deltas {
+            0 => 0,
+            _ => (deltas as f64 / raised.max(deltas) as f64 * self.live(more) as f64) as u64,
+        }
     }
 }
 
@@ -242,6 +240,13 @@ impl Table {
         }
     }
 
+    /// Changes the account of a segment, if it is there.
+    fn account(&self, sequence: Sequence, change: impl FnOnce(&Account)) {
+        if let Some(segment) = self.get(sequence) {
+            change(&segment.account);
+        }
+    }
+
     fn all(&self) -> impl Iterator<Item = &Arc<Segment>> {
         self.log.iter().chain(self.others.values())
     }
@@ -355,11 +360,15 @@ impl Pool {
         self.table().log.iter().map(Arc::clone).collect()
     }
 
-    /// Counts records as in use, with their parts.
+    /// Counts the records of a page as in use, all of them, the oldest first, with their parts.
     pub(crate) fn raise(&self, pieces: impl Iterator<Item = Piece>) {
         let table = self.table();
-        for piece in pieces {
-            self.change(&table, piece, Account::raise, |at| self.spans.parts(at));
+        for (piece, part) in parts(pieces) {
+            table.account(self.sequence(piece), |account| account.raise(InUse::of(piece, part)));
+            let parts = if piece.is_long() { self.spans.parts(piece.address()) } else { None };
+            for (sequence, bytes) in parts.iter().flat_map(|parts| parts.iter()) {
+                table.account(sequence, |account| account.raise(InUse::of_part(bytes)));
+            }
         }
     }
 
@@ -367,23 +376,10 @@ impl Pool {
     pub(crate) fn lower(&self, pieces: impl Iterator<Item = Piece>) {
         let table = self.table();
         for piece in pieces {
-            self.change(&table, piece, Account::lower, |at| self.spans.take(at));
-        }
-    }
-
-    fn change(
-        &self,
-        table: &Table,
-        piece: Piece,
-        change: impl Fn(&Account, u64),
-        parts: impl Fn(Address) -> Option<Arc<Parts>>,
-    ) {
-        let own = (self.sequence(piece), piece.len_max());
-        let parts = if piece.is_long() { parts(piece.address()) } else { None };
-        let all = std::iter::once(own).chain(parts.iter().flat_map(|parts| parts.iter()));
-        for (sequence, bytes) in all {
-            if let Some(segment) = table.get(sequence) {
-                change(&segment.account, bytes);
+            table.account(self.sequence(piece), |account| account.lower(piece.len_max()));
+            let parts = if piece.is_long() { self.spans.take(piece.address()) } else { None };
+            for (sequence, bytes) in parts.iter().flat_map(|parts| parts.iter()) {
+                table.account(sequence, |account| account.lower(bytes));
             }
         }
     }
@@ -391,11 +387,7 @@ impl Pool {
     /// Counts parts of a record as in use no more, which nobody has published.
     pub(crate) fn lower_parts(&self, parts: &Parts) {
         let table = self.table();
-        for (sequence, bytes) in parts.iter() {
-            if let Some(segment) = table.get(sequence) {
-                segment.account.lower(bytes);
-            }
-        }
+        parts.iter().for_each(|(sequence, bytes)| table.account(sequence, |account| account.lower(bytes)));
     }
 
     /// The segment that a record is in.

@@ -5,7 +5,7 @@
 //!
 //! There are few: each stands for many bytes. Nobody holds the lock while waiting for anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::ids::{Address, PageId, Sequence};
@@ -41,10 +41,10 @@ impl Spans {
         self.named.lock().get(&at).map(|span| Arc::clone(&span.parts))
     }
 
-    /// The pages with parts in a segment.
-    pub(crate) fn pages_in(&self, sequence: Sequence) -> BTreeSet<PageId> {
+    /// The pages with parts in a segment, and the records that name them.
+    pub(crate) fn pages_in(&self, sequence: Sequence) -> Vec<(Address, PageId)> {
         let named = self.named.lock();
-        named.values().filter(|span| span.parts.is_in(sequence)).map(|span| span.page).collect()
+        named.iter().filter(|(_, span)| span.parts.is_in(sequence)).map(|(at, span)| (*at, span.page)).collect()
     }
 
     /// Bytes of parts in a segment.
