@@ -9,8 +9,10 @@ use crossbeam_epoch::Collector;
 use crate::base::error::{Error, Result};
 use crate::base::sync::parallelism;
 use crate::clean::Order;
+use crate::format::BLOCK;
 use crate::format::segment::{SEGMENT_MAX, SEGMENT_MIN};
 use crate::storage::Storage;
+use crate::store::limit::{SEGMENTS_MIN, segments};
 
 /// Whether a store may, must or must not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +63,7 @@ impl Background {
 /// | `max_record` | 64 MiB | 1 KiB to 1 GiB |
 /// | `log_limit` | 64 MiB | 256 KiB to 1 TiB |
 /// | `fill_target` | 0.80 | 0.10 to 0.95 |
+/// | `max_disk_bytes` | none | 16 segments and up, or `None` |
 /// | `background` | `Threads` | |
 /// | `collector` | crossbeam's default | any |
 #[derive(Clone, Debug)]
@@ -82,6 +85,7 @@ pub struct Config {
     pub(crate) max_record: u64,
     pub(crate) log_limit: u64,
     pub(crate) fill_target: f64,
+    pub(crate) max_disk_bytes: Option<u64>,
     pub(crate) cleaning_order: Order,
     pub(crate) background: Background,
     pub(crate) collector: Option<Collector>,
@@ -112,6 +116,7 @@ impl ConfigBuilder {
                 max_record: 64 << 20,
                 log_limit: 64 << 20,
                 fill_target: 0.80,
+                max_disk_bytes: None,
                 cleaning_order: Order::DecliningCost,
                 background: Background::Threads,
                 collector: None,
@@ -191,6 +196,16 @@ impl ConfigBuilder {
         self
     }
 
+    /// Bytes that the store's files may take, files kept for reuse included; without it only the disk's size is a limit. Six segments of it
+    /// are left to frees, checkpoints and cleaning. An update that needs more is [`Error::NoSpace`] before anything has happened, once
+    /// the cleaner has had a turn; reads and frees go on, and so do updates once pages were freed. Near the cap segments are made
+    /// fuller than `fill_target`, at the cost of more writing. A store that is over it already opens, and takes no updates
+    /// before enough was freed. With [`Background::Caller`] it is `tick` and `clean` that make room.
+    pub fn max_disk_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.config.max_disk_bytes = bytes.into();
+        self
+    }
+
     /// The longest record or encoded fragment, in bytes.
     pub fn max_record(mut self, bytes: u64) -> Self {
         self.config.max_record = bytes;
@@ -232,6 +247,9 @@ impl Config {
         if !((256 << 10)..=(1 << 40)).contains(&self.log_limit) {
             return refuse("log_limit", self.log_limit.to_string(), "262144 to 1099511627776");
         }
+        // Where there is a store already it says how long its segments are.
+        let is_new = self.path.as_ref().is_some_and(|path| !path.exists());
+        self.check_cap(self.segment_size.unwrap_or(if is_new { SEGMENT_DEFAULT } else { SEGMENT_MIN }))?;
         // Not a number is in no range.
         if !(0.10..=0.95).contains(&self.fill_target) {
             return refuse("fill_target", self.fill_target.to_string(), "0.10 to 0.95");
@@ -258,6 +276,22 @@ impl Config {
             return refuse("create", "Existing".to_owned(), "New or Either for a temporary store");
         }
         Ok(())
+    }
+
+    /// Whether the cap on disk has room for a store with segments of this size.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub(crate) fn check_cap(&self, segment_size: u64) -> Result<()> {
+        let fits = |cap: u64| segments(cap, segment_size) >= SEGMENTS_MIN;
+        match self.max_disk_bytes.filter(|cap| !fits(*cap)) {
+            Some(cap) => Err(Error::Config {
+                option: "max_disk_bytes",
+                found: cap.to_string(),
+                allowed: format!("{} and up, or None", SEGMENTS_MIN * segment_size + 2 * BLOCK),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Bytes of log from one checkpoint to the next: half of the limit, so that there is time to write one.

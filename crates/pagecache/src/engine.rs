@@ -53,7 +53,15 @@ impl Engine {
             read_only: config.read_only,
             threads: config.background.replay_threads(),
         };
+        if config.segment_size.is_none() && !is_store(storage.as_ref())? {
+            // Before anything is made.
+            config.check_cap(SEGMENT_DEFAULT)?;
+        }
         let (log, recovered) = open(Arc::clone(&storage), options, rebuild)?;
+        config.check_cap(log.pool.segment_size())?;
+        if let Some(cap) = config.max_disk_bytes {
+            log.pool.cap(cap);
+        }
         let log = Arc::new(log);
         let workers = match config.background {
             Background::Threads if !config.read_only => Some(Workers::start(Arc::clone(&log), config.flush_every())?),

@@ -124,6 +124,19 @@ fn build_touches_nothing_and_start_names_the_option_that_cannot_work() {
         let wanted = ("fill_target", fill.to_string(), "0.10 to 0.95".to_owned());
         assert_eq!(told(new().fill_target(fill)), wanted);
     }
+    for (cap, size, least) in [
+        (0, 64 << 10, 1_056_768u64),
+        (1_056_767, 64 << 10, 1_056_768),
+        (1 << 20, 8 << 20, (128 << 20) + 8192),
+        (1 << 27, 8 << 20, (128 << 20) + 8192),
+    ] {
+        let wanted = ("max_disk_bytes", cap.to_string(), format!("{least} and up, or None"));
+        assert_eq!(told(new().segment_size(size).max_disk_bytes(cap)), wanted);
+        // The default size is as good as one that was named.
+        if cap == 1 << 27 {
+            assert_eq!(told(new().max_disk_bytes(cap)), wanted);
+        }
+    }
     let wanted = ("flush_every_ms", "0".to_owned(), "1 and up, or None".to_owned());
     assert_eq!(told(new().flush_every_ms(0)), wanted);
     assert_eq!(told(ConfigBuilder::new()).0, "path");

@@ -21,13 +21,11 @@ use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
 use crate::ops::relocate::{Copied, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
+use crate::store::limit::{Claim, RESERVE};
 use crate::store::pool::Segment;
 use crate::store::stream::Writer;
 pub use victims::Order;
 use victims::{Candidate, Terms, choose};
-
-/// Segments that are outside the fill target, so that the cleaner has room to work in.
-pub(crate) const RESERVE: u64 = 4;
 
 /// Bytes of pages that are copied before they are written and synced together.
 const BATCH: usize = 8 << 20;
@@ -137,7 +135,10 @@ impl<M: Materializer> Cleaner<M> {
     /// gained, and their pages are sorted in vain.
     fn most(&self) -> u64 {
         let size = self.pages.log.pool.segment_size();
-        (self.goal.log_limit / 4).max((16 * size).min(64 << 20)).max(4 * size)
+        let most = (self.goal.log_limit / 4).max((16 * size).min(64 << 20)).max(4 * size);
+        // Of what a cap leaves, one for the map and one for the log.
+        let capped = self.pages.log.pool.left(Claim::Upkeep).map_or(u64::MAX, |left| left.saturating_sub(2).max(1));
+        most.min(capped.saturating_mul(self.room()))
     }
 
     /// Whether there is more on disk than what is in use asks for.
@@ -161,7 +162,11 @@ impl<M: Materializer> Cleaner<M> {
         let size = log.pool.segment_size();
         let (data, live) = self.usage();
         let tail = log.tail().0.saturating_sub(log.counters.redo.load(Ordering::Relaxed));
-        data.saturating_sub(self.at_target(live) + tail + RESERVE / 2 * size)
+        let excess = data.saturating_sub(self.at_target(live) + tail + RESERVE / 2 * size);
+        // Below a cap there is to be room for what is written until the next turn, however full that makes the segments.
+        let wanted = self.step().div_ceil(size) + 1;
+        let missing = log.pool.left(Claim::User).map_or(0, |left| wanted.saturating_sub(left)) * size;
+        excess.max(missing.min(data.saturating_sub(live)))
     }
 
     /// Bytes of log that may be written before there is more on disk than is promised, with what the next turn writes; never less than a few segments, so that

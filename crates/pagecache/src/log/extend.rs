@@ -14,26 +14,33 @@ use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
 use crate::storage::write_all;
 use crate::store::in_use::InUse;
-use crate::store::pool::{Birth, BirthPlace, Segment};
+use crate::store::limit::Claim;
+use crate::store::pool::{Birth, BirthPlace, CAPPED, Segment};
 
 /// The most that is filled with zeros in one step, in bytes; a quarter of a smaller segment.
 const FILL_STEP: u64 = 1 << 20;
 
 impl LogCore {
     /// Makes segments ready until `needed` is below the ready LSN.
-    pub(super) fn extend_to(&self, needed: Lsn) -> Result<()> {
-        self.extend_filled(&mut self.supply.lock(), needed, Fill::Nothing)
+    pub(super) fn extend_to(&self, needed: Lsn, claim: Claim) -> Result<()> {
+        self.extend_filled(&mut self.supply.lock(), needed, Fill::Nothing, claim)
     }
 
-    fn extend_filled(&self, supply: &mut Supply, needed: Lsn, fill: Fill) -> Result<()> {
+    fn extend_filled(&self, supply: &mut Supply, needed: Lsn, fill: Fill, claim: Claim) -> Result<()> {
         while supply.ready(&self.geometry) < needed {
-            let extended = self.extend(supply, fill);
+            let extended = self.extend(supply, fill, claim);
             // Also where it failed half-way: a segment that was born and not filled is ready as far as it goes.
             // Release pairs with the acquire in `refresh_limits`: the new segment's life comes before.
             self.ready.store(supply.ready(&self.geometry).0, Ordering::Release);
             self.refresh_limits(&self.rounds.lock());
             match extended {
                 Ok(()) => {}
+                Err(error @ Error::NoSpace { what: CAPPED }) => {
+                    // There may be something to clean.
+                    self.clean_after(0);
+                    self.behind.ring();
+                    return Err(error);
+                }
                 // A failed sync tells nothing about what is on disk: no later one is believed (L5).
                 Err(error @ Error::Io { op: "sync" | "sync_dir" | "fill", .. }) => return Err(self.poison(error)),
                 Err(error) => return Err(error),
@@ -42,7 +49,7 @@ impl LogCore {
         Ok(())
     }
 
-    fn extend(&self, supply: &mut Supply, fill: Fill) -> Result<()> {
+    fn extend(&self, supply: &mut Supply, fill: Fill, claim: Claim) -> Result<()> {
         let Some(newest) = &supply.newest else { return Err(Error::ReadOnly) };
         let size = self.geometry.segment;
         if supply.grown < size {
@@ -66,6 +73,7 @@ impl LogCore {
                 previous: Some(newest.as_previous(newest.data_end())),
                 first: self.first(),
             },
+            claim,
             stable: self.stable(),
             allocate: size,
         };
@@ -106,7 +114,7 @@ impl LogCore {
         let rounds = self.counters.rounds.load(Ordering::Relaxed);
         let fill = supply.look(self.tail(), rounds);
         let needed = Lsn(supply.ready(&self.geometry).0 + 1);
-        self.extend_filled(&mut supply, needed, fill)
+        self.extend_filled(&mut supply, needed, fill, Claim::User)
     }
 
     /// Whether less is ready than should be: half of a segment that still grows; behind one that is whole another one, so that

@@ -11,14 +11,23 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Pace {
     /// No segment is made that starts above. Relaxed: a limit that is seen late is a limit all the same.
     allowed: AtomicU64,
-    waiting: Mutex<()>,
+    turns: Mutex<Turns>,
     moved: Condvar,
+}
+
+/// What those who wait look at, under the lock.
+#[derive(Debug, Default)]
+struct Turns {
+    /// How many the cleaner has had.
+    count: u64,
+    /// There is a cleaner, and it goes on having turns.
+    attended: bool,
 }
 
 impl Pace {
     /// Without a limit.
     pub(super) fn new() -> Pace {
-        Pace { allowed: AtomicU64::new(u64::MAX), waiting: Mutex::new(()), moved: Condvar::new() }
+        Pace { allowed: AtomicU64::new(u64::MAX), turns: Mutex::default(), moved: Condvar::new() }
     }
 
     pub(super) fn set(&self, allowed: u64) {
@@ -34,7 +43,7 @@ impl Pace {
     /// Lets everyone who waits look around.
     pub(super) fn wake(&self) {
         // Under the lock, so that nobody is between looking and sleeping.
-        drop(self.waiting.lock());
+        drop(self.turns.lock());
         self.moved.notify_all();
     }
 
@@ -42,10 +51,35 @@ impl Pace {
     pub(super) fn wait(&self, over: impl Fn() -> bool, ask: impl Fn()) {
         while !over() {
             ask();
-            let waiting = self.waiting.lock();
+            let turns = self.turns.lock();
             if !over() {
-                drop(self.moved.wait_timeout(waiting, LOOK));
+                drop(self.moved.wait_timeout(turns, LOOK));
             }
         }
+    }
+
+    /// Takes note of a turn of the cleaner, or of its end.
+    pub(super) fn attend(&self, is_there: bool) {
+        let mut turns = self.turns.lock();
+        turns.count += 1;
+        turns.attended = is_there;
+        drop(turns);
+        self.moved.notify_all();
+    }
+
+    /// Waits until a turn has passed that began after this; `ask` is called before each sleep. `false` where there is nobody to have one.
+    pub(super) fn wait_turn(&self, over: impl Fn() -> bool, ask: impl Fn()) -> bool {
+        let mut turns = self.turns.lock();
+        // The one that is underway may have looked already.
+        let until = turns.count + 2;
+        while turns.attended && turns.count < until && !over() {
+            drop(turns);
+            ask();
+            turns = self.turns.lock();
+            if turns.attended && turns.count < until && !over() {
+                turns = self.moved.wait_timeout(turns, LOOK);
+            }
+        }
+        turns.attended
     }
 }

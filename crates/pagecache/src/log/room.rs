@@ -2,9 +2,11 @@
 
 use super::core::{LogCore, Patience};
 use super::tail::Urgency;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
+use crate::store::limit::Claim;
+use crate::store::pool::CAPPED;
 
 impl LogCore {
     /// Lets the log go on for so many bytes from here; without a limit where there is none to be held. Writers that are faster than the
@@ -31,6 +33,18 @@ impl LogCore {
         self.pace.wait(over, || self.behind.ring());
     }
 
+    /// Waits until the cleaner has had a whole turn. `false` where there is none.
+    fn await_turn(&self) -> bool {
+        // Relaxed, both: as above.
+        let over = || self.closing.load(Ordering::Relaxed) || self.tail.has_failed();
+        self.pace.wait_turn(over, || self.behind.ring())
+    }
+
+    /// Says that the cleaner is there, and has just had a turn; or that it is gone.
+    pub(crate) fn attend(&self, is_there: bool) {
+        self.pace.attend(is_there);
+    }
+
     /// Waits or works until a ticket that ends at `needed` may be drawn.
     pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency, patience: Patience) -> Result<bool> {
         let set_aside = if urgency == Urgency::Normal { self.set_aside() } else { 0 };
@@ -39,7 +53,14 @@ impl LogCore {
             if urgency == Urgency::Normal {
                 self.await_pace(Lsn(needed.0 + set_aside));
             }
-            self.extend_to(Lsn(needed.0 + set_aside))?;
+            let claim = if urgency == Urgency::Normal { Claim::User } else { Claim::Upkeep };
+            match self.extend_to(Lsn(needed.0 + set_aside), claim) {
+                // What is cleaned meanwhile may be what is needed.
+                Err(Error::NoSpace { what: CAPPED }) if self.await_turn() => {
+                    self.extend_to(Lsn(needed.0 + set_aside), claim)?;
+                }
+                extended => extended?,
+            }
         }
         self.make_ring_room(needed, patience)
     }

@@ -5,6 +5,7 @@ use crate::base::event::Woken;
 use crate::clean::{Cleaner, Then};
 use crate::log::core::LogCore;
 use crate::page::materialize::Materializer;
+use crate::store::limit::Claim;
 
 /// Turns one after the other, before it is looked at everything anew.
 const TURNS_MAX: usize = 16;
@@ -13,14 +14,17 @@ const TURNS_MAX: usize = 16;
 pub(crate) const THREAD: &str = "pagecache-ckpt";
 
 pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
+    log.attend(true);
     while log.behind.wait(None) != Woken::Over {
         let outcome = turn(log, cleaner, || log.allow(Some(cleaner.headroom())));
         if outcome.is_err() {
             // Writers wait for what this thread can do; where it can do nothing they go on.
             log.allow(None);
         }
+        log.attend(true);
         super::shrug(outcome);
     }
+    log.attend(false);
     log.allow(None);
 }
 
@@ -31,7 +35,8 @@ pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
 pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: impl Fn()) -> Result<()> {
     for nth in 0..TURNS_MAX {
         let is_first = nth == 0;
-        let wants_checkpoint = log.wants_checkpoint() || is_first && log.is_paced_out();
+        let is_stopped = log.is_paced_out() || log.pool.left(Claim::User) == Some(0);
+        let wants_checkpoint = log.wants_checkpoint() || is_first && is_stopped;
         let wants_cleaning = if is_first { log.wants_cleaning() } else { cleaner.is_due() };
         if !wants_checkpoint && !wants_cleaning {
             break;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::base::error::{Error, Result};
 use crate::base::sync::{JoinHandle, spawn};
 use crate::log::core::LogCore;
+use crate::store::pool::CAPPED;
 use flusher::Due;
 
 /// The threads of an open log: one writes, one keeps segments ready. Making a segment waits for the disk several times, and
@@ -77,7 +78,11 @@ impl Drop for Workers {
 /// As a flush; the next turn tries again.
 pub(crate) fn turn(log: &LogCore) -> Result<()> {
     flusher::turn(log, Due::Now)?;
-    log.extend_ahead()
+    match log.extend_ahead() {
+        // Nobody needs it yet; who does is told.
+        Err(Error::NoSpace { what: CAPPED }) => Ok(()),
+        extended => extended,
+    }
 }
 
 /// A full disk clears by itself: the next turn tries again. A failure has told everyone who waits.

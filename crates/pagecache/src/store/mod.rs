@@ -3,6 +3,7 @@
 pub(crate) mod extent;
 pub(crate) mod handles;
 pub(crate) mod in_use;
+pub(crate) mod limit;
 pub(crate) mod pool;
 pub(crate) mod spans;
 pub(crate) mod stream;

@@ -26,7 +26,11 @@ use crate::format::segment::{Previous, Purpose, SegmentHeader, Stream, name, scr
 use crate::storage::{OpenMode, Storage, StorageFile, write_all};
 use crate::store::handles::{Handle, Handles};
 use crate::store::in_use::{InUse, parts};
+use crate::store::limit::{Claim, Limit};
 use crate::store::spans::Spans;
+
+/// What could not be had where the cap on disk is reached.
+pub(crate) const CAPPED: &str = "max_disk_bytes";
 
 /// Files kept for reuse; more are removed.
 const SPARES: usize = 2;
@@ -265,12 +269,14 @@ struct Births {
     spares: Vec<String>,
     /// Files of segments that nobody needs any more.
     unwanted: Vec<Sequence>,
+    limit: Limit,
 }
 
 /// What the birth of a segment needs to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Birth {
     pub(crate) place: BirthPlace,
+    pub(crate) claim: Claim,
     pub(crate) stable: Lsn,
     /// Bytes of disk to set aside now.
     pub(crate) allocate: u64,
@@ -297,7 +303,7 @@ impl Pool {
         segments: impl IntoIterator<Item = Arc<Segment>>,
         next: Sequence,
     ) -> Pool {
-        let births = Mutex::new(Births { next, spares: Vec::new(), unwanted: Vec::new() });
+        let births = Mutex::new(Births { next, spares: Vec::new(), unwanted: Vec::new(), limit: Limit::NONE });
         let mut table = Table::default();
         segments.into_iter().for_each(|segment| table.enter(segment));
         Pool { handles, identity, segment_size, table: RwLock::new(table), births, spans: Spans::default() }
@@ -440,6 +446,24 @@ impl Pool {
         (known, births.next)
     }
 
+    /// Files of segments, those kept for reuse included.
+    fn files(&self, births: &Births) -> u64 {
+        (self.table().all().count() + births.spares.len() + births.unwanted.len()) as u64
+    }
+
+    /// Caps the bytes on disk from now on.
+    pub(crate) fn cap(&self, max_disk_bytes: u64) {
+        let mut births = self.births.lock();
+        births.limit = Limit::new(max_disk_bytes, self.segment_size, self.files(&births));
+    }
+
+    /// Segments that may still be made for this; none where there is no cap.
+    pub(crate) fn left(&self, claim: Claim) -> Option<u64> {
+        let births = self.births.lock();
+        let spares = births.spares.len() as u64;
+        births.limit.left(self.files(&births) - spares, claim)
+    }
+
     /// Makes a segment, durable by name and header, and enters it (P1, P2).
     ///
     /// # Errors
@@ -470,6 +494,9 @@ impl Pool {
         }
         let scratch = scratch_name(sequence);
         let recycled = !births.spares.is_empty();
+        if !births.limit.allows(self.files(&births) + u64::from(!recycled), birth.claim) {
+            return Err(Error::NoSpace { what: CAPPED });
+        }
         let file = self.blank(&mut births.spares, &scratch)?;
         let made = self.furnish(file.as_ref(), &header, birth.allocate, &scratch);
         if let Err(error) = made {

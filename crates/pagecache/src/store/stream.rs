@@ -14,6 +14,7 @@ use crate::format::piece::Piece;
 use crate::format::record::{Frame, Head, Kind, Parsed, Shape, pad_segment, parse};
 use crate::format::segment::Stream;
 use crate::storage::{StorageFile, read_full, write_all};
+use crate::store::limit::Claim;
 use crate::store::pool::{Birth, BirthPlace, Pool, Segment};
 
 /// Bytes gathered before they are written.
@@ -139,7 +140,8 @@ impl Writer {
             }
         }
         // No space is set aside: a full disk is met by a write, and costs this piece of work only.
-        let segment = pool.birth(Birth { place: BirthPlace::Address(self.stream), stable, allocate: 0 })?;
+        let segment =
+            pool.birth(Birth { place: BirthPlace::Address(self.stream), claim: Claim::Upkeep, stable, allocate: 0 })?;
         let file = segment.file().inspect_err(|_| segment.account.set_growing(false))?;
         self.open = Some((Arc::clone(&segment), file));
         self.from = BLOCK;

@@ -106,7 +106,7 @@ fn a_raised_ticket_shows_the_pad_before_it() {
     let start = Lsn(SEGMENT - 2 * BLOCK);
     let rig = Rig::at(start);
     rig.append(1, 72);
-    rig.log.extend_to(Lsn(SEGMENT + BLOCK)).unwrap();
+    rig.log.extend_to(Lsn(SEGMENT + BLOCK), Claim::Upkeep).unwrap();
     let holder = rig.spawn(|rig| {
         let ticket = rig.draw(2, 72, Urgency::Urgent).unwrap();
         assert!(ticket.lsn().0 > SEGMENT);
@@ -137,7 +137,7 @@ fn a_flight_lands_while_a_segment_is_born() {
     for (id, len) in [(1, 128), (2, 72)] {
         rig.draw(id, len, Urgency::Urgent).unwrap().complete();
     }
-    let maker = rig.spawn(|rig| rig.log.extend_to(Lsn(SEGMENT)).unwrap());
+    let maker = rig.spawn(|rig| rig.log.extend_to(Lsn(SEGMENT), Claim::Upkeep).unwrap());
     rig.log.write_out().unwrap();
     rig.append(3, 72);
     maker.join().unwrap();

@@ -36,6 +36,7 @@ impl Rig {
             Pool::new(Handles::new(Arc::new(disk.clone()), OpenMode::ReadWrite), identity, SEGMENT, [], Sequence(0));
         let birth = Birth {
             place: BirthPlace::Log { start: Lsn(0), previous: None, first: Lsn(0) },
+            claim: Claim::Upkeep,
             stable: Lsn(0),
             allocate: SEGMENT,
         };

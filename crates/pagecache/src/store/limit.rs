@@ -1,0 +1,82 @@
+//! How many segments there may be: a cap on disk, and what of it is left to upkeep.
+
+use crate::format::BLOCK;
+
+/// Segments outside the fill target, so that the cleaner has room to work in.
+pub(crate) const RESERVE: u64 = 4;
+
+/// Segments below a cap that users leave to upkeep, so that frees, checkpoints and cleaning go on where nothing else does: one for the map, one for
+/// the log, and as many for images as it takes to pack those of five segments that are four fifths full.
+pub(crate) const UPKEEP: u64 = 6;
+
+/// The fewest segments that a cap may allow.
+pub(crate) const SEGMENTS_MIN: u64 = 16;
+
+/// What a segment is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// Updates of users.
+    User,
+    /// What gives space back in the end.
+    Upkeep,
+}
+
+/// How many segments there may be for each claim, files kept for reuse included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    user: u64,
+    upkeep: u64,
+}
+
+impl Limit {
+    pub(crate) const NONE: Limit = Limit { user: u64::MAX, upkeep: u64::MAX };
+
+    /// Of a cap in bytes, for a store that has `there` segments. One that is over it already may take a little more, or it could never
+    /// become smaller.
+    pub(crate) fn new(max_disk_bytes: u64, segment_size: u64, there: u64) -> Limit {
+        let all = segments(max_disk_bytes, segment_size);
+        Limit { user: all.saturating_sub(UPKEEP), upkeep: all.max(there + UPKEEP) }
+    }
+
+    /// Whether there may be so many.
+    pub(crate) fn allows(self, segments: u64, claim: Claim) -> bool {
+        let most = match claim {
+            Claim::User => self.user,
+            Claim::Upkeep => self.upkeep,
+        };
+        segments <= most
+    }
+
+    /// Segments that may still be made for a claim where so many are there; none where there is no limit.
+    pub(crate) fn left(self, there: u64, claim: Claim) -> Option<u64> {
+        let most = match claim {
+            Claim::User => self.user,
+            Claim::Upkeep => self.upkeep,
+        };
+        (self != Limit::NONE).then(|| most.saturating_sub(there))
+    }
+}
+
+/// Segments that a cap in bytes has room for, beside the two copies of the superblock.
+pub(crate) fn segments(max_disk_bytes: u64, segment_size: u64) -> u64 {
+    max_disk_bytes.saturating_sub(2 * BLOCK) / segment_size
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_leave_the_reserve_to_upkeep_and_a_store_over_its_cap_can_still_shrink() {
+        const SIZE: u64 = 64 << 10;
+        let limit = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 3);
+        assert!(limit.allows(14, Claim::User) && !limit.allows(15, Claim::User));
+        assert!(limit.allows(20, Claim::Upkeep) && !limit.allows(21, Claim::Upkeep));
+        assert_eq!((limit.left(10, Claim::User), limit.left(18, Claim::User)), (Some(4), Some(0)));
+        // A byte less is a segment less.
+        assert!(!Limit::new(20 * SIZE + 2 * BLOCK - 1, SIZE, 3).allows(20, Claim::Upkeep));
+        let over = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 30);
+        assert!(!over.allows(15, Claim::User) && over.allows(36, Claim::Upkeep) && !over.allows(37, Claim::Upkeep));
+        assert!(Limit::NONE.allows(u64::MAX, Claim::User) && Limit::NONE.left(5, Claim::User).is_none());
+    }
+}

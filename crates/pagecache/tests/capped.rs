@@ -1,0 +1,239 @@
+//! A cap on disk: held at every moment, told by `NoSpace` before anything has happened, and lifted by frees.
+#![cfg(not(loom))]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pagecache::storage::{MemoryStorage, OpenMode, Storage};
+use pagecache::{
+    Background, ConfigBuilder, Error, Fragment, Log, LogRead, Lsn, Materializer, PageBytes, PageCache, PageId, Version,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Bytes(Vec<u8>);
+
+impl Fragment for Bytes {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        out.extend_from_slice(&self.0);
+        Ok(())
+    }
+    fn decode(bytes: PageBytes) -> Result<Bytes, String> {
+        Ok(Bytes(bytes.to_vec()))
+    }
+    fn heap_size(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+struct Joined;
+
+impl Materializer for Joined {
+    type PageFrag = Bytes;
+    type Recovery = ();
+    const RECOVERS: bool = false;
+    fn new(_: &Option<()>) -> Self {
+        Joined
+    }
+    fn merge(&self, frags: &[&Bytes]) -> Bytes {
+        Bytes(frags.iter().flat_map(|frag| frag.0.iter().copied()).collect())
+    }
+    fn recover(&self, _: &Bytes) -> Option<()> {
+        None
+    }
+}
+
+type Pages = PageCache<Joined>;
+
+const SEGMENT: u64 = 64 << 10;
+
+fn config(storage: &MemoryStorage) -> ConfigBuilder {
+    let builder = ConfigBuilder::new().storage(storage.clone()).segment_size(SEGMENT).log_limit(256 << 10);
+    builder.cache_capacity(256 << 10).flush_every_ms(None).background(Background::Caller)
+}
+
+/// The lengths of all files.
+fn on_disk(storage: &MemoryStorage) -> u64 {
+    let len = |name: &String| storage.open(name, OpenMode::ReadOnly).map_or(0, |file| file.len().unwrap());
+    storage.list().unwrap().iter().map(len).sum()
+}
+
+fn content(id: PageId, change: u64) -> Bytes {
+    Bytes((0..1000).map(|at| (id.0 ^ change << 3 ^ at) as u8).collect())
+}
+
+fn check(pages: &Pages, expected: &BTreeMap<PageId, (Version, u64)>) {
+    let guard = pages.pin();
+    for (id, (_, change)) in expected {
+        assert_eq!(*pages.get(*id, &guard).unwrap().0, content(*id, *change), "{id}");
+    }
+    assert_eq!(pages.page_count().unwrap(), expected.len() as u64);
+    pages.check_accounts().unwrap();
+}
+
+/// New pages until there is no room for more, whatever the background does.
+fn fill(pages: &Pages, expected: &mut BTreeMap<PageId, (Version, u64)>, mut each: impl FnMut()) {
+    let mut refused = 0;
+    while refused < 8 {
+        let guard = pages.pin();
+        let id = pages.allocate(&guard);
+        match pages.replace_at(id, Version::NONE, content(id, 0), &guard) {
+            Ok(at) => drop(expected.insert(id, (at, 0))),
+            Err(refusal) => {
+                let error = Error::from(refusal);
+                assert!(matches!(error, Error::NoSpace { what: "max_disk_bytes" }), "{error:?}");
+                // The id goes back: nothing was ever written for it, and nothing more than its free is.
+                pages.free_at(id, Version::NONE, &guard).unwrap();
+                refused += 1;
+                drop(guard);
+                pages.tick().unwrap();
+            }
+        }
+        each();
+    }
+}
+
+#[test]
+fn the_cap_is_held_and_frees_lift_it() {
+    const CAP: u64 = 40 * SEGMENT;
+    let storage = MemoryStorage::new();
+    let mut most = 0;
+    let mut look = || {
+        most = on_disk(&storage).max(most);
+        assert!(most <= CAP, "{most} bytes on disk");
+    };
+    let start = || Pages::start(config(&storage).max_disk_bytes(CAP).build()).unwrap();
+    let pages = start();
+    let mut expected = BTreeMap::new();
+    let mut full = Vec::new();
+    for round in 0..4 {
+        fill(&pages, &mut expected, &mut look);
+        full.push(expected.len());
+        check(&pages, &expected);
+        // No room for a change of what is there either, but in place of what it changes there is once that is cleaned away.
+        let (id, (at, change)) = expected.iter_mut().next().unwrap();
+        let guard = pages.pin();
+        let changed = (0..20).find_map(|_| {
+            pages.tick().unwrap();
+            pages.replace_at(*id, *at, content(*id, *change + 1), &guard).ok()
+        });
+        if let Some(changed) = changed {
+            (*at, *change) = (changed, *change + 1);
+        }
+        // Every second page, by records that find room; then it goes on.
+        let gone: Vec<PageId> = expected.keys().copied().skip(round % 2).step_by(2).collect();
+        for id in gone {
+            let (at, _) = expected.remove(&id).unwrap();
+            pages.free_at(id, at, &guard).unwrap();
+        }
+        drop(guard);
+        pages.flush().unwrap();
+        look();
+    }
+    println!("{most} bytes at most of {CAP}; {full:?} pages of 1,016 bytes when it was full");
+    // Two thirds of the cap less what is left to upkeep, every time.
+    assert!(full.iter().all(|count| *count as u64 * 1016 * 3 > 34 * SEGMENT * 2), "{full:?}");
+    check(&pages, &expected);
+    pages.close().unwrap();
+    check(&start(), &expected);
+}
+
+#[test]
+fn a_writer_beside_the_background_never_meets_a_cap_that_its_pages_fit() {
+    let storage = MemoryStorage::new();
+    // 32 segments of pages, three fifths of what is not left to upkeep.
+    const CAP: u64 = 60 * SEGMENT;
+    let pages = Pages::start(config(&storage).background(Background::Threads).max_disk_bytes(CAP).build()).unwrap();
+    let over = AtomicBool::new(false);
+    let done = AtomicBool::new(false);
+    let mut expected = BTreeMap::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // Weakly consistent: what is made in place of what goes may be seen beside it.
+                over.fetch_or(on_disk(&storage) > CAP + 4 * SEGMENT, Ordering::Relaxed);
+            }
+        });
+        let mut seed = 3u64;
+        for number in 0..40_000 {
+            let guard = pages.pin();
+            if number < 1800 {
+                let id = pages.allocate(&guard);
+                expected.insert(id, (pages.replace_at(id, Version::NONE, content(id, 0), &guard).unwrap(), 0));
+                continue;
+            }
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let id = PageId((seed >> 33) % 1800);
+            let (at, change) = expected.get_mut(&id).unwrap();
+            *change += 1;
+            *at = pages.replace_at(id, *at, content(id, *change), &guard).unwrap_or_else(|refusal| {
+                done.store(true, Ordering::Relaxed);
+                panic!("{number}: {}", Error::from(refusal))
+            });
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(!over.load(Ordering::Relaxed) && on_disk(&storage) <= CAP);
+    check(&pages, &expected);
+}
+
+#[test]
+fn a_store_that_is_over_its_cap_opens_takes_frees_and_shrinks_below_it() {
+    const CAP: u64 = 24 * SEGMENT;
+    let storage = MemoryStorage::new();
+    let pages = Pages::start(config(&storage).build()).unwrap();
+    let mut expected = BTreeMap::new();
+    for _ in 0..3000 {
+        let guard = pages.pin();
+        let id = pages.allocate(&guard);
+        expected.insert(id, (pages.replace_at(id, Version::NONE, content(id, 0), &guard).unwrap(), 0));
+    }
+    pages.close().unwrap();
+    let before = on_disk(&storage);
+    assert!(before > 2 * CAP);
+    let pages = Pages::start(config(&storage).max_disk_bytes(CAP).build()).unwrap();
+    check(&pages, &expected);
+    fill(&pages, &mut expected, || {});
+    assert!(on_disk(&storage) <= before + 6 * SEGMENT);
+    let gone: Vec<PageId> = expected.keys().copied().take(2500).collect();
+    for id in gone {
+        let (at, _) = expected.remove(&id).unwrap();
+        pages.free_at(id, at, &pages.pin()).unwrap();
+    }
+    for _ in 0..10 {
+        pages.flush().unwrap();
+        pages.checkpoint().unwrap();
+        pages.clean().unwrap();
+    }
+    assert!(on_disk(&storage) <= CAP, "{} bytes", on_disk(&storage));
+    let count = expected.len();
+    fill(&pages, &mut expected, || assert!(on_disk(&storage) <= CAP));
+    assert!(expected.len() > count + 100);
+    check(&pages, &expected);
+}
+
+#[test]
+fn a_bare_log_is_capped_and_a_trim_makes_room() {
+    const CAP: u64 = 16 * SEGMENT + 8192;
+    let storage = MemoryStorage::new();
+    let config = || {
+        let builder = ConfigBuilder::new().storage(storage.clone()).segment_size(SEGMENT).max_disk_bytes(CAP);
+        builder.background(Background::Caller).build()
+    };
+    let log = Log::start(config()).unwrap();
+    for _ in 0..3 {
+        let mut last = Lsn(0);
+        let refused = loop {
+            match log.write(&[7; 5000]) {
+                Ok(lsn) => last = lsn,
+                Err(error) => break error,
+            }
+            assert!(on_disk(&storage) <= CAP);
+        };
+        assert!(matches!(refused, Error::NoSpace { what: "max_disk_bytes" }), "{refused:?}");
+        log.flush().unwrap();
+        assert_eq!(log.read(last).unwrap(), LogRead::Record(vec![7; 5000]));
+        log.trim(last).unwrap();
+    }
+    log.close().unwrap();
+    Log::start(config()).unwrap().write(b"more").unwrap();
+}
