@@ -20,6 +20,7 @@ use crate::base::ids::Lsn;
 use crate::base::sync::{AtomicBool, Condvar, Mutex, Ordering};
 use crate::format::BLOCK;
 use crate::format::mark::MarkKind;
+use crate::store::limit::Claim;
 
 /// Bytes of a segment: a header block at each end, and the last quarter is set aside.
 const SEGMENT: u64 = 2048;

@@ -18,6 +18,7 @@ use crate::log::supply::Supply;
 use crate::log::tail::Urgency;
 use crate::storage::OpenMode;
 use crate::store::handles::Handles;
+use crate::store::limit::Claim;
 use crate::store::pool::{Birth, BirthPlace, Identity, Pool};
 
 /// A whole log on a disk of its own.
