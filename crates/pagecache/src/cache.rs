@@ -22,6 +22,7 @@ use crate::ops::{Misses, Pages};
 use crate::page::budget::Budget;
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
+use crate::page::pins::{Pin, Pins};
 use crate::page::token::{PagePtr, token, version};
 use crate::recovery::pages::{Rebuilt, Replayed};
 use crate::restart::{Restart, Timed};
@@ -78,7 +79,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         replayer.walk(&engine.log, engine.log.stable())?;
         let recovered = replayer.state().clone();
         let replaying = replayed.replaying;
-        let Rebuilt { table, leaves, ids } = replayed.inner.finish(&engine.log);
+        let Rebuilt { table, leaves, ids, lists } = replayed.inner.finish(&engine.log);
         let replaying = replaying + replay.elapsed();
         let pages = Arc::new(Pages {
             log: Arc::clone(&engine.log),
@@ -87,9 +88,12 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
             ids,
             budget: Budget::new(config.cache_capacity),
             misses: Misses::default(),
+            pins: Pins::new(),
             materializer: M::new(&recovered),
             collector: config.collector.unwrap_or_else(|| default_collector().clone()),
         });
+        pages.budget.note(lists as usize);
+        pages.weigh();
         let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer));
         let goal = Goal { fill_target: config.fill_target, log_limit: config.log_limit, order: config.cleaning_order };
         let cleaner = Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), goal));
@@ -110,9 +114,11 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         &self.pages.materializer
     }
 
-    /// A guard of this store's collector. What a guard's holder has seen stays in memory until the guard is dropped.
-    pub fn pin(&self) -> Guard {
-        self.pages.pin()
+    /// A guard of this store's collector. What a guard's holder has seen stays in memory until the guard is dropped, and what is replaced, freed
+    /// or evicted meanwhile does, too: [`Stats::oldest_guard`](crate::Stats::oldest_guard) names the one that is held longest.
+    #[track_caller]
+    pub fn pin(&self) -> Pin<'_> {
+        self.pages.pins.register(self.pages.pin())
     }
 
     /// Takes an id for a new page, empty. Nothing is written before its first `replace` or `link`, so an id that never had one
@@ -328,6 +334,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// As [`make_stable`](Self::make_stable).
     pub fn tick(&self) -> Result<()> {
         self.engine.tick()?;
+        self.cleaner.collect();
         checkpoints::turn(&self.engine.log, &self.cleaner, || {})
     }
 

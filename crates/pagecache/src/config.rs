@@ -155,7 +155,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Bytes that resident pages may occupy, by their real heap size.
+    /// Bytes of memory that the store may hold, everything counted: pages by their real heap size, the mapping table, the log's ring, what is gathered
+    /// for checkpoints and by cleaning, and what was replaced or evicted and waits for guards to be dropped; see
+    /// [`Memory`](crate::Memory). Pages get what the rest leaves, and a quarter at least.
     pub fn cache_capacity(mut self, bytes: u64) -> Self {
         self.config.cache_capacity = bytes;
         self

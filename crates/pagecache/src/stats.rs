@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use crate::base::ids::Lsn;
 use crate::engine::Engine;
 use crate::ops::Pages;
+use crate::ops::memory::Memory;
 use crate::page::materialize::Materializer;
+use crate::page::pins::OldestGuard;
 
 /// A snapshot of a store. Bytes, counts and LSNs; weakly consistent with each other.
 #[non_exhaustive]
@@ -16,10 +18,14 @@ pub struct Stats {
     pub pages: u64,
     /// One more than the highest page id ever handed out.
     pub ids_high_water: u64,
-    /// Bytes of resident pages by their real heap size.
+    /// Bytes of resident pages by their real heap size, and of the lists of where cold ones are: `pages` of `memory`.
     pub resident_bytes: u64,
-    /// Bytes that resident pages may occupy.
+    /// Bytes that the store may hold in memory.
     pub cache_capacity: u64,
+    /// Bytes that it holds, by kind.
+    pub memory: Memory,
+    /// The guard that is held longest, of those that [`pin`](crate::PageCache::pin) gave, if there is one: what `garbage` waits for.
+    pub oldest_guard: Option<OldestGuard>,
     /// Reads of cold pages that were spared since the start: another thread was reading the same page.
     pub shared_reads: u64,
     /// Bytes of memory of the mapping table: 8 a page, what its growth in steps costs, and where the parts of long records are.
@@ -73,6 +79,8 @@ impl Stats {
             ids_high_water: pages.ids.high_water(),
             resident_bytes: pages.budget.resident(),
             cache_capacity: pages.budget.capacity(),
+            memory: Memory::of(pages),
+            oldest_guard: pages.pins.oldest(),
             shared_reads: pages.misses.shared(),
             map_bytes: pages.table.bytes() + pages.leaves.bytes() + log.pool.spans.bytes(),
             ring_bytes: log.memory(),

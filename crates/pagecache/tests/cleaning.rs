@@ -238,7 +238,7 @@ fn a_move_keeps_the_version_and_fails_no_update() {
 fn readers_that_stand_still_keep_no_segment() {
     let storage = MemoryStorage::new();
     let mut store = Store::new(&storage, 1000);
-    let still = Pages::pin(&store.pages);
+    let still = pagecache::crossbeam_epoch::pin();
     let held: Vec<_> = store.versions[..10].iter().map(|(id, ..)| *id).collect();
     let most = store.overwrite(20_000);
     drop(held);

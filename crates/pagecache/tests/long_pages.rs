@@ -155,6 +155,8 @@ fn long_pages_overwritten_again_and_again_take_bounded_disk() {
 #[test]
 fn parts_are_kept_while_a_start_may_ask_for_them() {
     let storage = MemoryStorage::new();
+    // Room for all, so that nobody flushes for more.
+    let config = |storage: &MemoryStorage| config(storage).cache_capacity(8 << 20);
     let pages: &'static Pages = Box::leak(Box::new(Pages::start(config(&storage).build()).unwrap()));
     let guard = pages.pin();
     let id = pages.allocate(&guard);

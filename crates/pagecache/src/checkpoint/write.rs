@@ -50,6 +50,8 @@ struct Books<M: Materializer> {
     doubtful: Option<Superblock>,
     writer: Writer,
     replayer: Replayer<M>,
+    /// Bytes of memory held, as they were counted last.
+    held: u64,
 }
 
 /// A leaf as its slots were.
@@ -98,6 +100,7 @@ impl<M: Materializer> Checkpointer<M> {
             doubtful: None,
             writer: Writer::new(Stream::Map),
             replayer,
+            held: 0,
         };
         if let Some(found) = found {
             (books.number, books.counts) = (found.number_max, found.superblock.number);
@@ -129,6 +132,9 @@ impl<M: Materializer> Checkpointer<M> {
         let (mut reached, written) = (Reached::Nothing, books.writer.written());
         let result = catch_unwind(AssertUnwindSafe(|| self.write(&mut books, redo, &mut reached)));
         let written = books.writer.written() - written;
+        let leaves = books.leaves.capacity() * size_of::<Option<LeafAt>>();
+        let now = books.writer.memory() + leaves as u64;
+        log.hold(&mut books.held, now);
         log.counters.checkpoint_bytes.fetch_add(written, Ordering::Relaxed);
         let Ok(result) = result else {
             books.writer.give_up();
@@ -252,6 +258,10 @@ impl<M: Materializer> Checkpointer<M> {
         let size = log.pool.segment_size();
         let (mut previous, mut segments) = (None, BTreeSet::new());
         let bytes = root.encode(size);
+        // Both lists of leaves, the root's bytes, and what is gathered of them.
+        let leaves = 2 * root.leaves.capacity() * size_of::<Option<LeafAt>>() + bytes.capacity();
+        let now = books.writer.memory() + leaves as u64;
+        log.hold(&mut books.held, now);
         for (index, part) in (0..).zip(bytes.chunks(payload_max(size) as usize)) {
             let head = PartHead { checkpoint, index, previous }.encode();
             let piece = books.writer.put(&log.pool, log.stable(), Shape::plain(Kind::Root), head, part)?;

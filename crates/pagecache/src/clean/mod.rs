@@ -56,6 +56,8 @@ struct Books {
     survivors: Writer,
     /// The longest page of late: so much may stay empty at a segment's end.
     longest: u64,
+    /// Bytes of memory held, as they were counted last.
+    held: u64,
 }
 
 /// How a turn ends.
@@ -78,7 +80,8 @@ pub(crate) struct Cleaned {
 
 impl<M: Materializer> Cleaner<M> {
     pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, goal: Goal) -> Cleaner<M> {
-        let books = Books { folds: Writer::new(Stream::Folds), survivors: Writer::new(Stream::Survivors), longest: 0 };
+        let books =
+            Books { folds: Writer::new(Stream::Folds), survivors: Writer::new(Stream::Survivors), longest: 0, held: 0 };
         Cleaner { pages, checkpointer, goal, books: Mutex::new(books) }
     }
 
@@ -99,6 +102,8 @@ impl<M: Materializer> Cleaner<M> {
         let before = (books.folds.written(), books.survivors.written());
         let mut left = Vec::new();
         let moved = self.empty(&mut books, &victims, &mut left);
+        let writers = books.folds.memory() + books.survivors.memory();
+        log.hold(&mut books.held, writers);
         log.counters.fold_bytes.fetch_add(books.folds.written() - before.0, Ordering::Relaxed);
         log.counters.survivor_bytes.fetch_add(books.survivors.written() - before.1, Ordering::Relaxed);
         let moved = moved.map_err(|error| {
@@ -139,6 +144,12 @@ impl<M: Materializer> Cleaner<M> {
         // Of what a cap leaves, one for the map and one for the log.
         let capped = self.pages.log.pool.left(Claim::Upkeep).map_or(u64::MAX, |left| left.saturating_sub(2).max(1));
         most.min(capped.saturating_mul(self.room()))
+    }
+
+    /// Frees memory that nobody can see any more, and weighs what is held.
+    pub(crate) fn collect(&self) {
+        self.pages.collect();
+        self.pages.weigh();
     }
 
     /// Whether there is more on disk than what is in use asks for.
@@ -237,11 +248,18 @@ impl<M: Materializer> Cleaner<M> {
         pages.read_all_leaves().map_err(|error| error.to_string())?;
         let guard = pages.pin();
         let mut in_use: BTreeMap<Sequence, u64> = BTreeMap::new();
+        let mut resident = 0;
         for id in (0..pages.ids.high_water()).map(PageId) {
             let Some(slot) = pages.table.get(id) else { continue };
+            let word = slot.load();
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
-            let pieces: Vec<_> = match unsafe { slot.load().see::<M::PageFrag>() } {
-                Seen::Resident(chain) => chain.pieces().iter().collect(),
+            resident += unsafe { word.list_bytes() };
+            // SAFETY: as above.
+            let pieces: Vec<_> = match unsafe { word.see::<M::PageFrag>() } {
+                Seen::Resident(chain) => {
+                    resident += chain.weight();
+                    chain.pieces().iter().collect()
+                }
                 Seen::Cold(pieces) => pieces.to_vec(),
                 Seen::ColdOne(piece) => vec![piece],
                 _ => continue,
@@ -256,6 +274,10 @@ impl<M: Materializer> Cleaner<M> {
                     *in_use.entry(sequence).or_default() += bytes;
                 }
             }
+        }
+        let counted = pages.budget.resident();
+        if counted != resident as u64 {
+            return Err(format!("{counted} bytes are counted as resident and {resident} are"));
         }
         drop(guard);
         for segment in log.pool.all() {
@@ -362,6 +384,7 @@ impl<M: Materializer> Cleaner<M> {
     }
 
     fn move_full(&self, books: &mut Books, batch: &mut Batch) -> Result<u64> {
+        self.pages.log.hold(&mut books.held, batch.bytes as u64 + books.folds.memory() + books.survivors.memory());
         if batch.bytes < BATCH { Ok(0) } else { self.move_all(books, batch) }
     }
 

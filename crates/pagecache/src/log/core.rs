@@ -91,6 +91,8 @@ pub(crate) struct Counters {
     pub(crate) survivor_bytes: PlainU64,
     /// Where replay would start now.
     pub(crate) redo: PlainU64,
+    /// Bytes of memory of what is gathered to be written, beside the ring.
+    pub(crate) buffers: PlainU64,
 }
 
 /// What pages take on disk.
@@ -329,6 +331,12 @@ impl LogCore {
         let live = all.iter().map(|segment| segment.account.live(self.raised(segment))).sum();
         let segments = all.iter().filter(|segment| segment.header.stream != Stream::Map).count() as u64;
         Usage { segments, live }
+    }
+
+    /// Takes note that somebody holds so many bytes for writing now, who held `was` before.
+    pub(crate) fn hold(&self, was: &mut u64, now: u64) {
+        self.counters.buffers.fetch_add(now.wrapping_sub(*was), std::sync::atomic::Ordering::Relaxed);
+        *was = now;
     }
 
     /// What whoever finds the log failed is told.

@@ -1,5 +1,7 @@
 //! Cleans where disk is out of proportion, and writes a checkpoint whenever the log behind the last one has become long.
 
+use std::time::Duration;
+
 use crate::base::error::Result;
 use crate::base::event::Woken;
 use crate::clean::{Cleaner, Then};
@@ -10,12 +12,24 @@ use crate::store::limit::Claim;
 /// Turns one after the other, before it is looked at everything anew.
 const TURNS_MAX: usize = 16;
 
+/// After so long without work it is looked for memory to free.
+const IDLE: Duration = Duration::from_millis(500);
+
 /// The name of the thread.
 pub(crate) const THREAD: &str = "pagecache-ckpt";
 
 pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
     log.attend(true);
-    while log.behind.wait(None) != Woken::Over {
+    loop {
+        match log.behind.wait(Some(IDLE)) {
+            Woken::Over => break,
+            // Nobody comes by who would.
+            Woken::TimedOut => {
+                cleaner.collect();
+                continue;
+            }
+            Woken::Rung => {}
+        }
         let outcome = turn(log, cleaner, || log.allow(Some(cleaner.headroom())));
         if outcome.is_err() {
             // Writers wait for what this thread can do; where it can do nothing they go on.

@@ -7,7 +7,7 @@ use super::Pages;
 use crate::base::canary::{Canary, planted};
 use crate::base::ids::PageId;
 use crate::log::core::Patience;
-use crate::page::budget::Fill;
+use crate::page::budget::{Fill, Look};
 use crate::page::materialize::Materializer;
 use crate::page::slot::{Seen, Slot, Word};
 
@@ -38,7 +38,7 @@ impl<M: Materializer> Pages<M> {
     /// Counts bytes that became resident by a write, and makes room where they do not fit: the writer flushes where only
     /// unstable pages are left.
     pub(super) fn wrote(&self, bytes: usize, guard: &Guard) {
-        if self.budget.add(bytes) == Fill::Over && self.make_room(guard) == Left::Unstable {
+        if self.budget.add(bytes) == Look::Now && self.look_for_room(guard) == Left::Unstable {
             // A log that cannot be flushed tells those who ask for durability; here it only means that the pages stay.
             if self.log.flush(Patience::Wait).is_ok() {
                 let _ = self.make_room(guard);
@@ -48,9 +48,15 @@ impl<M: Materializer> Pages<M> {
 
     /// The same for a read, which never flushes nor waits: it asks the background to.
     pub(super) fn read(&self, bytes: usize, guard: &Guard) {
-        if self.budget.add(bytes) == Fill::Over && self.make_room(guard) == Left::Unstable {
+        if self.budget.add(bytes) == Look::Now && self.look_for_room(guard) == Left::Unstable {
             self.log.ask_for_flush();
         }
+    }
+
+    /// Weighs everything, and evicts where it is too much.
+    fn look_for_room(&self, guard: &Guard) -> Left {
+        self.weigh();
+        self.make_room(guard)
     }
 
     /// Evicts until the budget fits.
@@ -91,12 +97,15 @@ impl<M: Materializer> Pages<M> {
         }
         let weight = chain.weight();
         let cold = Word::cold(chain.pieces());
+        // SAFETY: it is this thread's until it is published.
+        let list = unsafe { cold.list_bytes() };
         if !slot.swap(word, cold) {
             // SAFETY: it was not published.
             unsafe { cold.discard::<M::PageFrag>() };
             return Evicted::No;
         }
         self.budget.remove(weight);
+        self.budget.note(list);
         // SAFETY: the swap took the chain out of the slot.
         unsafe { word.retire::<M::PageFrag>(guard) };
         self.count_garbage(weight, guard);

@@ -9,6 +9,7 @@
 mod allocate;
 mod evict;
 mod get;
+pub(crate) mod memory;
 mod misses;
 mod names;
 mod page_in;
@@ -28,7 +29,9 @@ use crate::page::budget::Budget;
 use crate::page::ids::Ids;
 use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
+use crate::page::pins::Pins;
 use crate::page::table::Table;
+use memory::Memory;
 pub(crate) use misses::Misses;
 
 /// The pages of a store and the log under them.
@@ -39,6 +42,7 @@ pub(crate) struct Pages<M: Materializer> {
     pub(crate) ids: Ids,
     pub(crate) budget: Budget,
     pub(crate) misses: Misses,
+    pub(crate) pins: Pins,
     pub(crate) materializer: M,
     pub(crate) collector: Collector,
 }
@@ -54,8 +58,23 @@ impl<M: Materializer> Pages<M> {
 
     /// Pushes garbage to the collector when a thread has handed over much of it.
     fn count_garbage(&self, bytes: usize, guard: &Guard) {
-        if self.budget.retire(bytes) {
-            guard.flush();
+        self.budget.retire(bytes, guard);
+    }
+
+    /// Weighs everything that is not a page, so that pages get what that leaves.
+    pub(crate) fn weigh(&self) {
+        self.budget.set_beside(Memory::of(self).beside());
+    }
+
+    /// Frees what nobody can see any more, where nobody else comes by.
+    pub(crate) fn collect(&self) {
+        // Each push frees a few bags of what is due, and moves the epoch on by one at most: what was retired is free two epochs later.
+        let (mut left, mut in_vain) = (self.budget.garbage(), 0);
+        while left > 0 && in_vain < 4 {
+            self.pin().flush();
+            let now = self.budget.garbage();
+            in_vain = if now < left { 0 } else { in_vain + 1 };
+            left = now;
         }
     }
 }

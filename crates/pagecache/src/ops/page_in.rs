@@ -70,6 +70,8 @@ impl<M: Materializer> Pages<M> {
             unsafe { resident.discard::<M::PageFrag>() };
             return Ok(None);
         }
+        // SAFETY: loaded under `guard`.
+        let list = unsafe { word.list_bytes() };
         match swapped {
             // SAFETY: the swap took the word's list, if it had one, out of the slot.
             true => unsafe { word.retire::<M::PageFrag>(guard) },
@@ -77,6 +79,7 @@ impl<M: Materializer> Pages<M> {
             false => slot.set(resident),
         }
         self.budget.note(weight);
+        self.budget.remove(list);
         // SAFETY: published under `guard`, which keeps it even if it is evicted at once.
         Ok(Some((resident, unsafe { Chain::from_raw(head) })))
     }

@@ -296,6 +296,8 @@ impl<M: Materializer> Pages<M> {
                 self.budget.remove(old);
                 self.count_garbage(old, guard);
             }
+            // SAFETY: loaded under `guard`.
+            self.budget.remove(unsafe { word.list_bytes() });
             // SAFETY: the swap took it out of the slot.
             unsafe { word.retire::<M::PageFrag>(guard) };
             self.read(weight, guard);

@@ -138,6 +138,10 @@ impl<M: Materializer> Pages<M> {
             // The log says all: it holds the page from its beginning, or its free.
             _ => return,
         };
+        // SAFETY: both are this thread's: nobody follows what an unread leaf's slots own but the thread that reads it.
+        let (before, after) = unsafe { (word.list_bytes(), joined.list_bytes()) };
+        self.budget.remove(before);
+        self.budget.note(after);
         slot.set(joined);
         // SAFETY: just taken out of the slot, and nobody follows what an unread leaf's slots own but the thread that reads it.
         unsafe { word.discard::<M::PageFrag>() };

@@ -438,6 +438,8 @@ impl<M: Materializer> Pages<M> {
             Seen::ColdOne(piece) => self.log.pool.lower(std::iter::once(piece)),
             _ => {}
         }
+        // SAFETY: as above.
+        self.budget.remove(unsafe { word.list_bytes() });
         // SAFETY: the swap took the word's list, if it had one, out of the slot.
         unsafe { word.retire::<M::PageFrag>(guard) };
     }

@@ -1,7 +1,9 @@
 //! What resident pages weigh, counted without a line that all threads share, and where the clock's hand is.
 
+use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
 
+use super::garbage::Garbage;
 use crate::base::sync::{AtomicU64, Ordering, thread_ordinal};
 
 /// Few under shuttle, for which each look at one is a place to switch threads.
@@ -23,6 +25,9 @@ struct Stripe {
 #[derive(Debug)]
 pub(crate) struct Budget {
     capacity: u64,
+    /// Bytes that the store holds beside resident pages, as they were when somebody looked last. Relaxed, as all here.
+    beside: AtomicU64,
+    handed_over: Garbage,
     stripes: [CachePadded<Stripe>; STRIPES],
     hand: CachePadded<AtomicU64>,
 }
@@ -35,10 +40,24 @@ pub(crate) enum Fill {
     Over,
 }
 
+/// Whether it is time to look at what everything weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Look {
+    Later,
+    Now,
+}
+
 impl Budget {
     pub(crate) fn new(capacity: u64) -> Budget {
         let stripes = std::array::from_fn(|_| CachePadded::new(Stripe::default()));
-        Budget { capacity, stripes, hand: CachePadded::new(AtomicU64::new(0)) }
+        Budget {
+            capacity,
+            beside: AtomicU64::new(0),
+            handed_over: Garbage::default(),
+            stripes,
+            hand: CachePadded::new(AtomicU64::new(0)),
+        }
     }
 
     fn own(&self) -> &Stripe {
@@ -47,16 +66,16 @@ impl Budget {
     }
 
     /// Counts bytes that became resident. All orders relaxed: counters.
-    pub(crate) fn add(&self, bytes: usize) -> Fill {
+    pub(crate) fn add(&self, bytes: usize) -> Look {
         let own = self.own();
         own.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let unseen = own.unseen.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         // Each stripe may hide a little: all of them together less than an eighth of the capacity.
         if unseen < (self.capacity / 128).min(16 << 10) {
-            return Fill::Fits;
+            return Look::Later;
         }
         own.unseen.store(0, Ordering::Relaxed);
-        self.fill()
+        Look::Now
     }
 
     /// Counts bytes that became resident; the next [`add`](Self::add) of this thread, of nothing even, looks at the sum.
@@ -82,9 +101,16 @@ impl Budget {
         if sum > i64::MAX as u64 { 0 } else { sum }
     }
 
-    /// Where eviction stops: an eighth below the capacity, which is what the stripes may hide.
+    /// Where eviction stops: what the rest leaves of the capacity, and an eighth below, which is what the stripes may hide. Pages always get a
+    /// quarter: a cache that holds nothing serves nobody, and what guards keep is not gained by evicting more.
     fn goal(&self) -> u64 {
-        self.capacity - self.capacity / 8
+        let beside = self.beside.load(Ordering::Relaxed);
+        (self.capacity - self.capacity / 8).saturating_sub(beside).max(self.capacity / 4)
+    }
+
+    /// Takes note of what the store holds beside resident pages.
+    pub(crate) fn set_beside(&self, bytes: u64) {
+        self.beside.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -96,13 +122,25 @@ impl Budget {
         self.hand.fetch_add(step, Ordering::Relaxed) % around.max(1)
     }
 
-    /// Counts bytes handed to the collector; `true` when they are to be pushed.
-    pub(crate) fn retire(&self, bytes: usize) -> bool {
+    /// Counts bytes handed to the collector. Where they are many they are pushed to it, which also frees what is due.
+    pub(crate) fn retire(&self, bytes: usize, guard: &Guard) {
         let own = self.own();
         let garbage = own.garbage.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        if garbage >= GARBAGE_MAX {
-            own.garbage.store(0, Ordering::Relaxed);
+        if garbage < GARBAGE_MAX {
+            return;
         }
-        garbage >= GARBAGE_MAX
+        // Another thread may share the stripe: what is taken is handed over once.
+        self.handed_over.hand_over(own.garbage.swap(0, Ordering::Relaxed), guard);
+        guard.flush();
+        if self.handed_over.bytes() > self.capacity / 16 {
+            // Each push frees a few bags of what is due: where much waits, more.
+            (0..3).for_each(|_| guard.flush());
+        }
+    }
+
+    /// Bytes handed to the collector and not freed yet.
+    pub(crate) fn garbage(&self) -> u64 {
+        let own: u64 = self.stripes.iter().map(|stripe| stripe.garbage.load(Ordering::Relaxed)).sum();
+        own + self.handed_over.bytes()
     }
 }

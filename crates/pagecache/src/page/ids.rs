@@ -20,6 +20,8 @@ pub(crate) struct Ids {
     freed: AtomicPtr<Freed>,
     /// Ids to be taken again. Only tried: whoever finds it locked takes a fresh id.
     waiting: Mutex<Waiting>,
+    /// Ids freed and not taken again. Relaxed: a counter.
+    listed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,7 @@ impl Ids {
             allocated: AtomicU64::new(allocated),
             freed: AtomicPtr::new(ptr::null_mut()),
             waiting: Mutex::new(Waiting { unused, freed: VecDeque::new() }),
+            listed: AtomicU64::new(0),
         }
     }
 
@@ -81,6 +84,7 @@ impl Ids {
         self.collect(waiting);
         let durable = |at: Lsn| at < stable || planted(Canary::IdReusedBeforeFreeStable);
         waiting.front().filter(|(_, at)| durable(*at))?;
+        self.listed.fetch_sub(1, Ordering::Relaxed);
         waiting.pop_front().map(|(id, _)| id)
     }
 
@@ -116,7 +120,13 @@ impl Ids {
         self.push(id, at);
     }
 
+    /// Bytes of memory of the ids that were freed, about: an id is in a node of its own or in a list with room to grow.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.listed.load(Ordering::Relaxed) * 2 * size_of::<(PageId, Lsn)>() as u64
+    }
+
     fn push(&self, id: PageId, at: Lsn) {
+        self.listed.fetch_add(1, Ordering::Relaxed);
         let node = Freed {
             id,
             at,

@@ -149,6 +149,18 @@ impl Word {
         }
     }
 
+    /// Bytes of the list that the word owns, if it is one.
+    ///
+    /// # Safety
+    /// As [`see`](Self::see).
+    pub(crate) unsafe fn list_bytes(self) -> usize {
+        match self.tag() {
+            // SAFETY: the caller's promise; a list is looked at, and stays the word's.
+            SCATTERED | HEADLESS => std::mem::ManuallyDrop::new(unsafe { Pieces::from_word(self.0) }).heap(),
+            _ => 0,
+        }
+    }
+
     /// Frees what the word owns.
     ///
     /// # Safety

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::rebuild::{Collect, Rebuild, Record};
 use crate::base::canary::{Canary, planted};
@@ -93,6 +94,8 @@ pub(crate) struct Replayed<P> {
     leaves: Leaves,
     high_water: u64,
     long: Vec<Long>,
+    /// Bytes of the lists that slots own, modulo 2^64 while it is added up. Relaxed: a counter.
+    lists: AtomicU64,
     threads: usize,
 }
 
@@ -102,6 +105,8 @@ pub(crate) struct Rebuilt<P> {
     pub(crate) table: Table<P>,
     pub(crate) leaves: Leaves,
     pub(crate) ids: Ids,
+    /// Bytes of the lists of where cold pages are.
+    pub(crate) lists: u64,
 }
 
 impl<P: Send + Sync> Rebuild for Replayed<P> {
@@ -123,7 +128,14 @@ impl<P: Send + Sync> Rebuild for Replayed<P> {
 
 impl<P: Send + Sync> Replayed<P> {
     pub(crate) fn new(threads: usize) -> Replayed<P> {
-        Replayed { table: Table::new(), leaves: Leaves::new(1), high_water: 0, long: Vec::new(), threads }
+        Replayed {
+            table: Table::new(),
+            leaves: Leaves::new(1),
+            high_water: 0,
+            long: Vec::new(),
+            lists: AtomicU64::new(0),
+            threads,
+        }
     }
 
     /// Applies a segment's records, after those of all segments before it: in parallel by page id.
@@ -138,7 +150,7 @@ impl<P: Send + Sync> Replayed<P> {
             self.leaves.replayed(entry.id);
             self.high_water = self.high_water.max(entry.id.0 + 1);
         }
-        let to = &To { table: &self.table, leaves: &self.leaves };
+        let to = &To { table: &self.table, leaves: &self.leaves, lists: &self.lists };
         if self.threads < 2 || collected.entries.len() < WORTH_A_THREAD {
             apply_part(to, &collected, 0, 1);
             return Ok(());
@@ -199,7 +211,7 @@ impl<P: Send + Sync> Replayed<P> {
                         if self.leaves.all_found().is_empty() { end } else { self.leaves.range(leaf).end.min(end) };
                     true
                 }
-                Some(slot) => !is_page(slot, pool),
+                Some(slot) => !is_page(slot, pool, &self.lists),
             };
             id = run.end;
             match is_unused {
@@ -209,7 +221,7 @@ impl<P: Send + Sync> Replayed<P> {
         }
         self.leaves.offer(vacant.into_iter());
         let ids = Ids::new(self.high_water, unused, allocated);
-        Rebuilt { table: self.table, leaves: self.leaves, ids }
+        Rebuilt { table: self.table, leaves: self.leaves, ids, lists: self.lists.into_inner() }
     }
 }
 
@@ -224,7 +236,7 @@ fn names<P>(slot: &Slot<P>, piece: Piece) -> bool {
 }
 
 /// Whether a slot of a leaf that is known holds a page, whose records are counted then. A list that grew by doubling gives back what it does not need.
-fn is_page<P>(slot: &Slot<P>, pool: &Pool) -> bool {
+fn is_page<P>(slot: &Slot<P>, pool: &Pool, lists: &AtomicU64) -> bool {
     let word = slot.load();
     // SAFETY: nobody else is here yet: the words are this thread's.
     match unsafe { word.see::<P>() } {
@@ -233,7 +245,9 @@ fn is_page<P>(slot: &Slot<P>, pool: &Pool) -> bool {
             // SAFETY: as above.
             slot.set(unsafe { word.into_pieces() }.map_or(word, |list| {
                 pool.raise(list.iter());
-                Word::cold(list.shrunk())
+                let (before, list) = (list.heap(), list.shrunk());
+                lists.fetch_add((list.heap() as u64).wrapping_sub(before as u64), Ordering::Relaxed);
+                Word::cold(list)
             }));
             true
         }
@@ -249,6 +263,7 @@ fn is_page<P>(slot: &Slot<P>, pool: &Pool) -> bool {
 struct To<'a, P> {
     table: &'a Table<P>,
     leaves: &'a Leaves,
+    lists: &'a AtomicU64,
 }
 
 /// Applies the entries whose id falls to this part. No two parts touch the same slot.
@@ -293,13 +308,20 @@ fn apply_one<P>(to: &To<'_, P>, entry: &Entry) {
             let is_headless = matches!(seen, Seen::Headless(_));
             // SAFETY: as above; `set` puts it back.
             let Some(mut pieces) = (unsafe { old.into_pieces() }) else { return };
+            let before = pieces.heap();
             pieces.push(entry.piece);
+            to.lists.fetch_add((pieces.heap() - before) as u64, Ordering::Relaxed);
             slot.set(if is_headless { Word::headless(pieces) } else { Word::cold(pieces) });
             return;
         }
         (What::GoesOn, Seen::Absent) if !to.leaves.is_read(entry.id) => Word::headless(Pieces::one(entry.piece)),
         _ => Word::cold(Pieces::one(entry.piece)),
     };
+    // SAFETY: both are this thread's.
+    let (before, after) = unsafe { (old.list_bytes(), new.list_bytes()) };
+    if before != after {
+        to.lists.fetch_add((after as u64).wrapping_sub(before as u64), Ordering::Relaxed);
+    }
     slot.set(new);
     // SAFETY: it was just taken out of the slot.
     unsafe { old.discard::<P>() };

@@ -426,6 +426,12 @@ impl Pool {
         self.table().get(sequence).map(Arc::clone)
     }
 
+    /// Bytes of memory of what is known of segments, about: each has a name, a place in a table, and its counts besides.
+    pub(crate) fn bytes(&self) -> u64 {
+        let table = self.table();
+        (table.log.len() + table.others.len()) as u64 * (size_of::<Segment>() + 160) as u64
+    }
+
     /// The segments that `keep` wants as a checkpoint knows them, by sequence; and the first sequence that is not given out. What is
     /// born later has that or a higher one.
     pub(crate) fn directory(&self, keep: impl Fn(&Segment) -> bool) -> (Vec<Known>, Sequence) {

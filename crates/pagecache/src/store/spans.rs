@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::ids::{Address, PageId, Sequence};
 use crate::base::sync::Mutex;
@@ -24,17 +25,26 @@ struct Span {
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
     named: Mutex<BTreeMap<Address, Span>>,
+    /// Bytes of memory of them. Relaxed: changed under the lock, looked at without it.
+    bytes: AtomicU64,
 }
 
 impl Spans {
     /// Enters the record at an address.
     pub(crate) fn enter(&self, at: Address, page: PageId, parts: Arc<Parts>) {
-        self.named.lock().insert(at, Span { page, parts });
+        let more = (ENTRY + parts.heap()) as u64;
+        let mut named = self.named.lock();
+        if named.insert(at, Span { page, parts }).is_none() {
+            self.bytes.fetch_add(more, Ordering::Relaxed);
+        }
     }
 
     /// Takes a record out.
     pub(crate) fn take(&self, at: Address) -> Option<Arc<Parts>> {
-        self.named.lock().remove(&at).map(|span| span.parts)
+        let mut named = self.named.lock();
+        let span = named.remove(&at)?;
+        self.bytes.fetch_sub((ENTRY + span.parts.heap()) as u64, Ordering::Relaxed);
+        Some(span.parts)
     }
 
     pub(crate) fn parts(&self, at: Address) -> Option<Arc<Parts>> {
@@ -56,6 +66,6 @@ impl Spans {
 
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> u64 {
-        self.named.lock().values().map(|span| (ENTRY + span.parts.heap()) as u64).sum()
+        self.bytes.load(Ordering::Relaxed)
     }
 }

@@ -200,6 +200,11 @@ impl Writer {
         self.left.drain(..).for_each(|segment| segment.account.set_growing(false));
     }
 
+    /// Bytes of memory.
+    pub(crate) fn memory(&self) -> u64 {
+        self.gathered.capacity() as u64
+    }
+
     /// The segment that is appended to.
     pub(crate) fn segment(&self) -> Option<&Arc<Segment>> {
         self.open.as_ref().map(|(segment, _)| segment)

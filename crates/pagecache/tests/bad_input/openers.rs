@@ -158,7 +158,7 @@ fn a_live_guard_holds_up_neither_close_nor_drop_nor_the_next_start() {
             }
             pc.close().unwrap();
             let pc = start();
-            let guard = pc.pin();
+            let guard = collector.register().pin();
             assert!(pc.get(expected[3].0, &guard).unwrap().0 == expected[3].1);
             drop(pc);
             drop(start());

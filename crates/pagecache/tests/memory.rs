@@ -1,0 +1,181 @@
+//! What a store holds in memory: everything is counted, the sum stays under `cache_capacity`, and what guards keep is told.
+#![cfg(not(loom))]
+
+use pagecache::crossbeam_epoch::Collector;
+use pagecache::storage::MemoryStorage;
+use pagecache::{Background, ConfigBuilder, Fragment, Materializer, PageBytes, PageCache, PageId, Version};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Bytes(Vec<u8>);
+
+impl Fragment for Bytes {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        out.extend_from_slice(&self.0);
+        Ok(())
+    }
+    fn decode(bytes: PageBytes) -> Result<Bytes, String> {
+        Ok(Bytes(bytes.to_vec()))
+    }
+    fn heap_size(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+struct Joined;
+
+impl Materializer for Joined {
+    type PageFrag = Bytes;
+    type Recovery = ();
+    const RECOVERS: bool = false;
+    fn new(_: &Option<()>) -> Self {
+        Joined
+    }
+    fn merge(&self, frags: &[&Bytes]) -> Bytes {
+        Bytes(frags.iter().flat_map(|frag| frag.0.iter().copied()).collect())
+    }
+    fn recover(&self, _: &Bytes) -> Option<()> {
+        None
+    }
+}
+
+type Pages = PageCache<Joined>;
+
+fn config(storage: &MemoryStorage, capacity: u64) -> ConfigBuilder {
+    let builder = ConfigBuilder::new().storage(storage.clone()).segment_size(256 << 10).log_limit(2 << 20);
+    let builder = builder.background(Background::Caller).flush_every_ms(None).cache_capacity(capacity);
+    // One of its own: what other tests hold is not waited for.
+    builder.collector(Collector::new())
+}
+
+/// So many pages of so many bytes.
+fn fill(pages: &Pages, count: u64, len: usize) -> Vec<(PageId, Version)> {
+    let one = |number: u64| {
+        let guard = pages.pin();
+        let id = pages.allocate(&guard);
+        let at = pages.replace_at(id, Version::NONE, Bytes(vec![number as u8; len]), &guard).unwrap();
+        drop(guard);
+        if number.is_multiple_of(500) {
+            pages.tick().unwrap();
+        }
+        (id, at)
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn everything_together_stays_under_the_capacity_whatever_the_pages_leave() {
+    const CAPACITY: u64 = 8 << 20;
+    let storage = MemoryStorage::new();
+    let pages = Pages::start(config(&storage, CAPACITY).build()).unwrap();
+    // The table alone grows to a quarter of it.
+    let mut at = fill(&pages, 200_000, 60);
+    let mut most = 0;
+    let mut seed = 5u64;
+    for number in 0..100_000u64 {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let nth = (seed >> 33) as usize % at.len();
+        let (id, version) = &mut at[nth];
+        let guard = pages.pin();
+        match number % 4 {
+            0 => drop(pages.get(*id, &guard).unwrap()),
+            1 => *version = pages.replace_at(*id, *version, Bytes(vec![7; 100]), &guard).unwrap(),
+            _ => *version = pages.link_at(*id, *version, Bytes(vec![7; 20]), &guard).unwrap(),
+        }
+        drop(guard);
+        if number % 500 == 0 {
+            pages.tick().unwrap();
+        }
+        if number % 50 == 0 {
+            let memory = pages.stats().memory;
+            most = most.max(memory.total());
+            assert!(memory.total() <= CAPACITY, "{memory:?}");
+        }
+    }
+    let memory = pages.stats().memory;
+    println!("{most} bytes at most of {CAPACITY}: {memory:?}");
+    assert!(memory.map >= 200_000 * 8 && memory.pages > CAPACITY / 4, "{memory:?}");
+    assert!(memory.log == 256 << 10 && memory.segments > 0 && memory.buffers > 0, "{memory:?}");
+    pages.check_accounts().unwrap();
+    // Lists of where pages in several records are count after a start, too: nothing else of them is in memory.
+    pages.flush().unwrap();
+    pages.close().unwrap();
+    let pages = Pages::start(config(&storage, CAPACITY).build()).unwrap();
+    pages.check_accounts().unwrap();
+    let memory = pages.stats().memory;
+    assert!(memory.pages > 10_000 && memory.total() <= CAPACITY, "{memory:?}");
+}
+
+#[test]
+fn a_budget_smaller_than_a_page_serves_it_all_the_same() {
+    let storage = MemoryStorage::new();
+    let pages = Pages::start(config(&storage, 64 << 10).build()).unwrap();
+    let at = fill(&pages, 10, 200_000);
+    for (id, _) in &at {
+        assert_eq!(pages.get(*id, &pages.pin()).unwrap().0.0.len(), 200_000);
+    }
+    assert!(pages.stats().memory.pages <= 64 << 10);
+    pages.check_accounts().unwrap();
+}
+
+#[test]
+fn garbage_that_a_guard_keeps_is_counted_and_its_holder_named_and_goes_with_it() {
+    const CAPACITY: u64 = 8 << 20;
+    let pages = Pages::start(config(&MemoryStorage::new(), CAPACITY).build()).unwrap();
+    let at = fill(&pages, 100, 10_000);
+    for _ in 0..10 {
+        pages.tick().unwrap();
+    }
+    let quiet = pages.stats();
+    assert_eq!(quiet.oldest_guard, None);
+    let line = line!() + 1;
+    let held = pages.pin();
+    let (page, _) = pages.get(at[0].0, &held).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut at = at.clone();
+            for round in 0..20 {
+                for (id, version) in &mut at {
+                    let guard = pages.pin();
+                    *version = pages.replace_at(*id, *version, Bytes(vec![round; 10_000]), &guard).unwrap();
+                }
+                pages.tick().unwrap();
+            }
+            for (id, version) in at {
+                pages.free_at(id, version, &pages.pin()).unwrap();
+            }
+        });
+    });
+    let stats = pages.stats();
+    // 20 times 100 pages of 10,000 bytes: nobody could free one.
+    assert!(stats.memory.garbage >= 20_000_000, "{:?}", stats.memory);
+    let oldest = stats.oldest_guard.unwrap();
+    assert!(oldest.taken_at.contains(&format!("memory.rs:{line}:")), "{oldest:?}");
+    assert_eq!(page.0, vec![0; 10_000], "what was seen stays");
+    drop(page);
+    drop(held);
+    for _ in 0..10 {
+        pages.tick().unwrap();
+    }
+    let stats = pages.stats();
+    assert_eq!(stats.oldest_guard, None);
+    assert!(stats.memory.garbage < 200_000, "{:?}", stats.memory);
+    assert!(stats.memory.total() <= CAPACITY);
+}
+
+#[test]
+fn an_idle_store_with_threads_frees_its_garbage_by_itself() {
+    let config = config(&MemoryStorage::new(), 64 << 20).background(Background::Threads);
+    let pages = Pages::start(config.build()).unwrap();
+    let mut at = fill(&pages, 100, 10_000);
+    let held = pages.pin();
+    for (id, version) in &mut at {
+        *version = pages.replace_at(*id, *version, Bytes(vec![1; 10_000]), &held).unwrap();
+    }
+    assert!(pages.stats().memory.garbage >= 900_000);
+    drop(held);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while pages.stats().memory.garbage > 100_000 {
+        assert!(std::time::Instant::now() < until, "{:?}", pages.stats().memory);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
