@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::format::segment::Purpose;
 use crate::log::core::Patience;
 use crate::maintain::checkpoints;
+use crate::ops::files_pin::FilesPin;
 use crate::ops::rejected::Rejected;
 use crate::ops::update::Write;
 use crate::ops::{Misses, Pages};
@@ -294,6 +295,14 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// stays where it is); `Poisoned`, `ReadOnly`.
     pub fn clean(&self) -> Result<u64> {
         self.cleaner.turn(Then::GiveBack).map(|cleaned| cleaned.moved)
+    }
+
+    /// Keeps all files as long as what is returned lives, so that they can be copied while the store is in use. Copy `LOCK`, and `super-a` and `super-b`
+    /// where they are there, then list the directory and copy the segments, `seg-*`, the highest name first: so no segment is older than one behind it. The
+    /// copy opens, with all that was durable when it began and perhaps more. Segments may be linked instead of copied, where the file system
+    /// can, the superblocks not: no segment that was there is written over for another one after it was given back.
+    pub fn pin_files(&self) -> FilesPin {
+        FilesPin::new(&self.engine.log)
     }
 
     /// Compares the accounts of the segments with what the map says is in use; for the kit's own drivers.

@@ -37,6 +37,7 @@ pub use cache::{Found, PageCache};
 pub use clean::Order as CleaningOrder;
 pub use config::{Background, Config, ConfigBuilder, Create};
 pub use event_log::{Log, LogIter, LogRead, LogTail, Reservation, Tailed};
+pub use ops::files_pin::FilesPin;
 pub use ops::memory::Memory;
 pub use ops::rejected::Rejected;
 pub use page::fragment::{Fragment, PageBytes};

@@ -213,7 +213,7 @@ fn reads_write_nothing_and_sync_nothing_even_where_they_evict() {
         let pc = pages(&disk);
         let all = fill(&pc, "page", 400, 1000);
         pc.close().unwrap();
-        let pc = Texts::start(config(&disk).cache_capacity(256 << 10).build()).unwrap();
+        let pc = Texts::start(config(&disk).cache_capacity(448 << 10).build()).unwrap();
         let unstable = fill(&pc, "unstable", count, len);
         assert!(pc.stable_lsn() < Lsn(unstable[0].at.0), "they are stable");
         let before = disk.io_count();

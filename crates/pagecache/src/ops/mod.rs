@@ -8,6 +8,7 @@
 
 mod allocate;
 mod evict;
+pub(crate) mod files_pin;
 mod get;
 pub(crate) mod memory;
 mod misses;

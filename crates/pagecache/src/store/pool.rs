@@ -45,6 +45,15 @@ pub(crate) struct Segment {
     /// Its file was written in an earlier life, so its blocks hold data already.
     pub(crate) recycled: bool,
     pub(crate) account: Account,
+    /// A backup may have made a link to its file: what is in it must not be written over in a later life. Changed under the lock of births.
+    linked: PlainBool,
+}
+
+/// Whether there may be other links to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Linked {
+    Maybe,
+    No,
 }
 
 /// How much of a segment is in use. Raised before an address in it is published and lowered after it was unpublished, so it is
@@ -120,7 +129,14 @@ impl Segment {
     /// A segment that was there before this process.
     pub(crate) fn found(header: SegmentHeader, file: Arc<dyn StorageFile>, handles: &Arc<Handles>) -> Segment {
         let handle = handles.opened(name(header.sequence), file);
-        Segment { header, handle, cut: None, recycled: false, account: Account::default() }
+        Segment {
+            header,
+            handle,
+            cut: None,
+            recycled: false,
+            account: Account::default(),
+            linked: PlainBool::new(false),
+        }
     }
 
     /// A segment that a checkpoint knows. Its file is not looked at before it is needed.
@@ -138,7 +154,14 @@ impl Segment {
             first: Lsn(0),
         };
         let handle = handles.named(name(known.sequence));
-        let mut segment = Segment { header, handle, cut: None, recycled: false, account: Account::default() };
+        let mut segment = Segment {
+            header,
+            handle,
+            cut: None,
+            recycled: false,
+            account: Account::default(),
+            linked: PlainBool::new(false),
+        };
         let end = Lsn(segment.data_end().0.saturating_sub(known.cut_off));
         segment.cut = (known.cut_off > 0).then_some(end);
         segment
@@ -267,8 +290,10 @@ pub(crate) struct Identity {
 struct Births {
     next: Sequence,
     spares: Vec<String>,
-    /// Files of segments that nobody needs any more.
-    unwanted: Vec<Sequence>,
+    /// Files of segments that nobody needs any more, and whether there may be other links to them.
+    unwanted: Vec<(Sequence, Linked)>,
+    /// Who wants all files to stay.
+    pins: u64,
     limit: Limit,
 }
 
@@ -303,7 +328,7 @@ impl Pool {
         segments: impl IntoIterator<Item = Arc<Segment>>,
         next: Sequence,
     ) -> Pool {
-        let births = Mutex::new(Births { next, spares: Vec::new(), unwanted: Vec::new(), limit: Limit::NONE });
+        let births = Mutex::new(Births { next, spares: Vec::new(), unwanted: Vec::new(), pins: 0, limit: Limit::NONE });
         let mut table = Table::default();
         segments.into_iter().for_each(|segment| table.enter(segment));
         Pool { handles, identity, segment_size, table: RwLock::new(table), births, spans: Spans::default() }
@@ -520,7 +545,8 @@ impl Pool {
         let account = Account::default();
         // Before anyone finds it: it holds nothing yet, and is not empty.
         account.set_growing(stream != Stream::Log);
-        let segment = Arc::new(Segment { header, handle, cut: None, recycled, account });
+        let segment =
+            Arc::new(Segment { header, handle, cut: None, recycled, account, linked: PlainBool::new(births.pins > 0) });
         self.table_mut().enter(Arc::clone(&segment));
         Ok(segment)
     }
@@ -605,23 +631,27 @@ impl Pool {
     fn give_back(&self, gone: Vec<Arc<Segment>>) -> Result<u64> {
         let mut births = self.births.lock();
         let count = gone.len() as u64;
-        births.unwanted.extend(gone.iter().map(|segment| segment.header.sequence));
-        if births.unwanted.is_empty() {
-            return Ok(0);
+        // Relaxed: under the lock.
+        let linked =
+            |segment: &Segment| if segment.linked.load(Ordering::Relaxed) { Linked::Maybe } else { Linked::No };
+        births.unwanted.extend(gone.iter().map(|segment| (segment.header.sequence, linked(segment))));
+        if births.unwanted.is_empty() || births.pins > 0 {
+            return Ok(count);
         }
         // One that fails keeps no other one, and is tried again with the next.
         let mut failed = None;
-        for sequence in std::mem::take(&mut births.unwanted) {
+        for (sequence, linked) in std::mem::take(&mut births.unwanted) {
             let (old, spare) = (name(sequence), scratch_name(sequence));
-            let done = match births.spares.len() < SPARES {
+            let is_spare = linked == Linked::No && births.spares.len() < SPARES;
+            let done = match is_spare {
                 true => self.storage().rename(&old, &spare).map_err(|error| Error::io("rename", &old, error)),
                 false => self.storage().remove(&old).map_err(|error| Error::io("remove", &old, error)),
             };
             match done {
-                Ok(()) if births.spares.len() < SPARES => births.spares.push(spare),
+                Ok(()) if is_spare => births.spares.push(spare),
                 Ok(()) => {}
                 Err(error) => {
-                    births.unwanted.push(sequence);
+                    births.unwanted.push((sequence, linked));
                     failed.get_or_insert(error);
                 }
             }
@@ -630,6 +660,21 @@ impl Pool {
             self.sync_dir()?;
         }
         failed.map_or(Ok(count), Err)
+    }
+
+    /// Keeps all files of segments until [`unpin`](Self::unpin): those that are given back meanwhile are removed then, and none that is there
+    /// now, or made meanwhile, is ever used for another segment.
+    pub(crate) fn pin(&self) {
+        let mut births = self.births.lock();
+        births.pins += 1;
+        self.table().all().for_each(|segment| segment.linked.store(true, Ordering::Relaxed));
+    }
+
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub(crate) fn unpin(&self) -> Result<u64> {
+        self.births.lock().pins -= 1;
+        self.give_back(Vec::new())
     }
 
     /// Bytes on disk: every segment's file, and the spares. No file is opened for it: one that was not open yet counts whole.
