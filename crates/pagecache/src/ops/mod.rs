@@ -28,6 +28,7 @@ use crate::page::budget::Budget;
 use crate::page::ids::Ids;
 use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
+use crate::page::queues::Queues;
 use crate::page::table::Table;
 pub(crate) use misses::Misses;
 
@@ -38,6 +39,7 @@ pub(crate) struct Pages<M: Materializer> {
     pub(crate) leaves: Leaves,
     pub(crate) ids: Ids,
     pub(crate) budget: Budget,
+    pub(crate) queues: Queues,
     pub(crate) misses: Misses,
     pub(crate) materializer: M,
     pub(crate) collector: Collector,

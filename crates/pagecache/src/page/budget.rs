@@ -1,4 +1,4 @@
-//! What resident pages weigh, counted without a line that all threads share, and where the clock's hand is.
+//! What resident pages weigh, counted without a line that all threads share.
 
 use crossbeam_utils::CachePadded;
 
@@ -24,7 +24,6 @@ struct Stripe {
 pub(crate) struct Budget {
     capacity: u64,
     stripes: [CachePadded<Stripe>; STRIPES],
-    hand: CachePadded<AtomicU64>,
 }
 
 /// Whether it is time to make room.
@@ -38,7 +37,7 @@ pub(crate) enum Fill {
 impl Budget {
     pub(crate) fn new(capacity: u64) -> Budget {
         let stripes = std::array::from_fn(|_| CachePadded::new(Stripe::default()));
-        Budget { capacity, stripes, hand: CachePadded::new(AtomicU64::new(0)) }
+        Budget { capacity, stripes }
     }
 
     fn own(&self) -> &Stripe {
@@ -89,11 +88,6 @@ impl Budget {
 
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
-    }
-
-    /// Moves the clock's hand over `step` ids of `around`; returns the first.
-    pub(crate) fn advance(&self, step: u64, around: u64) -> u64 {
-        self.hand.fetch_add(step, Ordering::Relaxed) % around.max(1)
     }
 
     /// Counts bytes handed to the collector; `true` when they are to be pushed.

@@ -12,7 +12,9 @@
 mod buckets;
 pub(crate) mod budget;
 pub(crate) mod chain;
+mod fifo;
 pub(crate) mod fragment;
+mod ghost;
 pub(crate) mod ids;
 pub(crate) mod leaves;
 pub(crate) mod materialize;
@@ -20,6 +22,7 @@ pub(crate) mod materialize;
 mod models;
 pub(crate) mod page_ref;
 pub(crate) mod pieces;
+pub(crate) mod queues;
 pub(crate) mod slot;
 pub(crate) mod table;
 pub(crate) mod token;
