@@ -104,6 +104,7 @@ impl<M: Materializer> Pages<M> {
     }
 
     /// What an entry is about, if it still means something.
+    #[expect(clippy::type_complexity, reason = "three views of one slot")]
     fn entry<'g>(
         &'g self,
         entry: Entry,

@@ -33,7 +33,7 @@ impl Tag {
 
     /// One of 8: what is not worth doing each time is done then.
     pub(crate) fn is_eighth(self) -> bool {
-        self.0 % 8 == 0 || cfg!(shuttle)
+        self.0.is_multiple_of(8) || cfg!(shuttle)
     }
 }
 
@@ -171,7 +171,7 @@ impl Queues {
     }
 
     /// Bytes of memory of queues and ghost.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the budget does not count it yet"))]
+    #[allow(dead_code, reason = "the budget does not count it yet")]
     pub(crate) fn memory(&self) -> u64 {
         self.small.fifo.memory() + self.main.fifo.memory() + self.ghost.memory()
     }
