@@ -24,6 +24,7 @@ use crate::page::budget::Budget;
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
 use crate::page::pins::{Pin, Pins};
+use crate::page::queues::Queues;
 use crate::page::token::{PagePtr, token, version};
 use crate::recovery::pages::{Rebuilt, Replayed};
 use crate::restart::{Restart, Timed};
@@ -88,6 +89,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
             leaves,
             ids,
             budget: Budget::new(config.cache_capacity),
+            queues: Queues::new(),
             misses: Misses::default(),
             pins: Pins::new(),
             materializer: M::new(&recovered),
@@ -367,5 +369,89 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// `Poisoned`, `NoSpace`, `Io`: what was acknowledged is durable all the same.
     pub fn close(self) -> Result<()> {
         self.engine.close()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::config::{Background, ConfigBuilder};
+    use crate::storage::MemoryStorage;
+
+    struct Numbers;
+
+    impl Materializer for Numbers {
+        type PageFrag = u64;
+        type Recovery = ();
+        const RECOVERS: bool = false;
+        fn new(_: &Option<()>) -> Self {
+            Numbers
+        }
+        fn merge(&self, frags: &[&u64]) -> u64 {
+            frags.iter().copied().sum()
+        }
+        fn recover(&self, _: &u64) -> Option<()> {
+            None
+        }
+    }
+
+    fn start() -> PageCache<Numbers> {
+        let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(1 << 20).cache_capacity(1 << 30);
+        PageCache::start(config.background(Background::Caller).build()).unwrap()
+    }
+
+    /// Nobody ever looks for room here: entries of pages that are gone have to go by themselves.
+    #[test]
+    fn pages_that_come_and_go_leave_nothing_in_the_queues() {
+        let pc = start();
+        let kept = 100;
+        let mut pages = std::collections::VecDeque::new();
+        let mut most = 0;
+        for round in 0..1_000_000 {
+            let guard = pc.pin();
+            let id = pc.allocate(&guard);
+            pages.push_back((id, pc.replace_at(id, Version::NONE, round, &guard).unwrap()));
+            if pages.len() > kept {
+                let (id, at) = pages.pop_front().unwrap();
+                pc.free_at(id, at, &guard).unwrap();
+            }
+            if round % 1000 == 0 {
+                drop(guard);
+                pc.flush().unwrap();
+                pc.tick().unwrap();
+            }
+            most = most.max(pc.pages.queues.memory());
+        }
+        println!("{most} bytes of queues at most, for {kept} pages; {} ids", pc.stats().ids_high_water);
+        assert!(most < 32 << 10, "{most} bytes");
+    }
+
+    /// All pages go at once; what comes after them sweeps.
+    #[test]
+    fn queues_shrink_with_the_pages() {
+        let pc = start();
+        let guard = pc.pin();
+        let pages: Vec<_> = (0..100_000)
+            .map(|page| {
+                let id = pc.allocate(&guard);
+                (id, pc.replace_at(id, Version::NONE, page, &guard).unwrap())
+            })
+            .collect();
+        let full = pc.pages.queues.memory();
+        assert!(full < 100_000 * 10, "{full} bytes");
+        for (id, at) in &pages {
+            pc.free_at(*id, *at, &guard).unwrap();
+        }
+        for page in 0..60_000 {
+            let id = pc.allocate(&guard);
+            let at = pc.replace_at(id, Version::NONE, page, &guard).unwrap();
+            if page % 3 > 0 {
+                pc.free_at(id, at, &guard).unwrap();
+            }
+        }
+        let less = pc.pages.queues.memory();
+        println!("{full} bytes for 100,000 pages, {less} for 20,000 others");
+        // Two entries a page.
+        assert!(less < 2 * 20_000 * 10, "{less} bytes");
     }
 }

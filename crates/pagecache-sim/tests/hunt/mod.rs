@@ -23,7 +23,7 @@ pub fn every_short_sequence<W: Swarm>(
 
 /// Random runs.
 pub fn seeds<W: Swarm>(steps: usize, tally: &mut Tally) -> Checked {
-    for seed in 0..150 {
+    for seed in 0..400 {
         tally.runs += 1;
         run_steps::<W>(seed, &W::plan(seed, steps), tally)?;
     }

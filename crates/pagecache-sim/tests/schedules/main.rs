@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod cleaning;
+mod evictions;
 mod failures;
 mod harness;
 mod histories;

@@ -180,14 +180,14 @@ impl<M: Materializer> Cleaner<M> {
         excess.max(missing.min(data.saturating_sub(live)))
     }
 
-    /// Bytes of log that may be written before there is more on disk than is promised, with what the next turn writes; never less than a few segments, so that
+    /// Bytes of log that may be written before there is more on disk than is promised, with what the next turn writes; never less than a segment, so that
     /// nobody waits for what cannot be helped.
     pub(crate) fn headroom(&self) -> u64 {
         let log = &self.pages.log;
         let size = log.pool.segment_size();
         let (data, live) = self.usage();
         let promised = self.at_target(live) + self.goal.log_limit + RESERVE * size;
-        promised.saturating_sub(data + self.most()).max(RESERVE * size)
+        promised.saturating_sub(data + self.most()).max(size)
     }
 
     /// Bytes on disk that so many in use ask for. A segment's headers are beside its fill: in small segments they are much, and who

@@ -105,7 +105,9 @@ impl<M: Materializer> Pages<M> {
     pub(super) fn merge(&self, chain: Chain<'_, M::PageFrag>) -> Box<Node<M::PageFrag>> {
         let merged = chain.with_frags(None, |frags| self.materializer.merge(frags));
         let heap = self.materializer.heap_size(&merged);
-        Node::base(chain.head().version, merged, heap, chain.pieces())
+        let mut node = Node::base(chain.head().version, merged, heap, chain.pieces());
+        node.follow(chain.head());
+        node
     }
 
     /// What a page is now. A cold page is not read, but for one that is an image alone.

@@ -18,6 +18,8 @@ pub struct Memory {
     /// The mapping table, 8 bytes a page and what its growth in steps costs; which leaves have changed; ids to be used again; where the parts of
     /// long records are.
     pub map: u64,
+    /// The order in which pages go, and which went of late.
+    pub queues: u64,
     /// The log's ring.
     pub log: u64,
     /// Segments: what is known of each, and its account.
@@ -33,6 +35,7 @@ impl Memory {
             pages: pages.budget.resident(),
             garbage: pages.budget.garbage(),
             map: pages.table.bytes() + pages.leaves.bytes() + pages.ids.bytes() + log.pool.spans.bytes(),
+            queues: pages.queues.memory(),
             log: log.memory(),
             segments: log.pool.bytes(),
             buffers: log.counters.buffers.load(Ordering::Relaxed),
@@ -46,6 +49,6 @@ impl Memory {
 
     /// All but the pages.
     pub(crate) fn beside(&self) -> u64 {
-        self.garbage + self.map + self.log + self.segments + self.buffers
+        self.garbage + self.map + self.queues + self.log + self.segments + self.buffers
     }
 }

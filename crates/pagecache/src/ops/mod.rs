@@ -31,6 +31,7 @@ use crate::page::ids::Ids;
 use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
 use crate::page::pins::Pins;
+use crate::page::queues::Queues;
 use crate::page::table::Table;
 use memory::Memory;
 pub(crate) use misses::Misses;
@@ -42,6 +43,7 @@ pub(crate) struct Pages<M: Materializer> {
     pub(crate) leaves: Leaves,
     pub(crate) ids: Ids,
     pub(crate) budget: Budget,
+    pub(crate) queues: Queues,
     pub(crate) misses: Misses,
     pub(crate) pins: Pins,
     pub(crate) materializer: M,

@@ -51,13 +51,15 @@ impl<M: Materializer> Pages<M> {
         let mut building = Unpublished::empty();
         let mut version = Version::NONE;
         let mut weight = 0;
+        let tag = self.queues.draw();
         for Read { version: at, bytes, piece, held } in reads {
             let frag = M::PageFrag::decode(bytes).map_err(|what| Error::Decode { page: Some(id), what })?;
             let first = building.chain().is_none();
             let at = if !first && planted(Canary::VersionRolledBack) { version } else { at };
             let heap = self.materializer.heap_size(&frag);
             let newest_first = held.iter().rev().copied().chain([piece]);
-            let node = Node::base(at, frag, heap, Pieces::from_newest_first(held.len() + 1, newest_first));
+            let mut node = Node::base(at, frag, heap, Pieces::from_newest_first(held.len() + 1, newest_first));
+            node.begin(tag);
             weight += node.weight();
             version = at;
             building.push(node);
@@ -80,6 +82,7 @@ impl<M: Materializer> Pages<M> {
         }
         self.budget.note(weight);
         self.budget.remove(list);
+        self.entered(id, tag, weight, guard);
         // SAFETY: published under `guard`, which keeps it even if it is evicted at once.
         Ok(Some((resident, unsafe { Chain::from_raw(head) })))
     }

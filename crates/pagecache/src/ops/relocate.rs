@@ -20,6 +20,7 @@ use crate::format::parts::Parts;
 use crate::format::piece::Piece;
 use crate::format::record::{ExtentRef, Head, Kind, Shape};
 use crate::log::scan::Step;
+use crate::page::budget::Fill;
 use crate::page::chain::{Chain, Node};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
@@ -305,10 +306,12 @@ impl<M: Materializer> Pages<M> {
         }
     }
 
-    /// The word of a page at its image, and what it weighs: in memory where it was used lately, else cold.
+    /// The word of a page at its image, and what it weighs: in memory where it was used lately or there is room, else cold.
     fn at_image(&self, copied: &Copied, image: Piece, chain: Option<Chain<'_, M::PageFrag>>) -> (Word, usize) {
         let cold = (Word::cold(Pieces::one(image)), 0);
-        let Some(chain) = chain.filter(|chain| chain.head().is_used()) else { return cold };
+        let Some(chain) = chain.filter(|chain| chain.head().is_used() || self.budget.fill() == Fill::Fits) else {
+            return cold;
+        };
         // User code: where it does not succeed, the page comes back from disk when it is wanted.
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let mut buf = AlignedBuf::zeroed(copied.payload.len());
@@ -319,7 +322,8 @@ impl<M: Materializer> Pages<M> {
             Some((frag, heap))
         }));
         let Ok(Some((frag, heap))) = decoded else { return cold };
-        let node = Node::base(chain.head().version, frag, heap, Pieces::one(image));
+        let mut node = Node::base(chain.head().version, frag, heap, Pieces::one(image));
+        node.follow(chain.head());
         let weight = node.weight();
         (Word::resident(Box::into_raw(node)), weight)
     }

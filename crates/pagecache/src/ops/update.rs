@@ -218,7 +218,10 @@ impl<M: Materializer> Pages<M> {
             let word = self.look(id, slot)?;
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
             let (word, chain) = match unsafe { word.see() } {
-                Seen::Resident(chain) => (word, chain),
+                Seen::Resident(chain) => {
+                    chain.head().touch();
+                    (word, chain)
+                }
                 Seen::Cold(pieces) if need == Need::Version => match self.cold_version(id, slot, word, pieces)? {
                     Some(current) => return Ok((word, cold(current)?)),
                     None => continue,
@@ -290,6 +293,17 @@ impl<M: Materializer> Pages<M> {
                 node.put_on(below);
             }
             let kind = if write == Write::Link { Kind::Link } else { Kind::Replace };
+            let tag = match &ground {
+                Ground::Chain(old) => {
+                    node.follow(old.head());
+                    None
+                }
+                Ground::Cold | Ground::Empty => {
+                    let tag = self.queues.draw();
+                    node.begin(tag);
+                    Some(tag)
+                }
+            };
             // Asked for once: user code may answer differently the next time.
             let payload = encoded.payload(&node.frag);
             let mut head = encoded.head(kind, id, expected);
@@ -322,6 +336,9 @@ impl<M: Materializer> Pages<M> {
                     }
                     Ground::Cold => self.retire_cold(word, guard),
                     Ground::Chain(_) | Ground::Empty => {}
+                }
+                if let Some(tag) = tag {
+                    self.entered(id, tag, weight, guard);
                 }
                 self.wrote(weight, guard);
                 return Ok(version);
@@ -360,6 +377,7 @@ impl<M: Materializer> Pages<M> {
         let version = Version::from(ticket.lsn());
         let piece = encoded.enter(&self.log, id, &ticket);
         node.logged(version, piece);
+        node.follow(chain.head());
         let weight = node.weight();
         let raw = Box::into_raw(node);
         let record = InUse::of(piece, Part::Base);

@@ -1,4 +1,4 @@
-//! What resident pages weigh, counted without a line that all threads share, and where the clock's hand is.
+//! What resident pages weigh, counted without a line that all threads share.
 
 use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
@@ -29,7 +29,6 @@ pub(crate) struct Budget {
     beside: AtomicU64,
     handed_over: Garbage,
     stripes: [CachePadded<Stripe>; STRIPES],
-    hand: CachePadded<AtomicU64>,
 }
 
 /// Whether it is time to make room.
@@ -51,13 +50,7 @@ pub(crate) enum Look {
 impl Budget {
     pub(crate) fn new(capacity: u64) -> Budget {
         let stripes = std::array::from_fn(|_| CachePadded::new(Stripe::default()));
-        Budget {
-            capacity,
-            beside: AtomicU64::new(0),
-            handed_over: Garbage::default(),
-            stripes,
-            hand: CachePadded::new(AtomicU64::new(0)),
-        }
+        Budget { capacity, beside: AtomicU64::new(0), handed_over: Garbage::default(), stripes }
     }
 
     fn own(&self) -> &Stripe {
@@ -115,11 +108,6 @@ impl Budget {
 
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
-    }
-
-    /// Moves the clock's hand over `step` ids of `around`; returns the first.
-    pub(crate) fn advance(&self, step: u64, around: u64) -> u64 {
-        self.hand.fetch_add(step, Ordering::Relaxed) % around.max(1)
     }
 
     /// Counts bytes handed to the collector. Where they are many they are pushed to it, which also frees what is due.

@@ -7,6 +7,7 @@ use crossbeam_epoch::Guard;
 
 use super::pieces::PIECES_MAX;
 use super::pieces::Pieces;
+use super::queues::Tag;
 use crate::base::canary::{Canary, planted};
 use crate::base::ids::Version;
 use crate::base::sync::{AtomicBool, Ordering};
@@ -52,11 +53,13 @@ pub(crate) struct Node<P> {
     /// knows the chain.
     deltas: Weight,
     base: Weight,
-    /// Pieces of this node and all below, as far as two bytes count.
-    count: u16,
+    /// Pieces of this node and all below, as far as a byte counts.
+    count: u8,
+    /// The page's since it became resident (E2).
+    tag: Tag,
     /// Nodes below this one.
     depth: u8,
-    /// Set by readers, cleared by the clock: a hint, relaxed.
+    /// Set by who finds the page in memory, cleared by who looks for room: a hint, relaxed.
     used: AtomicBool,
     pub(crate) version: Version,
     /// The next older node; null at the base. Valid as long as this node is (G2), and with the provenance of its box, since
@@ -104,7 +107,7 @@ impl<P> Node<P> {
     /// A base: the whole page in one fragment.
     pub(crate) fn base(version: Version, frag: P, heap: usize, pieces: Pieces) -> Fresh<P> {
         let own = Weight::of(heap.saturating_add(pieces.heap()));
-        let count = u16::try_from(pieces.len()).unwrap_or(u16::MAX);
+        let count = u8::try_from(pieces.len()).unwrap_or(u8::MAX);
         Box::new(Node {
             version,
             next: std::ptr::null_mut(),
@@ -114,18 +117,32 @@ impl<P> Node<P> {
             base: own,
             count,
             depth: 0,
-            used: AtomicBool::new(true),
+            tag: Tag::NONE,
+            used: AtomicBool::new(false),
             frag,
         })
     }
 
+    /// The page becomes resident by this node: nobody has used it since.
+    pub(crate) fn begin(&mut self, tag: Tag) {
+        self.tag = tag;
+        self.used = AtomicBool::new(false);
+    }
+
+    /// This node takes another's place as a page's head, before it is published: what is known of the page's stay goes on.
+    pub(crate) fn follow(&mut self, head: &Node<P>) {
+        self.tag = head.tag;
+        self.used = AtomicBool::new(head.is_used());
+    }
+
     /// Puts a base on top of a chain, before it is published: it becomes a delta.
     pub(crate) fn put_on(&mut self, below: Chain<'_, P>) {
+        self.follow(below.head());
         self.next = below.head;
         self.deltas = below.head().deltas.and(self.own);
         self.base = below.head().base;
         self.depth = below.head().depth.saturating_add(1);
-        let own = u16::try_from(self.pieces.len()).unwrap_or(u16::MAX);
+        let own = u8::try_from(self.pieces.len()).unwrap_or(u8::MAX);
         self.count = below.head().count.saturating_add(own);
     }
 
@@ -134,7 +151,7 @@ impl<P> Node<P> {
         self.next = std::ptr::null_mut();
         (self.deltas, self.base) = (Weight(0), self.own);
         self.depth = 0;
-        self.count = u16::try_from(self.pieces.len()).unwrap_or(u16::MAX);
+        self.count = u8::try_from(self.pieces.len()).unwrap_or(u8::MAX);
     }
 
     /// Says where and when the fragment was logged, before the node is published.
@@ -159,12 +176,16 @@ impl<P> Node<P> {
         }
     }
 
-    /// Whether the page was used since the clock came by last.
+    pub(crate) fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    /// Whether the page was used since it became resident, or since its mark was taken last.
     pub(crate) fn is_used(&self) -> bool {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes the use mark: whether the page was used since the clock came by last.
+    /// Takes the use mark: whether there was one.
     pub(crate) fn take_mark(&self) -> bool {
         let used = self.used.load(Ordering::Relaxed);
         if used {
@@ -247,7 +268,7 @@ impl<'g, P> Chain<'g, P> {
     /// Every record of the page, oldest first.
     pub(crate) fn pieces(self) -> Pieces {
         let count = match self.head().count {
-            u16::MAX => self.each_piece().count(),
+            u8::MAX => self.each_piece().count(),
             count => usize::from(count),
         };
         Pieces::from_newest_first(count, self.each_piece())

@@ -12,8 +12,10 @@
 mod buckets;
 pub(crate) mod budget;
 pub(crate) mod chain;
+mod fifo;
 pub(crate) mod fragment;
 mod garbage;
+mod ghost;
 pub(crate) mod ids;
 pub(crate) mod leaves;
 pub(crate) mod materialize;
@@ -22,6 +24,7 @@ mod models;
 pub(crate) mod page_ref;
 pub(crate) mod pieces;
 pub(crate) mod pins;
+pub(crate) mod queues;
 pub(crate) mod slot;
 pub(crate) mod table;
 pub(crate) mod token;

@@ -1,10 +1,11 @@
 //! The slot under loom: the shipped word, slot and nodes, linked, folded and evicted by threads that race; the table that
-//! slots are in; the ids that are free; and the marks of leaves. Nothing is reclaimed here: the epoch has models of its own.
+//! slots are in; the ids that are free; the queues of pages; and the marks of leaves. Nothing is reclaimed here: the epoch has models of its own.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::chain::{Fresh, Node};
+use super::fifo::Fifo;
 use super::ids::Ids;
 use super::pieces::Pieces;
 use super::slot::{Seen, Slot, Word};
@@ -193,5 +194,38 @@ fn ids_are_given_back_and_taken() {
         taken.sort();
         assert!(taken.windows(2).all(|pair| pair[0] != pair[1]), "an id has two owners: {taken:?}");
         assert!(taken.starts_with(&[PageId(0), PageId(1)]), "an id is lost: {taken:?}");
+    });
+}
+
+/// Two push, over the end of a chunk, while one pops: each entry is had once, in its pusher's order, with what was done before its push.
+#[test]
+fn a_queue_is_pushed_to_and_popped() {
+    explore("push twice, push, pop twice", || {
+        let things = || [(); 4].map(|()| Watched(UnsafeCell::new(0)));
+        let queue = Arc::new((Fifo::new(), things()));
+        let push = |queue: &(Fifo, [Watched; 4]), entry: u64| {
+            // SAFETY: only this entry's pusher writes there; loom checks it.
+            queue.1[entry as usize].0.with_mut(|cell| unsafe { *cell = entry });
+            // SAFETY: nothing is reclaimed here.
+            queue.0.push(entry, unsafe { crossbeam_epoch::unprotected() });
+        };
+        let pop = |queue: &(Fifo, [Watched; 4])| {
+            // SAFETY: as above.
+            let entry = queue.0.pop(unsafe { crossbeam_epoch::unprotected() })?;
+            assert_eq!(queue.1[entry as usize].read(), entry);
+            Some(entry)
+        };
+        let threads = [&[1, 2][..], &[3]].map(|entries| {
+            let queue = Arc::clone(&queue);
+            loom::thread::spawn(move || entries.iter().for_each(|entry| push(&queue, *entry)))
+        });
+        let mut had: Vec<u64> = [pop(&queue), pop(&queue)].into_iter().flatten().collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        had.extend(std::iter::from_fn(|| pop(&queue)));
+        assert!(had.iter().position(|entry| *entry == 1) < had.iter().position(|entry| *entry == 2), "{had:?}");
+        had.sort_unstable();
+        assert_eq!(had, [1, 2, 3]);
     });
 }
