@@ -1,7 +1,7 @@
 //! `soak`: a store of eight times its memory under all kinds of updates, its memory and disk held against their bounds every tenth of a second.
 //!
-//! `cargo run --release -p pagecache-bench --bin soak -- [--seconds 60] [--budget MIB] [--multiple 8] [--threads 2] [--dir DIR] [--seed N]
-//! [--out FILE.jsonl] [--plot FILE.svg]`: seconds of the steady state, between load and a comparison of every page; a budget of 512 MiB.
+//! `cargo run --release -p pagecache-bench --bin soak -- [--seconds 60] [--budget MIB] [--multiple 8] [--threads 2] [--segment MIB]
+//! [--log-limit MIB] [--dir DIR] [--seed N] [--out FILE.jsonl] [--plot FILE.svg]`: seconds of the steady state, between load and a comparison of every page; a budget of 512 MiB.
 //! Fails where a bound is broken, a page is not what was written last, or nothing was done. See `docs/BENCHMARKS.md`.
 #![forbid(unsafe_code)]
 

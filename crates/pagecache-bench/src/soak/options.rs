@@ -11,6 +11,10 @@ pub struct Options {
     pub budget: u64,
     /// Bytes of pages for each byte of the budget.
     pub multiple: u64,
+    /// Bytes of a segment.
+    pub segment: u64,
+    /// Bytes of log that a start may have to replay.
+    pub log_limit: u64,
     /// Where the store's directory is made.
     pub dir: PathBuf,
     /// Threads that use it.
@@ -29,7 +33,10 @@ impl Options {
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         let dir = std::env::temp_dir();
         let (seconds, budget, multiple, threads) = (60, 512 << 20, 8, 2);
-        let mut options = Options { seconds, budget, multiple, dir, threads, seed: 1, out: None, plot: None };
+        // The store's own defaults.
+        let (segment, log_limit) = (8 << 20, 64 << 20);
+        let mut options =
+            Options { seconds, budget, multiple, segment, log_limit, dir, threads, seed: 1, out: None, plot: None };
         while let Some(arg) = args.next() {
             let value = args.next().ok_or(format!("{arg} wants a value"))?;
             let number = || match value.parse::<u64>() {
@@ -39,6 +46,8 @@ impl Options {
             match arg.as_str() {
                 "--seconds" => options.seconds = number()?,
                 "--budget" => options.budget = number()? << 20,
+                "--segment" => options.segment = number()? << 20,
+                "--log-limit" => options.log_limit = number()? << 20,
                 "--multiple" => options.multiple = number()?,
                 "--threads" => options.threads = number()? as usize,
                 "--seed" => options.seed = number()?,

@@ -33,10 +33,10 @@ const TOLD: usize = 100;
 /// What the threads do, one after the other.
 pub const PHASES: [&str; 3] = ["load", "steady", "compare"];
 
-/// The store's defaults.
+/// The store's default.
 const FILL_TARGET: f64 = 0.80;
-const LOG_LIMIT: u64 = 64 << 20;
-const SEGMENT: u64 = 8 << 20;
+
+/// Segments beside the fill target.
 const RESERVE: u64 = 4;
 
 /// What a soak has found.
@@ -124,11 +124,11 @@ pub fn run(options: &Options) -> Outcome {
     std::hint::black_box(&mut points).clear();
     let mut lines = options.out.as_ref().map(|path| BufWriter::new(File::create(path).expect("a place for results")));
     let (name, slack) = allocator();
-    let (fill_target, log_limit, reserve) = (FILL_TARGET, LOG_LIMIT, RESERVE * SEGMENT);
-    let bounds = Bounds { budget: options.budget, slack, fill_target, log_limit, reserve };
+    let Options { budget, segment, log_limit, .. } = *options;
+    let bounds = Bounds { budget, slack, fill_target: FILL_TARGET, log_limit, reserve: RESERVE * segment };
     count(true);
-    let config = ConfigBuilder::new().path(&dir).cache_capacity(options.budget).segment_size(SEGMENT);
-    let config = config.fill_target(FILL_TARGET).log_limit(LOG_LIMIT).build();
+    let config = ConfigBuilder::new().path(&dir).cache_capacity(budget).segment_size(segment);
+    let config = config.fill_target(FILL_TARGET).log_limit(log_limit).build();
     let cache = PageCache::<Stripes>::start(config).expect("a store");
     let shared = Shared {
         cache: &cache,
