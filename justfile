@@ -26,6 +26,9 @@ bench:
     cargo run --release -p pagecache-bench --bin spine -- --out target/spine.jsonl
     cargo run --release -p pagecache-bench --bin plot target/spine.jsonl target/plots
 
+soak seconds="600" budget="512":
+    cargo run --release -p pagecache-bench --bin soak -- --seconds {{seconds}} --budget {{budget}} --out target/soak.jsonl --plot target/soak.svg
+
 compare:
     crates/pagecache-compare/vendor-0.19.4
     cd crates/pagecache-compare && cargo run --release -- --out ../../target/compare.jsonl

@@ -122,7 +122,7 @@ fn draw(out: &mut String, block: &Block, label: f64, top: f64) -> f64 {
     y + 18.0
 }
 
-fn text(out: &mut String, x: f64, y: f64, anchor: &str, weight: &str, said: &str) {
+pub(crate) fn text(out: &mut String, x: f64, y: f64, anchor: &str, weight: &str, said: &str) {
     let said = said.replace('&', "&amp;").replace('<', "&lt;");
     let _ = writeln!(
         out,

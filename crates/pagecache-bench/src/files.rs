@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
@@ -24,10 +25,26 @@ pub fn written() -> u64 {
 
 /// Bytes of this process that are in memory now.
 pub fn resident() -> u64 {
+    of_memory("VmRSS:")
+}
+
+/// Of those, the bytes that are in no file: heap and stacks.
+pub fn anonymous() -> u64 {
+    of_memory("RssAnon:")
+}
+
+fn of_memory(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("the system's account of this process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kibibytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kibibytes.expect("a count of kibibytes") << 10
+}
+
+/// Bytes of disk that a directory's files occupy.
+pub fn occupied(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).expect("a directory");
+    // A file may go between the listing and the question.
+    entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.blocks() * 512)).sum()
 }
 
 /// Syncs every file in a directory and asks the system to forget what it caches of them.

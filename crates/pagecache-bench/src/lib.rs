@@ -14,4 +14,5 @@ pub mod plain;
 pub mod report;
 pub mod rows;
 pub mod runs;
+pub mod soak;
 pub mod workload;

@@ -4,24 +4,16 @@
 //! times on the average (10), uniformly and by Zipf's law, in segments of 2 MiB, with a cache of an eighth.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use pagecache::{ConfigBuilder, PageCache, PageId, Version};
-use pagecache_bench::files::{fresh, written};
+use pagecache_bench::files::{fresh, occupied, written};
 use pagecache_bench::workload::{Blob, Bytes, Draw, uniform, zipf};
 
 const LEN: u64 = 4096;
 
 const SEGMENT: u64 = 2 << 20;
-
-/// Bytes of disk that a directory's files occupy.
-fn occupied(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).expect("a directory");
-    // A file may go between the listing and the question.
-    entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.blocks() * 512)).sum()
-}
 
 fn blob(number: u64) -> Blob {
     let mut bytes = vec![number as u8; LEN as usize];

@@ -1,0 +1,14 @@
+//! A soak: a store much larger than its memory under all kinds of updates, its memory and disk held against their bounds all the while.
+//!
+//! What is the bench's own and not the store's: the model of what pages hold, and the room for samples. Both are laid out in full, every
+//! byte touched, before the empty store is measured, so they are in what is subtracted. A fragment that a thread is about to give, and a page that
+//! it was given beside the cache, are not: they come out of the slack.
+
+pub mod bounds;
+pub mod content;
+pub mod model;
+pub mod options;
+pub mod plot;
+pub mod run;
+pub mod sample;
+pub mod work;

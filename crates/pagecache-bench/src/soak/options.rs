@@ -1,0 +1,82 @@
+//! What a soak is asked to do.
+
+use std::path::PathBuf;
+
+/// What a soak is asked to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Seconds of the steady state.
+    pub seconds: u64,
+    /// Bytes of memory that the store may take.
+    pub budget: u64,
+    /// Bytes of pages for each byte of the budget.
+    pub multiple: u64,
+    /// Bytes of a segment.
+    pub segment: u64,
+    /// Bytes of log that a start may have to replay.
+    pub log_limit: u64,
+    /// Where the store's directory is made.
+    pub dir: PathBuf,
+    /// Threads that use it.
+    pub threads: usize,
+    /// What the draws begin with.
+    pub seed: u64,
+    /// Where a line for each sample goes.
+    pub out: Option<PathBuf>,
+    /// Where the chart goes.
+    pub plot: Option<PathBuf>,
+}
+
+impl Options {
+    /// # Errors
+    /// Says which argument is wrong.
+    pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
+        let dir = std::env::temp_dir();
+        let (seconds, budget, multiple, threads) = (60, 512 << 20, 8, 2);
+        // The store's own defaults.
+        let (segment, log_limit) = (8 << 20, 64 << 20);
+        let mut options =
+            Options { seconds, budget, multiple, segment, log_limit, dir, threads, seed: 1, out: None, plot: None };
+        while let Some(arg) = args.next() {
+            let value = args.next().ok_or(format!("{arg} wants a value"))?;
+            let number = || match value.parse::<u64>() {
+                Ok(number) if number > 0 => Ok(number),
+                _ => Err(format!("{arg} wants a number from 1")),
+            };
+            match arg.as_str() {
+                "--seconds" => options.seconds = number()?,
+                "--budget" => options.budget = number()? << 20,
+                "--segment" => options.segment = number()? << 20,
+                "--log-limit" => options.log_limit = number()? << 20,
+                "--multiple" => options.multiple = number()?,
+                "--threads" => options.threads = number()? as usize,
+                "--seed" => options.seed = number()?,
+                "--dir" => options.dir = value.into(),
+                "--out" => options.out = Some(value.into()),
+                "--plot" => options.plot = Some(value.into()),
+                _ => return Err(format!("{arg}: no such option")),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Bytes that pages are to hold.
+    pub fn data(&self) -> u64 {
+        self.budget * self.multiple
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_option_is_refused() {
+        let parsed = |args: &[&str]| Options::parse(args.iter().map(|arg| (*arg).to_owned()));
+        let options = parsed(&["--budget", "64", "--seconds", "5", "--plot", "x.svg"]).unwrap();
+        assert_eq!((options.data(), options.seconds, options.plot), (512 << 20, 5, Some("x.svg".into())));
+        for wrong in [&["--budget"][..], &["--budget", "0"], &["--threads", "many"], &["--sec", "5"]] {
+            assert!(parsed(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
