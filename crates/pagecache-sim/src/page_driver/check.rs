@@ -4,7 +4,7 @@ use pagecache::storage::Storage;
 use pagecache::{Error, Lsn, PageCache, PageId, PageState, version};
 
 use super::op::{Bytes, outline};
-use super::{Answer, CAPACITY, Concat, PageOp, PageWorld, SEGMENT};
+use super::{Answer, BUDGET, Concat, PageOp, PageWorld, SEGMENT};
 use crate::driver::{Blind, Checked, Violation, claim};
 use crate::page_model::{Body, Page};
 
@@ -70,7 +70,7 @@ impl PageWorld {
         claim(struck || calls <= bound, || format!("{op:?} made {calls} calls of the disk, over {bound}"))?;
         let may_be_full =
             self.trust.is_poisoned() || self.disk.capacity().is_some() || self.trust.has_struck(&self.disk);
-        claim(may_be_full || stats.resident_bytes <= CAPACITY, || {
+        claim(may_be_full || stats.resident_bytes <= BUDGET, || {
             format!("{} bytes are resident", stats.resident_bytes)
         })?;
         if matches!(op, PageOp::Checkpoint | PageOp::Clean | PageOp::Tick | PageOp::Check) {

@@ -28,8 +28,11 @@ type Answer<T> = Result<T, Error>;
 /// Bytes of the smallest segment, which every store here has; its ring is as long.
 pub const SEGMENT: u64 = 64 << 10;
 
-/// The smallest cache, so that pages are evicted and come back.
+/// Bytes of pages that the cache has room for, about, so that pages are evicted and come back.
 pub const CAPACITY: u64 = 64 << 10;
+
+/// Bytes that the store may hold in all: the ring of every store here is as large as its pages may be, and the table takes about half as much.
+pub const BUDGET: u64 = CAPACITY + (128 << 10);
 
 /// The smallest limit of the log, so that ticks write checkpoints.
 pub const LOG_LIMIT: u64 = 256 << 10;
@@ -59,7 +62,7 @@ pub fn builder(disk: &SimDisk) -> ConfigBuilder {
     ConfigBuilder::new()
         .storage(disk.clone())
         .segment_size(SEGMENT)
-        .cache_capacity(CAPACITY)
+        .cache_capacity(BUDGET)
         .log_limit(LOG_LIMIT)
         .background(Background::Caller)
 }
