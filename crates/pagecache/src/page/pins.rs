@@ -44,11 +44,17 @@ impl Held {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Place {
     held: AtomicU64,
     /// Where the first of them was taken.
     taken_at: AtomicPtr<Location<'static>>,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { held: AtomicU64::new(0), taken_at: AtomicPtr::new(ptr::null_mut()) }
+    }
 }
 
 /// Where guards are registered. All orders relaxed: looks for people, nothing is ordered by them. What `taken_at` points to is
@@ -71,7 +77,7 @@ pub struct OldestGuard {
 
 impl Pins {
     pub(crate) fn new() -> Pins {
-        Pins { places: std::array::from_fn(|_| CachePadded::default()), started: Instant::now() }
+        Pins { places: std::array::from_fn(|_| CachePadded::new(Place::new())), started: Instant::now() }
     }
 
     fn now(&self) -> u64 {
