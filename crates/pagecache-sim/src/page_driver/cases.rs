@@ -10,7 +10,8 @@ use crate::driver::strikes::{Case, Left, Target};
 
 /// So many large pages that the first ones are cold, then a flush: the pages that the last picks mean are cold.
 fn cold() -> Vec<PageOp> {
-    vec![New(300), Link(0, 40), Link(0, 20_000), New(50), Flood(6000), Flush]
+    // One that nobody has used since it came.
+    vec![New(20_000), New(50), Flood(6000), Flush]
 }
 
 /// Of the pages of [`cold`], the first one: behind the last `pages` of them.
@@ -47,7 +48,7 @@ pub fn cases() -> Vec<Case<PageOp>> {
         case("start: an end that is whole and not proven", &some, torn(1, Survival::KeepAll)),
         update("allocate", &cold, Alloc),
         update("new page: needs a segment", &nearly_full, New(15_000)),
-        update("replace of a cold page", &cold, Replace(first, 15_000)),
+        update("replace of a cold page", &cold, Replace(first, 40_000)),
         update("replace by an extent", &some, Replace(0, 40_000)),
         update("link to a cold page", &cold, Link(first, 40)),
         update("link to a page in 64 pieces", &scattered, LinkMany(3, 20)),

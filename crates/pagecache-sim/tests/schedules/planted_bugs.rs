@@ -36,7 +36,7 @@ const HUNTS: [Hunt; 19] = [
     (
         Canary::DirtyBeforePublish,
         "checkpoints::every_schedule::a_checkpoint_meets_updates",
-        &["by the whole log", "was stable"],
+        &["by the whole log", "was stable", "does not go on the version below it"],
     ),
     (
         Canary::RedoPointTooHigh,
@@ -51,7 +51,7 @@ const HUNTS: [Hunt; 19] = [
     (
         Canary::MarksLostWithCheckpoint,
         "checkpoints::every_schedule::a_checkpoint_that_fails_meets_updates",
-        &["by the whole log", "was stable"],
+        &["by the whole log", "was stable", "does not go on the version below it"],
     ),
     (Canary::MovedWithoutCompare, "cleaning::every_schedule::cleaning_meets_updates", &["assertion"]),
     (

@@ -145,7 +145,9 @@ impl Fifo {
 
     /// Bytes of memory of the chunks.
     pub(super) fn memory(&self) -> u64 {
-        self.chunks.load(Ordering::Relaxed) * size_of::<Chunk>() as u64
+        // One may be counted as gone before it is counted as come.
+        let chunks = (self.chunks.load(Ordering::Relaxed) as i64).max(0);
+        chunks as u64 * size_of::<Chunk>() as u64
     }
 }
 
