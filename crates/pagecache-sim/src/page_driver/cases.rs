@@ -48,7 +48,7 @@ pub fn cases() -> Vec<Case<PageOp>> {
         case("start: an end that is whole and not proven", &some, torn(1, Survival::KeepAll)),
         update("allocate", &cold, Alloc),
         update("new page: needs a segment", &nearly_full, New(15_000)),
-        update("replace of a cold page", &cold, Replace(first, 40_000)),
+        update("replace of a cold page", &cold, Replace(first, 70_000)),
         update("replace by an extent", &some, Replace(0, 40_000)),
         update("link to a cold page", &cold, Link(first, 40)),
         update("link to a page in 64 pieces", &scattered, LinkMany(3, 20)),
