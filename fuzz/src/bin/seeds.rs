@@ -156,6 +156,7 @@ fn pages() -> Vec<(&'static str, Files)> {
     let _ = pages.link_at(id, at, b"again".to_vec(), &guard);
     let fresh = pages.allocate(&guard);
     let _ = pages.link_at(fresh, Version::NONE, b"linked on nothing".to_vec(), &guard);
+    drop(guard);
     pages.close().unwrap();
     stores.push(("pages-closed", disk.files()));
 
@@ -172,6 +173,7 @@ fn pages() -> Vec<(&'static str, Files)> {
         pages.replace_at(id, Version::NONE, long(14_000), &guard).unwrap();
     }
     pages.link_at(extent, at, b"far away".to_vec(), &guard).unwrap();
+    drop(guard);
     pages.close().unwrap();
     stores.push(("pages-segments", disk.files()));
 
@@ -185,6 +187,7 @@ fn pages() -> Vec<(&'static str, Files)> {
         let at = pages.replace_at(id, Version::NONE, Own(bytes), &guard).unwrap();
         pages.link_at(id, at, Own(vec![1, 9]), &guard).unwrap();
     }
+    drop(guard);
     pages.close().unwrap();
     stores.push(("pages-aligned", disk.files()));
     stores
@@ -208,9 +211,9 @@ fn mapped() -> Vec<(&'static str, Files)> {
     pages.flush().unwrap();
     pages.checkpoint().unwrap();
     stores.push(("map-crashed", disk.files()));
+    drop(guard);
     pages.close().unwrap();
     stores.push(("map-closed", disk.files()));
-    drop(guard);
 
     // Changes of every kind behind the checkpoint, on pages of leaves that are not read.
     let pages = PageCache::<Concat>::start(config(&disk)).unwrap();
@@ -255,6 +258,7 @@ fn mapped() -> Vec<(&'static str, Files)> {
     }
     pages.flush().unwrap();
     pages.checkpoint().unwrap();
+    drop(guard);
     pages.close().unwrap();
     stores.push(("map-segments", disk.files()));
     stores
@@ -288,6 +292,7 @@ fn cleaned() -> Vec<(&'static str, Files)> {
     pages.flush().unwrap();
     stores.push(("clean-crashed", disk.files()));
     pages.checkpoint().unwrap();
+    drop(guard);
     pages.close().unwrap();
     stores.push(("clean-links", disk.files()));
     let images =
