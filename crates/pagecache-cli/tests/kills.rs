@@ -35,7 +35,9 @@ fn a_writer_that_acknowledges_before_it_writes_is_caught() {
 #[test]
 fn a_freed_page_that_comes_back_is_caught() {
     let (code, out, err) = run(&["--cycles", "20", "--plant", "frees"]);
-    assert_eq!(code, Some(2), "{out}{err}");
-    // The page is there again, or, where its id was used since, does not fit what it was.
-    assert!(err.contains("no prefix of its steps") || err.contains("is damaged"), "{err}");
+    assert!(matches!(code, Some(1 | 2)), "{out}{err}");
+    // The page is there again, which no prefix explains; or its id was used since, and what is there does not fit; or its free was the last step that
+    // was acknowledged, and is missed.
+    let misfits = ["no prefix of its steps", "is damaged", "a reader misses"].iter().any(|sign| err.contains(sign));
+    assert!(misfits || code == Some(1) && !out.contains(" 0 lost"), "{out}{err}");
 }

@@ -296,7 +296,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// `NoSpace` and `Io`, after which a later call may succeed; `Corrupt` where a leaf of the map is damaged (a page that is damaged
     /// stays where it is); `Poisoned`, `ReadOnly`.
     pub fn clean(&self) -> Result<u64> {
-        self.cleaner.turn(Then::GiveBack).map(|cleaned| cleaned.moved)
+        self.cleaner.turn(Then::GiveBack)
     }
 
     /// Keeps all files as long as what is returned lives, so that they can be copied while the store is in use. Copy `LOCK`, and `super-a` and `super-b`

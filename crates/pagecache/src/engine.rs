@@ -38,8 +38,12 @@ impl Engine {
         config.validate()?;
         let storage = storage(config)?;
         // The lock leaves a file behind: not in a directory that is somebody else's, nor where there shall be nothing new.
-        if !is_store(storage.as_ref())? && (config.read_only || config.create == Create::Existing) {
+        let is_new = !is_store(storage.as_ref())?;
+        if is_new && (config.read_only || config.create == Create::Existing) {
             return Err(Error::NotFound { path: storage.describe() });
+        }
+        if is_new && config.segment_size.is_none() {
+            config.check_cap(SEGMENT_DEFAULT)?;
         }
         let lock = lock(storage.as_ref(), config.read_only)?;
         let create = if config.temporary { Create::New } else { config.create };
@@ -53,10 +57,6 @@ impl Engine {
             read_only: config.read_only,
             threads: config.background.replay_threads(),
         };
-        if config.segment_size.is_none() && !is_store(storage.as_ref())? {
-            // Before anything is made.
-            config.check_cap(SEGMENT_DEFAULT)?;
-        }
         let (log, recovered) = open(Arc::clone(&storage), options, rebuild)?;
         config.check_cap(log.pool.segment_size())?;
         if let Some(cap) = config.max_disk_bytes {

@@ -1,42 +1,12 @@
 //! What a store holds in memory: everything is counted, the sum stays under `cache_capacity`, and what guards keep is told.
 #![cfg(not(loom))]
 
+mod common;
+
+use common::{Bytes, Joined};
 use pagecache::crossbeam_epoch::Collector;
 use pagecache::storage::MemoryStorage;
-use pagecache::{Background, ConfigBuilder, Fragment, Materializer, PageBytes, PageCache, PageId, Version};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Bytes(Vec<u8>);
-
-impl Fragment for Bytes {
-    fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
-        out.extend_from_slice(&self.0);
-        Ok(())
-    }
-    fn decode(bytes: PageBytes) -> Result<Bytes, String> {
-        Ok(Bytes(bytes.to_vec()))
-    }
-    fn heap_size(&self) -> usize {
-        self.0.capacity()
-    }
-}
-
-struct Joined;
-
-impl Materializer for Joined {
-    type PageFrag = Bytes;
-    type Recovery = ();
-    const RECOVERS: bool = false;
-    fn new(_: &Option<()>) -> Self {
-        Joined
-    }
-    fn merge(&self, frags: &[&Bytes]) -> Bytes {
-        Bytes(frags.iter().flat_map(|frag| frag.0.iter().copied()).collect())
-    }
-    fn recover(&self, _: &Bytes) -> Option<()> {
-        None
-    }
-}
+use pagecache::{Background, ConfigBuilder, PageCache, PageId, Version};
 
 type Pages = PageCache<Joined>;
 

@@ -1,48 +1,15 @@
 //! What is said of space: every byte of every file is somewhere, exactly once, and where it is said to be.
 #![cfg(not(loom))]
 
+mod common;
+
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::{Bytes, Joined};
 use pagecache::space::Parts;
 use pagecache::storage::{MemoryStorage, OpenMode, Storage, read_full, write_all};
-use pagecache::{
-    Background, ConfigBuilder, Fragment, Lsn, Materializer, PageBytes, PageCache, PageId, Space, Version, inspect,
-};
-
-/// Pages of bytes, stored as they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Bytes(Vec<u8>);
-
-impl Fragment for Bytes {
-    fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
-        out.extend_from_slice(&self.0);
-        Ok(())
-    }
-    fn decode(bytes: PageBytes) -> Result<Bytes, String> {
-        Ok(Bytes(bytes.to_vec()))
-    }
-    fn heap_size(&self) -> usize {
-        self.0.capacity()
-    }
-}
-
-struct Joined;
-
-impl Materializer for Joined {
-    type PageFrag = Bytes;
-    type Recovery = ();
-    const RECOVERS: bool = false;
-    fn new(_: &Option<()>) -> Self {
-        Joined
-    }
-    fn merge(&self, frags: &[&Bytes]) -> Bytes {
-        Bytes(frags.iter().flat_map(|frag| frag.0.iter().copied()).collect())
-    }
-    fn recover(&self, _: &Bytes) -> Option<()> {
-        None
-    }
-}
+use pagecache::{Background, ConfigBuilder, Lsn, PageCache, PageId, Space, Version, inspect};
 
 type Pages = PageCache<Joined>;
 

@@ -18,7 +18,7 @@ use crate::format::segment::{FORMAT, Found as Header, SUPERBLOCKS, SegmentHeader
 use crate::format::superblock::{Found, Superblock};
 use crate::storage::{OpenMode, Storage, read_full, write_all};
 use crate::store::handles::Handles;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 use crate::store::stream::{corrupt, read};
 
 /// The checkpoint that an opening starts from.

@@ -23,7 +23,7 @@ use crate::ops::Pages;
 use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
 use crate::page::slot::Seen;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 use crate::store::stream::{Writer, payload_max};
 
 /// Writes the checkpoints of a store, one after the other.

@@ -22,7 +22,7 @@ use crate::ops::Pages;
 use crate::ops::relocate::{Copied, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::limit::{Claim, RESERVE};
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 use crate::store::stream::Writer;
 pub use victims::Order;
 use victims::{Candidate, Terms, choose};
@@ -69,15 +69,6 @@ pub(crate) enum Then {
     GiveBack,
 }
 
-/// What a turn has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cleaned {
-    /// Segments that were chosen.
-    pub(crate) victims: u64,
-    /// Pages that were moved.
-    pub(crate) moved: u64,
-}
-
 impl<M: Materializer> Cleaner<M> {
     pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, goal: Goal) -> Cleaner<M> {
         let books =
@@ -86,10 +77,11 @@ impl<M: Materializer> Cleaner<M> {
     }
 
     /// Moves pages out of the segments that cost least, as many as the fill target asks for, and gives back what is empty.
+    /// Returns how many pages were moved.
     ///
     /// # Errors
     /// `NoSpace` and `Io`, after which a later turn may succeed; `Corrupt` where a leaf of the map is damaged; `Poisoned`.
-    pub(crate) fn turn(&self, then: Then) -> Result<Cleaned> {
+    pub(crate) fn turn(&self, then: Then) -> Result<u64> {
         let log = &self.pages.log;
         if log.is_read_only() {
             return Err(Error::ReadOnly);
@@ -102,8 +94,7 @@ impl<M: Materializer> Cleaner<M> {
         let before = (books.folds.written(), books.survivors.written());
         let mut left = Vec::new();
         let moved = self.empty(&mut books, &victims, &mut left);
-        let writers = books.folds.memory() + books.survivors.memory();
-        log.hold(&mut books.held, writers);
+        self.hold(&mut books, 0);
         log.counters.fold_bytes.fetch_add(books.folds.written() - before.0, Ordering::Relaxed);
         log.counters.survivor_bytes.fetch_add(books.survivors.written() - before.1, Ordering::Relaxed);
         let moved = moved.map_err(|error| {
@@ -118,7 +109,6 @@ impl<M: Materializer> Cleaner<M> {
             // What could not be moved is not tried again before something in there has changed.
             victim.account.set_stuck(victim.account.live(log.raised(victim)));
         }
-        let cleaned = Cleaned { victims: victims.len() as u64, moved };
         // Under the lock of the books: no other turn's images are on their way.
         if then == Then::Checkpoint || !victims.is_empty() || self.has_empty() {
             log.flush(Patience::Wait)?;
@@ -127,7 +117,7 @@ impl<M: Materializer> Cleaner<M> {
             }
             self.checkpointer.checkpoint()?;
         }
-        Ok(cleaned)
+        Ok(moved)
     }
 
     /// Bytes of log from one turn to the next. Small turns leave writers room while one runs: what a turn writes is on disk before what it
@@ -180,8 +170,8 @@ impl<M: Materializer> Cleaner<M> {
         excess.max(missing.min(data.saturating_sub(live)))
     }
 
-    /// Bytes of log that may be written before there is more on disk than is promised, with what the next turn writes; never less than a segment, so that
-    /// nobody waits for what cannot be helped.
+    /// Bytes of log that may be written before there is more on disk than is promised, with what the next turn writes; never less than a
+    /// segment, so that nobody waits for what cannot be helped.
     pub(crate) fn headroom(&self) -> u64 {
         let log = &self.pages.log;
         let size = log.pool.segment_size();
@@ -379,12 +369,18 @@ impl<M: Materializer> Cleaner<M> {
         Ok(moved + self.move_all(books, &mut batch)?)
     }
 
+    /// Takes note of the memory that is held: what is copied, and what is gathered to be written.
+    fn hold(&self, books: &mut Books, copied: u64) {
+        let now = copied + books.folds.memory() + books.survivors.memory();
+        self.pages.log.hold(&mut books.held, now);
+    }
+
     fn is_gone(&self, victim: &Segment) -> bool {
         self.pages.log.pool.get(victim.header.sequence).is_none()
     }
 
     fn move_full(&self, books: &mut Books, batch: &mut Batch) -> Result<u64> {
-        self.pages.log.hold(&mut books.held, batch.bytes as u64 + books.folds.memory() + books.survivors.memory());
+        self.hold(books, batch.bytes as u64);
         if batch.bytes < BATCH { Ok(0) } else { self.move_all(books, batch) }
     }
 

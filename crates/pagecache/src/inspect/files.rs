@@ -18,7 +18,7 @@ use crate::format::segment::{
 use crate::recovery::survey::holds_records;
 use crate::storage::{OpenMode, StorageFile, read_full};
 use crate::store::handles::Handles;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 
 /// The files of a store.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::fuzzing::forge::{Pages, SIZE};
 use crate::fuzzing::map::config;
 use crate::storage::{MemoryStorage, OpenMode, Storage, StorageFile, read_full, write_all};
 use crate::store::handles::Handles;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 use crate::store::stream::read;
 
 /// The page that has moved.

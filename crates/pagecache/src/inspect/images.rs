@@ -13,7 +13,7 @@ use crate::format::record::Kind;
 use crate::log::read::unknown_kind;
 use crate::log::scan::{Scanner, Step};
 use crate::page::table::PAGES_MAX;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 
 /// Walks a segment of images. `needed` are the offsets of those that leaves name, which were read already: what was synced before
 /// the last of them is there, what is behind it may be torn. `end` is where the log ends, as far as that is known.

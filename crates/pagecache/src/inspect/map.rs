@@ -20,7 +20,8 @@ use crate::format::root::{Known, LeafAt, Root};
 use crate::format::segment::{Purpose, Stream};
 use crate::store::extent::{read_log, walk_images};
 use crate::store::handles::Handles;
-use crate::store::pool::{Identity, Pool, Segment};
+use crate::store::pool::Pool;
+use crate::store::segment::{Identity, Segment};
 use crate::store::stream::{Found, read};
 
 /// What was found of the map.

@@ -20,7 +20,7 @@ use crate::log::scan::{Scanner, Step, evidence};
 use crate::recovery::decide::{Evidence, Last, Stop, Verdict, decide};
 use crate::storage::read_full;
 use crate::store::handles::Handles;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 
 /// What was learnt so far.
 #[derive(Debug)]

@@ -22,7 +22,8 @@ use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Order
 use crate::format::record::pad_segment;
 use crate::format::segment::Stream;
 use crate::store::in_use::InUse;
-use crate::store::pool::{Pool, Segment};
+use crate::store::pool::Pool;
+use crate::store::segment::Segment;
 
 /// A log that is open. Everything is shared; nothing here starts a thread.
 #[derive(Debug)]

@@ -15,7 +15,8 @@ use crate::base::sync::Ordering;
 use crate::storage::write_all;
 use crate::store::in_use::InUse;
 use crate::store::limit::Claim;
-use crate::store::pool::{Birth, BirthPlace, CAPPED, Segment};
+use crate::store::pool::{Birth, BirthPlace, CAPPED};
+use crate::store::segment::Segment;
 
 /// The most that is filled with zeros in one step, in bytes; a quarter of a smaller segment.
 const FILL_STEP: u64 = 1 << 20;

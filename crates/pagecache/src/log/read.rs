@@ -11,7 +11,7 @@ use crate::base::ids::Lsn;
 use crate::format::BLOCK;
 use crate::format::record::{Parsed, Shape, parse, wanted};
 use crate::storage::read_full;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 
 /// Read when nothing is known of a record's length, in bytes.
 const GUESS: u64 = 512;

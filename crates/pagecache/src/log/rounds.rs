@@ -9,7 +9,7 @@ use crate::base::error::Error;
 use crate::base::ids::Lsn;
 use crate::format::BLOCK;
 use crate::storage::StorageFile;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 
 /// The most that one write takes, in bytes. A block under loom and shuttle, so that several are in flight there.
 pub(crate) const CHUNK: u64 = if cfg!(any(loom, shuttle)) { BLOCK } else { 1 << 20 };

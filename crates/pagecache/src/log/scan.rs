@@ -10,7 +10,7 @@ use crate::format::BLOCK;
 use crate::format::mark::{MARK, Mark};
 use crate::format::record::{Parsed, Shape, parse, wanted};
 use crate::storage::read_full;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 
 /// Bytes read at once.
 const WINDOW: u64 = 256 << 10;

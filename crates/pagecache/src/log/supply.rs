@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::geometry::Geometry;
 use crate::base::ids::Lsn;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 
 /// Disk set aside for the first segment of a store, and for the one after a cut, in bytes; it doubles from there. Others are
 /// set aside whole.

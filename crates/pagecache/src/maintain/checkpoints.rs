@@ -56,11 +56,11 @@ pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: i
             break;
         }
         // The victims of the first are below the redo point as it was; those of the next below what it has made of it.
-        let cleaned = cleaner.turn(if wants_checkpoint { Then::Checkpoint } else { Then::GiveBack })?;
+        let moved = cleaner.turn(if wants_checkpoint { Then::Checkpoint } else { Then::GiveBack })?;
         log.clean_after(cleaner.step());
         pace();
         // Each turn gives back what it has emptied, so there is less to do behind it; where it is not, what is left cannot be moved.
-        if !is_first && cleaned.moved == 0 {
+        if !is_first && moved == 0 {
             break;
         }
     }

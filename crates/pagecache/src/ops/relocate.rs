@@ -26,7 +26,7 @@ use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Seen, Slot, Word};
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 use crate::store::stream::{Writer, payload_max};
 
 /// A page's content as of a version.

@@ -84,13 +84,14 @@ impl Fifo {
                 continue;
             }
             let fresh = Chunk::holding(entry);
+            // Relaxed: a counter; before others see the chunk, so that it is never counted as gone before it has come.
+            self.chunks.fetch_add(1, Ordering::Relaxed);
             // Release publishes the chunk. Relaxed: who loses loads the winner's anew.
             if chunk.next.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Relaxed).is_ok() {
-                // Relaxed: a counter.
-                self.chunks.fetch_add(1, Ordering::Relaxed);
                 self.move_tail(tail, fresh);
                 return;
             }
+            self.chunks.fetch_sub(1, Ordering::Relaxed);
             // SAFETY: it was not published.
             drop(unsafe { Box::from_raw(fresh) });
         }
@@ -145,9 +146,7 @@ impl Fifo {
 
     /// Bytes of memory of the chunks.
     pub(super) fn memory(&self) -> u64 {
-        // One may be counted as gone before it is counted as come.
-        let chunks = (self.chunks.load(Ordering::Relaxed) as i64).max(0);
-        chunks as u64 * size_of::<Chunk>() as u64
+        self.chunks.load(Ordering::Relaxed) * size_of::<Chunk>() as u64
     }
 }
 

@@ -171,7 +171,6 @@ impl Queues {
     }
 
     /// Bytes of memory of queues and ghost.
-    #[allow(dead_code, reason = "the budget does not count it yet")]
     pub(crate) fn memory(&self) -> u64 {
         self.small.fifo.memory() + self.main.fifo.memory() + self.ghost.memory()
     }

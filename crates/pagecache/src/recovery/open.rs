@@ -23,7 +23,8 @@ use crate::log::supply::Supply;
 use crate::storage::{OpenMode, Storage, read_full, write_all};
 use crate::store::handles::Handles;
 use crate::store::limit::Claim;
-use crate::store::pool::{Birth, BirthPlace, Identity, Pool, Segment};
+use crate::store::pool::{Birth, BirthPlace, Pool};
+use crate::store::segment::{Identity, Segment};
 
 /// How to open.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::Lsn;
 use crate::format::record::Shape;
 use crate::format::root::Root;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 
 /// A record as the walk shows it.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,7 @@ use crate::base::ids::Lsn;
 use crate::format::mark::{Mark, MarkKind};
 use crate::format::record::Kind;
 use crate::log::scan::{Scanner, Step, evidence};
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 
 /// Where a segment's walk ended.
 #[derive(Clone, Copy, Debug)]

@@ -16,7 +16,7 @@ use crate::format::segment::{
 use crate::log::scan::{Scanner, Step, evidence};
 use crate::storage::{Storage, StorageFile, read_full};
 use crate::store::handles::Handles;
-use crate::store::pool::{Identity, Segment};
+use crate::store::segment::{Identity, Segment};
 use crate::store::stream::corrupt;
 
 /// The files of a store.

@@ -10,7 +10,8 @@ use crate::base::error::{Error, Result};
 use crate::format::segment::{Named, parse_name};
 use crate::page::materialize::Materializer;
 use crate::storage::{OpenMode, StorageFile};
-use crate::store::pool::{Pool, Segment};
+use crate::store::pool::Pool;
+use crate::store::segment::Segment;
 
 /// What the directory holds.
 #[derive(Clone, Copy, Debug, Default)]

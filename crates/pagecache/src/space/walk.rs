@@ -18,7 +18,7 @@ use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
 use crate::page::materialize::Materializer;
 use crate::store::in_use::InUse;
-use crate::store::pool::Segment;
+use crate::store::segment::Segment;
 
 /// What was found so far.
 pub(super) struct Walk<'a, M: Materializer> {

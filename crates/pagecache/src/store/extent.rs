@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::pool::{Pool, Segment};
+use super::pool::Pool;
+use super::segment::Segment;
 use super::stream::{self, corrupt, payload_max};
 use crate::base::aligned::AlignedBuf;
 use crate::base::damage::Damage;

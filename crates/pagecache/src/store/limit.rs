@@ -38,22 +38,21 @@ impl Limit {
         Limit { user: all.saturating_sub(UPKEEP), upkeep: all.max(there + UPKEEP) }
     }
 
-    /// Whether there may be so many.
-    pub(crate) fn allows(self, segments: u64, claim: Claim) -> bool {
-        let most = match claim {
+    fn most(self, claim: Claim) -> u64 {
+        match claim {
             Claim::User => self.user,
             Claim::Upkeep => self.upkeep,
-        };
-        segments <= most
+        }
+    }
+
+    /// Whether there may be so many.
+    pub(crate) fn allows(self, segments: u64, claim: Claim) -> bool {
+        segments <= self.most(claim)
     }
 
     /// Segments that may still be made for a claim where so many are there; none where there is no limit.
     pub(crate) fn left(self, there: u64, claim: Claim) -> Option<u64> {
-        let most = match claim {
-            Claim::User => self.user,
-            Claim::Upkeep => self.upkeep,
-        };
-        (self != Limit::NONE).then(|| most.saturating_sub(there))
+        (self != Limit::NONE).then(|| self.most(claim).saturating_sub(there))
     }
 }
 

@@ -9,24 +9,23 @@
 //! - P3. Sequences only rise, across restarts too: no life of a segment shares its number with another.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool as PlainBool, AtomicU64 as PlainU64, Ordering};
 
 use crate::base::canary::{Canary, planted};
-use crate::base::damage::Damage;
-use crate::base::error::{Corruption, Error, Result};
+use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, Lsn, Sequence};
 use crate::base::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::format::BLOCK;
 use crate::format::parts::Parts;
 use crate::format::piece::Piece;
 use crate::format::root::Known;
-use crate::format::segment::{Previous, Purpose, SegmentHeader, Stream, name, scratch_name};
+use crate::format::segment::{Previous, SegmentHeader, Stream, name, scratch_name};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all};
-use crate::store::handles::{Handle, Handles};
+use crate::store::account::Account;
+use crate::store::handles::Handles;
 use crate::store::in_use::{InUse, parts};
 use crate::store::limit::{Claim, Limit};
+use crate::store::segment::{Identity, Linked, Segment};
 use crate::store::spans::Spans;
 
 /// What could not be had where the cap on disk is reached.
@@ -34,202 +33,6 @@ pub(crate) const CAPPED: &str = "max_disk_bytes";
 
 /// Files kept for reuse; more are removed.
 const SPARES: usize = 2;
-
-/// One life of a segment.
-#[derive(Debug)]
-pub(crate) struct Segment {
-    pub(crate) header: SegmentHeader,
-    handle: Handle,
-    /// Where its records end, where that is before the end of its data: a recovery cut it here.
-    pub(crate) cut: Option<Lsn>,
-    /// Its file was written in an earlier life, so its blocks hold data already.
-    pub(crate) recycled: bool,
-    pub(crate) account: Account,
-    /// A backup may have made a link to its file: what is in it must not be written over in a later life. Changed under the lock of births.
-    linked: PlainBool,
-}
-
-/// Whether there may be other links to a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Linked {
-    Maybe,
-    No,
-}
-
-/// How much of a segment is in use. Raised before an address in it is published and lowered after it was unpublished, so it is
-/// too high at times and never too low (V7 of the design).
-#[derive(Debug, Default)]
-pub(crate) struct Account {
-    /// Bytes of records that were published, those that the log's lives still count left out.
-    raised: PlainU64,
-    /// Those of them that were deltas, the ones that lie on top of a page.
-    deltas: PlainU64,
-    /// Bytes of records that were unpublished.
-    dead: PlainU64,
-    /// Records are being written to it that are not counted yet. A segment outside of the log is born so.
-    growing: PlainBool,
-    /// Bytes in use that could not be moved when it was tried last.
-    stuck: PlainU64,
-}
-
-impl Account {
-    // Relaxed where not said otherwise: counters. Who looks at one for whether its segment is empty comes after all raises: below the redo point
-    // by the log's own order, elsewhere on the thread that raises. A lowering that is not seen yet keeps the segment a little longer.
-    pub(crate) fn raise(&self, more: InUse) {
-        self.raised.fetch_add(more.bytes(), Ordering::Relaxed);
-        self.deltas.fetch_add(more.deltas(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn lower(&self, bytes: u64) {
-        self.dead.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_stuck(&self, live: u64) {
-        self.stuck.store(live, Ordering::Relaxed);
-    }
-
-    /// Whether as much is in use as could not be moved when it was tried last.
-    pub(crate) fn is_stuck(&self, live: u64) -> bool {
-        live > 0 && self.stuck.load(Ordering::Relaxed) == live
-    }
-
-    pub(crate) fn set_growing(&self, growing: bool) {
-        self.growing.store(growing, Ordering::Release);
-    }
-
-    /// Whether records may still be written to it: never of the log, of which the tail says it.
-    pub(crate) fn is_growing(&self) -> bool {
-        self.growing.load(Ordering::Acquire)
-    }
-
-    /// Whether nothing in it is in use, nor will be again. Release and Acquire: what was raised before it stopped growing is seen.
-    pub(crate) fn is_empty(&self, more: InUse) -> bool {
-        let growing = self.growing.load(Ordering::Acquire) && !planted(Canary::GrowingSegmentEmpty);
-        !growing && self.live(more) == 0
-    }
-
-    /// Bytes in use; `more` are raised and counted elsewhere.
-    pub(crate) fn live(&self, more: InUse) -> u64 {
-        let raised = self.raised.load(Ordering::Relaxed) + more.bytes();
-        raised.saturating_sub(self.dead.load(Ordering::Relaxed))
-    }
-
-    /// Bytes of deltas in use, as many as there are if they die as fast as the rest.
-    pub(crate) fn live_deltas(&self, more: InUse) -> u64 {
-        let deltas = self.deltas.load(Ordering::Relaxed) + more.deltas();
-        let raised = self.raised.load(Ordering::Relaxed) + more.bytes();
-        match deltas {
-            0 => 0,
-            _ => (deltas as f64 / raised.max(deltas) as f64 * self.live(more) as f64) as u64,
-        }
-    }
-}
-
-impl Segment {
-    /// A segment that was there before this process.
-    pub(crate) fn found(header: SegmentHeader, file: Arc<dyn StorageFile>, handles: &Arc<Handles>) -> Segment {
-        let handle = handles.opened(name(header.sequence), file);
-        Segment {
-            header,
-            handle,
-            cut: None,
-            recycled: false,
-            account: Account::default(),
-            linked: PlainBool::new(false),
-        }
-    }
-
-    /// A segment that a checkpoint knows. Its file is not looked at before it is needed.
-    pub(crate) fn known(known: &Known, identity: Identity, segment_size: u64, handles: &Arc<Handles>) -> Segment {
-        let header = SegmentHeader {
-            purpose: identity.purpose,
-            stream: known.stream,
-            store: identity.store,
-            segment_size,
-            sequence: known.sequence,
-            start: known.start,
-            salt: known.salt,
-            previous: None,
-            stable: Lsn(0),
-            first: Lsn(0),
-        };
-        let handle = handles.named(name(known.sequence));
-        let mut segment = Segment {
-            header,
-            handle,
-            cut: None,
-            recycled: false,
-            account: Account::default(),
-            linked: PlainBool::new(false),
-        };
-        let end = Lsn(segment.data_end().0.saturating_sub(known.cut_off));
-        segment.cut = (known.cut_off > 0).then_some(end);
-        segment
-    }
-
-    /// Its file, opened if it is not.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub(crate) fn file(&self) -> Result<Arc<dyn StorageFile>> {
-        self.handle.file().map_err(|error| Error::io("open", self.name(), error))
-    }
-
-    /// Damage, where its file has become shorter: its whole length was durable before it got its name (P1), so this is no torn
-    /// tail, and the marks that would prove it may be among what is gone.
-    ///
-    /// # Errors
-    /// `Corrupt`, `Io`.
-    pub(crate) fn check_length(&self) -> Result<()> {
-        let len = self.file()?.len().map_err(|error| Error::io("len", self.name(), error))?;
-        let Range { start, end } = self.header.start..Lsn(self.header.start.0 + self.header.segment_size);
-        if len >= end.0 - start.0 {
-            return Ok(());
-        }
-        Err(Error::Corrupt(Box::new(Corruption {
-            page: None,
-            segment: self.header.sequence.0,
-            offset: len,
-            lsns: Lsn(start.0 + len)..end,
-            what: Damage::FileTooShort.what(),
-        })))
-    }
-
-    /// The first LSN of its data.
-    pub(crate) fn data_start(&self) -> Lsn {
-        Lsn(self.header.start.0 + BLOCK)
-    }
-
-    /// The LSN behind the last byte that its data may have.
-    pub(crate) fn data_end(&self) -> Lsn {
-        Lsn(self.header.start.0 + self.header.segment_size - BLOCK)
-    }
-
-    /// The LSN behind its last record.
-    pub(crate) fn records_end(&self) -> Lsn {
-        self.cut.unwrap_or_else(|| self.data_end())
-    }
-
-    /// Where an LSN of this segment is in its file.
-    pub(crate) fn offset(&self, lsn: Lsn) -> u64 {
-        lsn.0.saturating_sub(self.header.start.0)
-    }
-
-    /// The place of an LSN of this segment in ever-written space.
-    pub(crate) fn address(&self, lsn: Lsn) -> Address {
-        Address(self.header.sequence.0 * self.header.segment_size + self.offset(lsn))
-    }
-
-    /// The file's name, for messages.
-    pub(crate) fn name(&self) -> String {
-        name(self.header.sequence)
-    }
-
-    /// As the segment before the next one, with records up to `end`.
-    pub(crate) fn as_previous(&self, end: Lsn) -> Previous {
-        Previous { sequence: self.header.sequence, salt: self.header.salt, end }
-    }
-}
 
 /// Every segment of a store.
 #[derive(Debug)]
@@ -274,16 +77,13 @@ impl Table {
         }
     }
 
+    fn len(&self) -> usize {
+        self.log.len() + self.others.len()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Arc<Segment>> {
         self.log.iter().chain(self.others.values())
     }
-}
-
-/// What every segment of a store says of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Identity {
-    pub(crate) purpose: Purpose,
-    pub(crate) store: u128,
 }
 
 #[derive(Debug)]
@@ -453,8 +253,7 @@ impl Pool {
 
     /// Bytes of memory of what is known of segments, about: each has a name, a place in a table, and its counts besides.
     pub(crate) fn bytes(&self) -> u64 {
-        let table = self.table();
-        (table.log.len() + table.others.len()) as u64 * (size_of::<Segment>() + 160) as u64
+        self.table().len() as u64 * (size_of::<Segment>() + 160) as u64
     }
 
     /// The segments that `keep` wants as a checkpoint knows them, by sequence; and the first sequence that is not given out. What is
@@ -479,7 +278,7 @@ impl Pool {
 
     /// Files of segments, those kept for reuse included.
     fn files(&self, births: &Births) -> u64 {
-        (self.table().all().count() + births.spares.len() + births.unwanted.len()) as u64
+        (self.table().len() + births.spares.len() + births.unwanted.len()) as u64
     }
 
     /// Caps the bytes on disk from now on.
@@ -518,7 +317,7 @@ impl Pool {
             stable: birth.stable,
             first,
         };
-        // After 2^57 bytes, or behind a file whose name says so: nobody could read it.
+        // After 2^53 bytes, or behind a file whose name says so: nobody could read it.
         // The segments of the models are smaller than any on disk.
         if cfg!(not(loom)) && !header.is_sound() {
             return Err(Error::NoSpace { what: "segment numbers" });
@@ -541,12 +340,12 @@ impl Pool {
         if !planted(Canary::SkippedDirectorySync) {
             self.sync_dir()?;
         }
-        let handle = self.handles.opened(final_name, file);
-        let account = Account::default();
+        let segment = Arc::new(Segment::new(header, self.handles.opened(final_name, file), recycled));
         // Before anyone finds it: it holds nothing yet, and is not empty.
-        account.set_growing(stream != Stream::Log);
-        let segment =
-            Arc::new(Segment { header, handle, cut: None, recycled, account, linked: PlainBool::new(births.pins > 0) });
+        segment.account.set_growing(stream != Stream::Log);
+        if births.pins > 0 {
+            segment.link();
+        }
         self.table_mut().enter(Arc::clone(&segment));
         Ok(segment)
     }
@@ -631,10 +430,7 @@ impl Pool {
     fn give_back(&self, gone: Vec<Arc<Segment>>) -> Result<u64> {
         let mut births = self.births.lock();
         let count = gone.len() as u64;
-        // Relaxed: under the lock.
-        let linked =
-            |segment: &Segment| if segment.linked.load(Ordering::Relaxed) { Linked::Maybe } else { Linked::No };
-        births.unwanted.extend(gone.iter().map(|segment| (segment.header.sequence, linked(segment))));
+        births.unwanted.extend(gone.iter().map(|segment| (segment.header.sequence, segment.linked())));
         if births.unwanted.is_empty() || births.pins > 0 {
             return Ok(count);
         }
@@ -667,7 +463,7 @@ impl Pool {
     pub(crate) fn pin(&self) {
         let mut births = self.births.lock();
         births.pins += 1;
-        self.table().all().for_each(|segment| segment.linked.store(true, Ordering::Relaxed));
+        self.table().all().for_each(|segment| segment.link());
     }
 
     /// # Errors
@@ -680,7 +476,7 @@ impl Pool {
     /// Bytes on disk: every segment's file, and the spares. No file is opened for it: one that was not open yet counts whole.
     pub(crate) fn disk_bytes(&self) -> u64 {
         let spares = self.births.lock().spares.len() as u64;
-        let occupied = |segment: &Arc<Segment>| segment.handle.occupied().unwrap_or(self.segment_size);
+        let occupied = |segment: &Arc<Segment>| segment.occupied().unwrap_or(self.segment_size);
         let used: u64 = self.all().iter().map(occupied).sum();
         used + spares * self.segment_size
     }

@@ -15,7 +15,8 @@ use crate::format::record::{Frame, Head, Kind, Parsed, Shape, pad_segment, parse
 use crate::format::segment::Stream;
 use crate::storage::{StorageFile, read_full, write_all};
 use crate::store::limit::Claim;
-use crate::store::pool::{Birth, BirthPlace, Pool, Segment};
+use crate::store::pool::{Birth, BirthPlace, Pool};
+use crate::store::segment::Segment;
 
 /// Bytes gathered before they are written.
 const CHUNK: usize = 1 << 20;

@@ -19,7 +19,8 @@ use crate::log::tail::Urgency;
 use crate::storage::OpenMode;
 use crate::store::handles::Handles;
 use crate::store::limit::Claim;
-use crate::store::pool::{Birth, BirthPlace, Identity, Pool};
+use crate::store::pool::{Birth, BirthPlace, Pool};
+use crate::store::segment::Identity;
 
 /// A whole log on a disk of its own.
 #[derive(Debug)]
