@@ -10,6 +10,7 @@ fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
     let (flags, body_at) = (input.u8(), input.u8());
     let body = input.rest();
-    let _bound = Bound::new(4 * body.len() + 4096);
+    // Two bytes say of a part what takes sixteen in memory.
+    let _bound = Bound::new(8 * body.len() + 4096);
     fuzzing::page_head(body, flags, body_at);
 });
