@@ -21,7 +21,7 @@ use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
 use crate::ops::relocate::{Copied, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
-use crate::store::pool::Segment;
+use crate::store::pool::{Keep, Segment};
 use crate::store::stream::Writer;
 pub use victims::Order;
 use victims::{Candidate, Terms, choose};
@@ -96,6 +96,7 @@ impl<M: Materializer> Cleaner<M> {
         let mut books = self.books.lock();
         log.check_failed()?;
         self.pages.read_all_leaves()?;
+        self.keep_spares();
         let victims = self.victims(&books);
         books.longest -= books.longest / 8;
         let before = (books.folds.written(), books.survivors.written());
@@ -172,6 +173,16 @@ impl<M: Materializer> Cleaner<M> {
         let (data, live) = self.usage();
         let promised = self.at_target(live) + self.goal.log_limit + RESERVE * size;
         promised.saturating_sub(data + self.most()).max(RESERVE * size)
+    }
+
+    /// Has as many files kept for reuse as a turn gives back, and the next takes: to make and to remove files costs more than to write them.
+    /// Never more than there may be segments.
+    fn keep_spares(&self) {
+        let pool = &self.pages.log.pool;
+        let size = pool.segment_size();
+        let (_, live) = self.usage();
+        let promised = self.at_target(live) + self.goal.log_limit + RESERVE / 2 * size;
+        pool.keep(Keep { spares: self.most() / size, files: promised / size });
     }
 
     /// Bytes on disk that so many in use ask for. A segment's headers are beside its fill: in small segments they are much, and who

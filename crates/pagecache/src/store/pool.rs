@@ -28,8 +28,16 @@ use crate::store::handles::{Handle, Handles};
 use crate::store::in_use::{InUse, parts};
 use crate::store::spans::Spans;
 
-/// Files kept for reuse; more are removed.
+/// Files kept for reuse in any case.
 const SPARES: usize = 2;
+
+/// How many files are kept for reuse, beyond a few that always are; more are removed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Keep {
+    pub(crate) spares: u64,
+    /// Only where there are at most so many files, with those of segments; those of the map are not among them.
+    pub(crate) files: u64,
+}
 
 /// One life of a segment.
 #[derive(Debug)]
@@ -247,6 +255,12 @@ impl Table {
         }
     }
 
+    /// How many segments are not of the map.
+    fn of_pages(&self) -> usize {
+        let is_map = |segment: &&Arc<Segment>| segment.header.stream == Stream::Map;
+        self.log.len() + self.others.len() - self.others.values().filter(is_map).count()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Arc<Segment>> {
         self.log.iter().chain(self.others.values())
     }
@@ -263,6 +277,7 @@ pub(crate) struct Identity {
 struct Births {
     next: Sequence,
     spares: Vec<String>,
+    keep: Keep,
     /// Files of segments that nobody needs any more.
     unwanted: Vec<Sequence>,
 }
@@ -297,7 +312,7 @@ impl Pool {
         segments: impl IntoIterator<Item = Arc<Segment>>,
         next: Sequence,
     ) -> Pool {
-        let births = Mutex::new(Births { next, spares: Vec::new(), unwanted: Vec::new() });
+        let births = Mutex::new(Births { next, spares: Vec::new(), keep: Keep::default(), unwanted: Vec::new() });
         let mut table = Table::default();
         segments.into_iter().for_each(|segment| table.enter(segment));
         Pool { handles, identity, segment_size, table: RwLock::new(table), births, spans: Spans::default() }
@@ -569,28 +584,46 @@ impl Pool {
         self.give_back(gone)
     }
 
+    /// Says how many files are kept from the next that are given back on.
+    pub(crate) fn keep(&self, keep: Keep) {
+        self.births.lock().keep = keep;
+    }
+
     fn give_back(&self, gone: Vec<Arc<Segment>>) -> Result<u64> {
         let mut births = self.births.lock();
         let count = gone.len() as u64;
         births.unwanted.extend(gone.iter().map(|segment| segment.header.sequence));
-        if births.unwanted.is_empty() {
+        let Keep { spares, files } = births.keep;
+        let used = self.table().of_pages() as u64;
+        let most = SPARES.max(spares.min(files.saturating_sub(used)) as usize);
+        if births.unwanted.is_empty() && births.spares.len() <= most {
             return Ok(0);
         }
         // One that fails keeps no other one, and is tried again with the next.
         let mut failed = None;
         for sequence in std::mem::take(&mut births.unwanted) {
             let (old, spare) = (name(sequence), scratch_name(sequence));
-            let done = match births.spares.len() < SPARES {
+            let is_kept = births.spares.len() < most;
+            let done = match is_kept {
                 true => self.storage().rename(&old, &spare).map_err(|error| Error::io("rename", &old, error)),
                 false => self.storage().remove(&old).map_err(|error| Error::io("remove", &old, error)),
             };
             match done {
-                Ok(()) if births.spares.len() < SPARES => births.spares.push(spare),
+                Ok(()) if is_kept => births.spares.push(spare),
                 Ok(()) => {}
                 Err(error) => {
                     births.unwanted.push(sequence);
                     failed.get_or_insert(error);
                 }
+            }
+        }
+        while births.spares.len() > most
+            && let Some(spare) = births.spares.pop()
+        {
+            if let Err(error) = self.storage().remove(&spare) {
+                failed.get_or_insert(Error::io("remove", &spare, error));
+                births.spares.push(spare);
+                break;
             }
         }
         if !planted(Canary::SegmentReusedEarly) {
