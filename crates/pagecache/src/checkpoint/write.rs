@@ -131,7 +131,7 @@ impl<M: Materializer> Checkpointer<M> {
         let written = books.writer.written() - written;
         log.counters.checkpoint_bytes.fetch_add(written, Ordering::Relaxed);
         let Ok(result) = result else {
-            books.writer.give_up();
+            books.writer.give_up(&log.pool);
             // What panicked is the user's storage: the log ends, as it does where a write of its own panics.
             log.fail_by_panic();
             return Err(log.poison_error());
@@ -141,7 +141,7 @@ impl<M: Materializer> Checkpointer<M> {
             Err(error @ Error::Io { op: "sync" | "sync_dir", .. }) => log.poison(error),
             Err(error) => error,
         };
-        books.writer.give_up();
+        books.writer.give_up(&log.pool);
         log.checkpoint_failed();
         books.uncertain |= reached == Reached::Superblock;
         if !books.uncertain {
@@ -198,7 +198,7 @@ impl<M: Materializer> Checkpointer<M> {
         // Ids that were handed out and never written are what they were before, also where nothing was.
         leaves.truncate(high_water.div_ceil(pages.leaves.ids()) as usize);
         let state = books.replayer.advance(log, redo)?;
-        books.writer.sync()?;
+        books.writer.sync(&log.pool)?;
         if planted(Canary::RecycledByCheckpointUnderway) {
             emptied = self.emptied(redo);
         }
@@ -236,7 +236,7 @@ impl<M: Materializer> Checkpointer<M> {
             }
         }
         if planted(Canary::SuperblockBeforeRoot) {
-            books.writer.sync()?;
+            books.writer.sync(&log.pool)?;
         }
         taken.numbers.clear();
         (books.leaves, books.holds_root, books.counts) = (root.leaves, holds_root, number);
@@ -259,7 +259,7 @@ impl<M: Materializer> Checkpointer<M> {
             previous = Some(piece);
         }
         if !planted(Canary::SuperblockBeforeRoot) {
-            books.writer.sync()?;
+            books.writer.sync(&log.pool)?;
         }
         // A root is never empty.
         Ok((previous.unwrap_or(Piece::from_word(0)), segments))

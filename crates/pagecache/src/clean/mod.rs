@@ -105,8 +105,8 @@ impl<M: Materializer> Cleaner<M> {
         log.counters.fold_bytes.fetch_add(books.folds.written() - before.0, Ordering::Relaxed);
         log.counters.survivor_bytes.fetch_add(books.survivors.written() - before.1, Ordering::Relaxed);
         let moved = moved.map_err(|error| {
-            books.folds.give_up();
-            books.survivors.give_up();
+            books.folds.give_up(&log.pool);
+            books.survivors.give_up(&log.pool);
             match error {
                 error @ Error::Io { op: "sync" | "sync_dir", .. } => log.poison(error),
                 error => error,
@@ -383,8 +383,9 @@ impl<M: Materializer> Cleaner<M> {
                 written.push(self.pages.write_image(copied, writer)?);
             }
             // N1.
-            if !planted(Canary::ImageUnsynced) {
-                writer.sync()?;
+            match planted(Canary::ImageUnsynced) {
+                true => writer.name_unsynced(&self.pages.log.pool)?,
+                false => writer.sync(&self.pages.log.pool)?,
             }
         }
         let mut moved = 0;

@@ -4,8 +4,9 @@
 //! order; where the others are is said by whoever names an address in them.
 //!
 //! - P1. A file bears a segment's name only once both copies of its header are durable: it is made under a scratch name,
-//!   synced, then renamed. So a named segment without any valid header is damage, never a birth cut short.
-//! - P2. A segment enters the table after its directory entry is durable; no LSN in it exists before.
+//!   synced, then renamed; outside of the log it is written before, too. So a named segment without any valid header is damage, never a birth cut short.
+//! - P2. A segment enters the table after its directory entry is durable; no LSN in it exists before, and no slot and no checkpoint names
+//!   an address in it.
 //! - P3. Sequences only rise, across restarts too: no life of a segment shares its number with another.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -460,7 +461,66 @@ impl Pool {
     /// # Errors
     /// `NoSpace` leaves nothing behind but a scratch file that the next open removes.
     pub(crate) fn birth(&self, birth: Birth) -> Result<Arc<Segment>> {
+        // Held to the end: nothing is being born while a directory is listed.
         let mut births = self.births.lock();
+        let (segment, file) = self.make(&mut births, birth)?;
+        let scratch = scratch_name(segment.header.sequence);
+        if let Err(error) = file.sync_data() {
+            let _ = self.storage().remove(&scratch);
+            return Err(Error::sync("sync", &scratch, error));
+        }
+        self.storage().rename(&scratch, &segment.name()).map_err(|error| Error::io("rename", &scratch, error))?;
+        births.next = Sequence(segment.header.sequence.0 + 1);
+        if !planted(Canary::SkippedDirectorySync) {
+            self.sync_dir()?;
+        }
+        self.table_mut().enter(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// Makes a segment outside of the log that is to be written before it is named: its headers are synced with what it holds. No
+    /// directory is to list it meanwhile, since nothing names an address in it.
+    ///
+    /// # Errors
+    /// As [`birth`](Self::birth).
+    pub(crate) fn begin(&self, stream: Stream, stable: Lsn) -> Result<(Arc<Segment>, Arc<dyn StorageFile>)> {
+        let mut births = self.births.lock();
+        // No space is set aside: a full disk is met by a write, and costs this piece of work only.
+        let (segment, file) =
+            self.make(&mut births, Birth { place: BirthPlace::Address(stream), stable, allocate: 0 })?;
+        births.next = Sequence(segment.header.sequence.0 + 1);
+        Ok((segment, file))
+    }
+
+    /// Names segments that were begun, and are synced, and enters them (P1, P2).
+    ///
+    /// # Errors
+    /// `Io`. What was named is a file that means nothing.
+    pub(crate) fn name(&self, begun: &[Arc<Segment>]) -> Result<()> {
+        if begun.is_empty() {
+            return Ok(());
+        }
+        for segment in begun {
+            let scratch = scratch_name(segment.header.sequence);
+            self.storage().rename(&scratch, &segment.name()).map_err(|error| Error::io("rename", &scratch, error))?;
+        }
+        if !planted(Canary::SkippedDirectorySync) {
+            self.sync_dir()?;
+        }
+        let mut table = self.table_mut();
+        begun.iter().for_each(|segment| table.enter(Arc::clone(segment)));
+        Ok(())
+    }
+
+    /// Removes the file of a segment that was begun and will not be named. Best effort: what stays means nothing.
+    pub(crate) fn abandon(&self, begun: &Segment) {
+        for name in [scratch_name(begun.header.sequence), begun.name()] {
+            let _ = self.storage().remove(&name);
+        }
+    }
+
+    /// A segment as it is under its scratch name, its headers not synced yet.
+    fn make(&self, births: &mut Births, birth: Birth) -> Result<(Arc<Segment>, Arc<dyn StorageFile>)> {
         let sequence = births.next;
         let (stream, start, previous, first) = match birth.place {
             BirthPlace::Log { start, previous, first } => (Stream::Log, start, previous, first),
@@ -492,19 +552,11 @@ impl Pool {
             let _ = self.storage().remove(&scratch);
             return Err(error);
         }
-        let final_name = name(sequence);
-        self.storage().rename(&scratch, &final_name).map_err(|error| Error::io("rename", &scratch, error))?;
-        births.next = Sequence(sequence.0 + 1);
-        if !planted(Canary::SkippedDirectorySync) {
-            self.sync_dir()?;
-        }
-        let handle = self.handles.opened(final_name, file);
+        let handle = self.handles.opened(name(sequence), Arc::clone(&file));
         let account = Account::default();
         // Before anyone finds it: it holds nothing yet, and is not empty.
         account.set_growing(stream != Stream::Log);
-        let segment = Arc::new(Segment { header, handle, cut: None, recycled, account });
-        self.table_mut().enter(Arc::clone(&segment));
-        Ok(segment)
+        Ok((Arc::new(Segment { header, handle, cut: None, recycled, account }), file))
     }
 
     /// A file under a scratch name: a recycled one if there is one, else new.
@@ -541,7 +593,7 @@ impl Pool {
             }
             write_all(file, &block, offset).map_err(|error| Error::io("write", scratch, error))?;
         }
-        file.sync_data().map_err(|error| Error::sync("sync", scratch, error))
+        Ok(())
     }
 
     /// Where the segments are, for messages.
