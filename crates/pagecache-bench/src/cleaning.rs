@@ -28,6 +28,9 @@ const SLOTS: u64 = (SEGMENT - HEADERS) / RECORD;
 /// Segments that records are yet to come to, on the average: half of the one that each of three streams is at, and one more of the log.
 const UNFILLED: f64 = 2.5;
 
+/// Segments that are kept free for a turn beside its images, and those of the map.
+const KEPT_FREE: f64 = 11.0;
+
 /// Updates between two looks at whether a turn is due.
 const TICK: usize = 512;
 
@@ -89,11 +92,15 @@ pub fn run(setup: &Setup) -> Taken {
     let Setup { update, order, every, .. } = *setup;
     let pages = setup.segments * SLOTS;
     let live = pages * RECORD;
-    // Half of the reserve, and of what the log grows by until the next turn, are there beside what the target asks for.
-    let wanted = setup.segments as f64 / setup.fill - 2.0 - every / 2.0;
-    let target = live as f64 / (wanted * (SEGMENT - HEADERS) as f64);
+    // What is there beside what the target asks for, on the average: what is promised beside it, less what is kept free for a turn (half of the
+    // log's limit, and a few segments) and for the log until the next, of which half is taken.
+    let log_limit = 8.0 * every;
+    let beside = log_limit + 4.0 - (log_limit / 2.0 + KEPT_FREE) - every / 2.0;
+    let wanted = setup.segments as f64 / setup.fill + UNFILLED - beside;
+    // Of what is in use the store takes a thirty-third for lengths that are not exact.
+    let target = live as f64 * 32.0 / 33.0 / (wanted * (SEGMENT - HEADERS) as f64);
     let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(SEGMENT);
-    let config = config.fill_target(target).cleaning_order(order).log_limit((2.0 * every * SEGMENT as f64) as u64);
+    let config = config.fill_target(target).cleaning_order(order).log_limit((log_limit * SEGMENT as f64) as u64);
     let config = config.cache_capacity(16 << 20).background(Background::Caller).build();
     let cache = PageCache::<Stamped>::start(config).expect("a store");
     let mut versions = vec![Version::NONE; pages as usize];

@@ -49,7 +49,7 @@ const CANARIES: [(Canary, &[Driver]); 28] = [
 
 const SEQUENCES: Driver =
     ("every short sequence", |tally| hunt::every_short_sequence::<PageWorld>(preludes(), &alphabet(), tally));
-const SEEDS: Driver = ("seeds", |tally| hunt::seeds::<PageWorld>(200, tally));
+const SEEDS: Driver = ("seeds", |tally| hunt::seeds::<PageWorld>(400, tally));
 const STRIKES: Driver = ("every fault at every call", |tally| hunt::strikes::<PageWorld>(&cases(), tally));
 const FLIPS: Driver = ("flips", flips);
 const COPIES: Driver = ("a copy of the superblock that may be torn", tear_both_copies);

@@ -51,8 +51,8 @@ fn a_failed_sync_behind_a_failed_checkpoint_ends_the_store() {
     for op in [PageOp::New(40), PageOp::Flush] {
         world.apply(&op).unwrap();
     }
-    // Two writes are the headers of a segment for the map, whose name is synced; the third is a leaf.
-    world.disk().fault(Fault::new(Call::Write, When::Once(2), Effect::Eio));
+    // Two writes are the headers of a segment for the map, the third is a leaf, whose sync names it; the fourth is the root.
+    world.disk().fault(Fault::new(Call::Write, When::Once(3), Effect::Eio));
     world.disk().fault(Fault::new(Call::SyncDir, When::Once(1), Effect::Eio));
     world.apply(&PageOp::Checkpoint).unwrap();
     let struck: Vec<Call> = world.disk().struck().iter().map(|strike| strike.call).collect();

@@ -10,7 +10,7 @@ use crate::base::error::{PageState, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::checkpoint::replayer::Replayer;
 use crate::checkpoint::write::Checkpointer;
-use crate::clean::{Cleaner, Goal, Then};
+use crate::clean::{Aim, Cleaner, Goal, Then};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
@@ -296,7 +296,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// `NoSpace` and `Io`, after which a later call may succeed; `Corrupt` where a leaf of the map is damaged (a page that is damaged
     /// stays where it is); `Poisoned`, `ReadOnly`.
     pub fn clean(&self) -> Result<u64> {
-        self.cleaner.turn(Then::GiveBack)
+        self.cleaner.turn(Aim::Target, Then::GiveBack)
     }
 
     /// Keeps all files as long as what is returned lives, so that they can be copied while the store is in use. Copy `LOCK`, and `super-a` and `super-b`
@@ -346,7 +346,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     pub fn tick(&self) -> Result<()> {
         self.engine.tick()?;
         self.cleaner.collect();
-        checkpoints::turn(&self.engine.log, &self.cleaner, || {})
+        checkpoints::turn(&self.engine.log, &self.cleaner, |_| {})
     }
 
     /// A snapshot of what the store holds and has done. Cheap: nothing is read.

@@ -157,6 +157,23 @@ fn pages_overwritten_again_and_again_take_bounded_disk() {
 }
 
 #[test]
+fn files_go_round_and_those_that_wait_for_it_are_within_the_bound() {
+    let storage = MemoryStorage::new();
+    let mut store = Store::new(&storage, 2000);
+    let (mut kept, mut files) = (0, 0);
+    for _ in 0..200 {
+        store.overwrite(100);
+        let names = storage.list().unwrap();
+        kept = kept.max(names.iter().filter(|name| name.starts_with("tmp-")).count());
+        files = files.max(names.len() as u64);
+    }
+    println!("{files} files at most, {kept} of them kept for reuse, {} promised", promised(store.live()));
+    assert!(kept > 2, "{kept} files were kept");
+    assert!(files <= promised(store.live()) + 2, "{files} files");
+    store.check();
+}
+
+#[test]
 fn a_lower_fill_target_takes_more_disk_and_less_writing() {
     let held = |fill: f64| {
         let mut store = Store::with(config(&MemoryStorage::new()).fill_target(fill), 3000);

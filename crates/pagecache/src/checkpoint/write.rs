@@ -11,7 +11,7 @@ use super::replayer::Replayer;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, PageId, Sequence, Version};
-use crate::base::sync::{Mutex, Ordering};
+use crate::base::sync::{AtomicU64, Mutex, Ordering};
 use crate::format::leaf::{LeafHead, LeafWriter};
 use crate::format::piece::Piece;
 use crate::format::record::{Kind, Shape};
@@ -30,6 +30,9 @@ use crate::store::stream::{Writer, payload_max};
 pub(crate) struct Checkpointer<M: Materializer> {
     pages: Arc<Pages<M>>,
     books: Mutex<Books<M>>,
+    // Relaxed, both: sums that are looked at.
+    live: AtomicU64,
+    written: AtomicU64,
 }
 
 /// What the last checkpoint has left behind for the next.
@@ -52,6 +55,15 @@ struct Books<M: Materializer> {
     replayer: Replayer<M>,
     /// Bytes of memory held, as they were counted last.
     held: u64,
+}
+
+/// What the map takes, as of the last checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    /// Bytes of the leaves that count.
+    pub(crate) live: u64,
+    /// Bytes that were written for it.
+    pub(crate) written: u64,
 }
 
 /// A leaf as its slots were.
@@ -109,7 +121,8 @@ impl<M: Materializer> Checkpointer<M> {
             books.redo = found.root.redo;
             books.high_water = found.root.high_water;
         }
-        Checkpointer { pages, books: Mutex::new(books) }
+        let live = AtomicU64::new(weigh(&books.leaves));
+        Checkpointer { pages, books: Mutex::new(books), live, written: AtomicU64::new(0) }
     }
 
     /// Writes a checkpoint, if the log has become longer since the last. Returns the LSN from which an opening would replay.
@@ -137,17 +150,21 @@ impl<M: Materializer> Checkpointer<M> {
         log.hold(&mut books.held, now);
         log.counters.checkpoint_bytes.fetch_add(written, Ordering::Relaxed);
         let Ok(result) = result else {
-            books.writer.give_up();
+            books.writer.give_up(&log.pool);
             // What panicked is the user's storage: the log ends, as it does where a write of its own panics.
             log.fail_by_panic();
             return Err(log.poison_error());
         };
+        self.written.store(written, Ordering::Relaxed);
         let error = match result {
-            Ok(redo) => return Ok(redo),
+            Ok(redo) => {
+                self.live.store(weigh(&books.leaves), Ordering::Relaxed);
+                return Ok(redo);
+            }
             Err(error @ Error::Io { op: "sync" | "sync_dir", .. }) => log.poison(error),
             Err(error) => error,
         };
-        books.writer.give_up();
+        books.writer.give_up(&log.pool);
         log.checkpoint_failed();
         books.uncertain |= reached == Reached::Superblock;
         if !books.uncertain {
@@ -158,6 +175,11 @@ impl<M: Materializer> Checkpointer<M> {
             }
         }
         Err(error)
+    }
+
+    /// What the map takes.
+    pub(crate) fn weight(&self) -> Weight {
+        Weight { live: self.live.load(Ordering::Relaxed), written: self.written.load(Ordering::Relaxed) }
     }
 
     /// The leaves that the checkpoint names which counts, and its number. Waits for one that is being written.
@@ -204,7 +226,7 @@ impl<M: Materializer> Checkpointer<M> {
         // Ids that were handed out and never written are what they were before, also where nothing was.
         leaves.truncate(high_water.div_ceil(pages.leaves.ids()) as usize);
         let state = books.replayer.advance(log, redo)?;
-        books.writer.sync()?;
+        books.writer.sync(&log.pool)?;
         if planted(Canary::RecycledByCheckpointUnderway) {
             emptied = self.emptied(redo);
         }
@@ -242,7 +264,7 @@ impl<M: Materializer> Checkpointer<M> {
             }
         }
         if planted(Canary::SuperblockBeforeRoot) {
-            books.writer.sync()?;
+            books.writer.sync(&log.pool)?;
         }
         taken.numbers.clear();
         (books.leaves, books.holds_root, books.counts) = (root.leaves, holds_root, number);
@@ -269,7 +291,7 @@ impl<M: Materializer> Checkpointer<M> {
             previous = Some(piece);
         }
         if !planted(Canary::SuperblockBeforeRoot) {
-            books.writer.sync()?;
+            books.writer.sync(&log.pool)?;
         }
         // A root is never empty.
         Ok((previous.unwrap_or(Piece::from_word(0)), segments))
@@ -377,6 +399,10 @@ impl<M: Materializer> Checkpointer<M> {
             _ => Ok(()),
         }
     }
+}
+
+fn weigh(leaves: &[Option<LeafAt>]) -> u64 {
+    leaves.iter().flatten().map(|at| at.piece.len_max()).sum()
 }
 
 /// Bytes of leaves in each segment that holds any.

@@ -4,6 +4,7 @@
 //! - X2. A segment is a victim only below the redo point, or of images that grow no more: nothing new is published in it.
 //! - X3. Victims are given back by a checkpoint that begins after they are empty (C4 of the checkpoints), never here.
 
+mod ledger;
 mod victims;
 
 use std::collections::BTreeSet;
@@ -13,17 +14,18 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, PageId, Sequence};
 use crate::base::sync::{Mutex, Ordering};
-use crate::checkpoint::write::Checkpointer;
+use crate::checkpoint::write::{Checkpointer, Weight};
 use crate::format::BLOCK;
 use crate::format::segment::Stream;
-use crate::log::core::{Patience, Usage};
+use crate::log::core::Patience;
 use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
 use crate::ops::relocate::{Copied, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
-use crate::store::limit::{Claim, RESERVE};
+use crate::store::limit::Claim;
 use crate::store::segment::Segment;
 use crate::store::stream::Writer;
+use ledger::Ledger;
 pub use victims::Order;
 use victims::{Candidate, Terms, choose};
 
@@ -69,6 +71,15 @@ pub(crate) enum Then {
     GiveBack,
 }
 
+/// How much a turn is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// To keep what is promised, with room for writers to go on: no more is moved than that takes.
+    Promise,
+    /// The fill target, whatever else is promised.
+    Target,
+}
+
 impl<M: Materializer> Cleaner<M> {
     pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, goal: Goal) -> Cleaner<M> {
         let books =
@@ -76,12 +87,12 @@ impl<M: Materializer> Cleaner<M> {
         Cleaner { pages, checkpointer, goal, books: Mutex::new(books) }
     }
 
-    /// Moves pages out of the segments that cost least, as many as the fill target asks for, and gives back what is empty.
+    /// Moves pages out of the segments that cost least, as many as the aim asks for, and gives back what is empty.
     /// Returns how many pages were moved.
     ///
     /// # Errors
     /// `NoSpace` and `Io`, after which a later turn may succeed; `Corrupt` where a leaf of the map is damaged; `Poisoned`.
-    pub(crate) fn turn(&self, then: Then) -> Result<u64> {
+    pub(crate) fn turn(&self, aim: Aim, then: Then) -> Result<u64> {
         let log = &self.pages.log;
         if log.is_read_only() {
             return Err(Error::ReadOnly);
@@ -89,17 +100,19 @@ impl<M: Materializer> Cleaner<M> {
         let mut books = self.books.lock();
         log.check_failed()?;
         self.pages.read_all_leaves()?;
-        let victims = self.victims(&books);
+        let ledger = self.ledger(books.longest);
+        log.pool.keep(ledger.keep());
+        let victims = self.victims(&books, &ledger, aim);
         books.longest -= books.longest / 8;
         let before = (books.folds.written(), books.survivors.written());
         let mut left = Vec::new();
-        let moved = self.empty(&mut books, &victims, &mut left);
+        let moved = self.empty(&mut books, &victims, self.most(&ledger), &mut left);
         self.hold(&mut books, 0);
         log.counters.fold_bytes.fetch_add(books.folds.written() - before.0, Ordering::Relaxed);
         log.counters.survivor_bytes.fetch_add(books.survivors.written() - before.1, Ordering::Relaxed);
         let moved = moved.map_err(|error| {
-            books.folds.give_up();
-            books.survivors.give_up();
+            books.folds.give_up(&log.pool);
+            books.survivors.give_up(&log.pool);
             match error {
                 error @ Error::Io { op: "sync" | "sync_dir", .. } => log.poison(error),
                 error => error,
@@ -120,20 +133,16 @@ impl<M: Materializer> Cleaner<M> {
         Ok(moved)
     }
 
-    /// Bytes of log from one turn to the next. Small turns leave writers room while one runs: what a turn writes is on disk before what it
-    /// gives back is gone.
+    /// Bytes of log from one turn to the next.
     pub(crate) fn step(&self) -> u64 {
-        (self.goal.log_limit / 8).max(self.pages.log.pool.segment_size())
+        self.ledger(0).step()
     }
 
-    /// Bytes in use that a turn moves at most: each ends in a checkpoint, which gives its victims back. Of too few victims nothing is
-    /// gained, and their pages are sorted in vain.
-    fn most(&self) -> u64 {
-        let size = self.pages.log.pool.segment_size();
-        let most = (self.goal.log_limit / 4).max((16 * size).min(64 << 20)).max(4 * size);
+    /// Bytes in use that a turn moves at most.
+    fn most(&self, ledger: &Ledger) -> u64 {
         // Of what a cap leaves, one for the map and one for the log.
         let capped = self.pages.log.pool.left(Claim::Upkeep).map_or(u64::MAX, |left| left.saturating_sub(2).max(1));
-        most.min(capped.saturating_mul(self.room()))
+        ledger.most().min(capped.saturating_mul(ledger.room))
     }
 
     /// Frees memory that nobody can see any more, and weighs what is held.
@@ -144,59 +153,60 @@ impl<M: Materializer> Cleaner<M> {
 
     /// Whether there is more on disk than what is in use asks for.
     pub(crate) fn is_due(&self) -> bool {
-        self.pages.leaves.are_all_read() && (self.excess() > 0 || self.overdue() > 0)
+        if !self.pages.leaves.are_all_read() {
+            return false;
+        }
+        let ledger = self.ledger(0);
+        self.excess(&ledger) > 0 || self.overdue(&ledger) > 0
     }
 
     /// Bytes of links, in segments that can be cleaned, beyond what pages may have on top of them.
-    fn overdue(&self) -> u64 {
+    fn overdue(&self, ledger: &Ledger) -> u64 {
         let log = &self.pages.log;
         let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
         let movable = log.pool.log().into_iter().filter(|segment| self.is_movable(segment, redo));
         let links: u64 = movable.map(|segment| segment.account.live_deltas(log.raised(&segment))).sum();
-        let (_, live) = self.usage();
-        links - links.min(live.saturating_sub(links) / LINKS_SHARE)
+        links - links.min(ledger.live.saturating_sub(links) / LINKS_SHARE)
     }
 
-    /// Bytes on disk beyond what is in use at the fill target, the log behind the redo point and half of the reserve.
-    fn excess(&self) -> u64 {
-        let log = &self.pages.log;
-        let size = log.pool.segment_size();
-        let (data, live) = self.usage();
-        let tail = log.tail().0.saturating_sub(log.counters.redo.load(Ordering::Relaxed));
-        let excess = data.saturating_sub(self.at_target(live) + tail + RESERVE / 2 * size);
+    /// Segments on disk beyond what is promised and needed until the next turn.
+    fn excess(&self, ledger: &Ledger) -> u64 {
+        let pool = &self.pages.log.pool;
         // Below a cap there is to be room for what is written until the next turn, however full that makes the segments.
-        let wanted = self.step().div_ceil(size) + 1;
-        let missing = log.pool.left(Claim::User).map_or(0, |left| wanted.saturating_sub(left)) * size;
-        excess.max(missing.min(data.saturating_sub(live)))
+        let wanted = ledger.step().div_ceil(ledger.size) + 1;
+        let missing = pool.left(Claim::User).map_or(0, |left| wanted.saturating_sub(left));
+        let unused = (ledger.stock.segments * ledger.room).saturating_sub(ledger.live + ledger.map) / ledger.room;
+        ledger.excess().max(missing.min(unused))
     }
 
-    /// Bytes of log that may be written before there is more on disk than is promised, with what the next turn writes; never less than a
-    /// segment, so that nobody waits for what cannot be helped.
+    /// Segments of log that may be made before the next turn has ended, so that disk stays within what is promised.
     pub(crate) fn headroom(&self) -> u64 {
+        self.ledger(0).headroom()
+    }
+
+    /// Segments that are there, whatever is in them.
+    pub(crate) fn segments(&self) -> u64 {
+        self.pages.log.pool.stock().segments
+    }
+
+    /// `longest` bytes may stay empty at a segment's end.
+    fn ledger(&self, longest: u64) -> Ledger {
         let log = &self.pages.log;
         let size = log.pool.segment_size();
-        let (data, live) = self.usage();
-        let promised = self.at_target(live) + self.goal.log_limit + RESERVE * size;
-        promised.saturating_sub(data + self.most()).max(size)
-    }
-
-    /// Bytes on disk that so many in use ask for. A segment's headers are beside its fill: in small segments they are much, and who
-    /// asked for more than there is room for would have everything moved again and again.
-    fn at_target(&self, live: u64) -> u64 {
-        let size = self.pages.log.pool.segment_size();
-        (live as f64 / self.goal.fill_target * size as f64 / self.room() as f64) as u64
-    }
-
-    /// Bytes of a segment that records may take.
-    fn room(&self) -> u64 {
-        self.pages.log.pool.segment_size() - 2 * BLOCK
-    }
-
-    /// Bytes of the segments of pages, and bytes in use in them.
-    fn usage(&self) -> (u64, u64) {
-        let log = &self.pages.log;
-        let Usage { segments, live } = log.usage();
-        (segments * log.pool.segment_size(), live)
+        let room = size - 2 * BLOCK;
+        let Weight { live: map, written: checkpoint } = self.checkpointer.weight();
+        Ledger {
+            size,
+            room,
+            packed: room - longest.min(size / 4),
+            fill_target: self.goal.fill_target,
+            log_limit: self.goal.log_limit,
+            live: log.usage().live,
+            map,
+            checkpoint,
+            stock: log.pool.stock(),
+            granted: log.granted().unwrap_or(self.goal.log_limit / 8 / size + 1),
+        }
     }
 
     fn has_empty(&self) -> bool {
@@ -283,9 +293,9 @@ impl<M: Materializer> Cleaner<M> {
         }
     }
 
-    fn victims(&self, books: &Books) -> Vec<Arc<Segment>> {
+    fn victims(&self, books: &Books, ledger: &Ledger, aim: Aim) -> Vec<Arc<Segment>> {
         let log = &self.pages.log;
-        let (size, redo) = (log.pool.segment_size(), Lsn(log.counters.redo.load(Ordering::Relaxed)));
+        let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
         let open = [books.folds.segment(), books.survivors.segment()];
         let all = log.pool.all();
         let candidates = all.iter().filter(|segment| {
@@ -297,30 +307,35 @@ impl<M: Materializer> Cleaner<M> {
             live: segment.account.live(log.raised(segment)),
             deltas: segment.account.live_deltas(log.raised(segment)),
         });
-        let room = self.room();
         let terms = Terms {
             order: self.goal.order,
             now: all.iter().map(|segment| segment.header.sequence).max().unwrap_or_default(),
-            room,
-            packed: room - books.longest.min(size / 4),
-            // Whole segments: for less than one nothing is moved.
-            wanted: self.excess() / size * room,
-            overdue: self.overdue(),
-            most: self.most(),
+            room: ledger.room,
+            packed: ledger.packed,
+            wanted: match aim {
+                Aim::Promise => self.excess(ledger),
+                Aim::Target => self.excess(ledger).max(ledger.beyond_target(log.tail().0 - redo.0)),
+            },
+            overdue: self.overdue(ledger),
+            most: self.most(ledger),
         };
         let chosen = choose(candidates.collect(), &terms);
         all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
     }
 
     /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were. Segments of links
-    /// stand for many times their bytes of pages: what is more than a turn of those is `left` for the next, since images take room
+    /// stand for many times their bytes of pages: what is more than `most` is `left` for the next turn, since images take room
     /// before those they replace give any.
-    fn empty(&self, books: &mut Books, victims: &[Arc<Segment>], left: &mut Vec<Sequence>) -> Result<u64> {
-        let (mut batch, mut moved, mut folded) = (Batch::default(), 0, 0);
+    fn empty(&self, books: &mut Books, victims: &[Arc<Segment>], most: u64, left: &mut Vec<Sequence>) -> Result<u64> {
+        let (mut batch, mut moved, mut copied_bytes) = (Batch::default(), 0, 0);
         // Pages with records in several places: once in a turn is enough.
         let mut seen = BTreeSet::new();
         for victim in victims {
             if victim.account.is_empty(self.pages.log.raised(victim)) {
+                continue;
+            }
+            if copied_bytes >= most {
+                left.push(victim.header.sequence);
                 continue;
             }
             // In one pass over the segment: pages that are one record here need no read of their own.
@@ -337,7 +352,10 @@ impl<M: Materializer> Cleaner<M> {
                 };
                 let Some(record) = PageRecord::of(victim, &step) else { continue };
                 match self.pages.copy_record(&record)? {
-                    Harvest::Copied(copied) => batch.push(victim, copied),
+                    Harvest::Copied(copied) => {
+                        copied_bytes += copied.len() as u64;
+                        batch.push(victim, copied);
+                    }
                     Harvest::Scattered(oldest) => others.push((oldest, record.id)),
                     Harvest::Dead => {}
                 }
@@ -349,14 +367,13 @@ impl<M: Materializer> Cleaner<M> {
                 if !seen.insert(id) {
                     continue;
                 }
-                if folded > self.most() {
+                if copied_bytes >= most {
                     left.push(victim.header.sequence);
                     break;
                 }
                 match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
                     Ok(copied) => copied.into_iter().for_each(|copied| {
-                        let is_logged = victim.header.stream == Stream::Log;
-                        folded += if is_logged { copied.len() as u64 } else { 0 };
+                        copied_bytes += copied.len() as u64;
                         batch.push(victim, copied);
                     }),
                     // A page that is damaged stays where it is, and so does its segment.
@@ -396,8 +413,9 @@ impl<M: Materializer> Cleaner<M> {
                 written.push(self.pages.write_image(copied, writer)?);
             }
             // N1.
-            if !planted(Canary::ImageUnsynced) {
-                writer.sync()?;
+            match planted(Canary::ImageUnsynced) {
+                true => writer.name_unsynced(&self.pages.log.pool)?,
+                false => writer.sync(&self.pages.log.pool)?,
             }
         }
         let mut moved = 0;

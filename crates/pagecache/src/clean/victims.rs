@@ -33,7 +33,7 @@ pub(super) struct Terms {
     /// Bytes of a segment that records may take; and those that they take at least, whatever stays empty at its end.
     pub(super) room: u64,
     pub(super) packed: u64,
-    /// Bytes of room that are to become free.
+    /// Segments that there are to be fewer.
     pub(super) wanted: u64,
     /// Bytes of links that are to be folded into their pages.
     pub(super) overdue: u64,
@@ -48,10 +48,10 @@ impl Candidate {
     /// The age is that of the segment, counted in segments born since. The paper has the mean age of the updates before the last ones, to know hot
     /// from cold where both lie in one segment. Here they part: who is moved goes where others are that were moved, and is not taken for
     /// old on the day it comes. An age by versions would take it so, and move it again at once.
-    fn score(&self, terms: &Terms) -> f64 {
+    fn score(&self, terms: &Terms, order: Order) -> f64 {
         let live = self.live as f64 / terms.room as f64;
         let empty = (1.0 - live).max(f64::EPSILON);
-        match terms.order {
+        match order {
             Order::DecliningCost => {
                 live / (empty * empty * (1 + terms.now.0 - self.sequence.0.min(terms.now.0)) as f64)
             }
@@ -75,33 +75,41 @@ fn overdue(candidates: &[Candidate], terms: &Terms) -> BTreeSet<Sequence> {
     links.iter().take_while(enough).map(|candidate| candidate.sequence).collect()
 }
 
-/// The cheapest candidates, until what is not in use in them makes up what is wanted, or `most` bytes would be moved. Empty ones cost nothing.
+/// The cheapest candidates, until so many segments are gained as are wanted, or `most` bytes would be moved. Empty ones cost nothing.
 /// And those of links that have waited long enough.
 pub(super) fn choose(mut candidates: Vec<Candidate>, terms: &Terms) -> BTreeSet<Sequence> {
-    let room = terms.room;
     let links = overdue(&candidates, terms);
     candidates.retain(|candidate| !links.contains(&candidate.sequence));
     // What is all in use gives nothing.
-    candidates.retain(|candidate| candidate.live < room - room / 32);
-    candidates.sort_by(|a, b| a.score(terms).total_cmp(&b.score(terms)).then(a.sequence.cmp(&b.sequence)));
-    let (mut gained, mut moved) = (0, 0);
-    let mut chosen = Vec::new();
+    candidates.retain(|candidate| candidate.live < terms.room - terms.room / 32);
+    let (empty, mut candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| candidate.live == 0);
+    let wanted = terms.wanted.saturating_sub(empty.len() as u64);
+    let order = |a: &Candidate, b: &Candidate, by: Order| {
+        a.score(terms, by).total_cmp(&b.score(terms, by)).then(a.sequence.cmp(&b.sequence))
+    };
+    candidates.sort_by(|a, b| order(a, b, terms.order));
+    let mut chosen = first(&candidates, wanted, terms);
+    if chosen.is_empty() && wanted > 0 && terms.order == Order::DecliningCost {
+        // The old ones are too full for so short a turn.
+        candidates.sort_by(|a, b| order(a, b, Order::Greedy));
+        chosen = first(&candidates, wanted, terms);
+    }
+    empty.iter().chain(chosen).map(|candidate| candidate.sequence).chain(links).collect()
+}
+
+/// The first of these, as many as are wanted or as may be moved; none where nothing is gained.
+fn first<'a>(candidates: &'a [Candidate], wanted: u64, terms: &Terms) -> &'a [Candidate] {
+    let (mut gained, mut moved, mut count) = (0, 0, 0);
     for candidate in candidates {
-        if candidate.live > 0 {
-            if gained >= terms.wanted || moved + candidate.live > terms.most {
-                break;
-            }
-            moved += candidate.live;
+        if gained >= wanted || moved + candidate.live > terms.most {
+            break;
         }
-        gained += room - candidate.live;
-        chosen.push(candidate);
+        (moved, count) = (moved + candidate.live, count + 1);
+        // What is moved fills segments again.
+        gained = (count as u64).saturating_sub(moved.div_ceil(terms.packed));
     }
-    // What is moved fills segments again: where it would fill as many as it leaves, nothing is gained.
-    let left = chosen.iter().filter(|candidate| candidate.live > 0).count() as u64;
-    if left <= moved.div_ceil(terms.packed) {
-        chosen.retain(|candidate| candidate.live == 0);
-    }
-    chosen.iter().map(|candidate| candidate.sequence).chain(links).collect()
+    let chosen = if gained > 0 { count } else { 0 };
+    candidates.get(..chosen).unwrap_or_default()
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -125,28 +133,35 @@ mod tests {
     fn the_emptiest_and_the_oldest_come_first_and_no_more_than_needed() {
         let all = [candidate(1, 900), candidate(2, 300), candidate(900, 300), candidate(901, 0)];
         assert_eq!(chosen(&all, terms(0, 1000)), [901], "what costs nothing");
-        assert_eq!(chosen(&all, terms(1701, 1000)), [2, 900, 901]);
-        assert_eq!(chosen(&all, terms(9000, 5000)), [1, 2, 900, 901]);
-        assert_eq!(chosen(&all, terms(9000, 700)), [2, 900, 901]);
-        assert_eq!(chosen(&all, terms(9000, 500)), [901], "one alone fills another one");
+        assert_eq!(chosen(&all, terms(2, 1000)), [2, 900, 901]);
+        assert_eq!(chosen(&all, terms(9, 5000)), [1, 2, 900, 901]);
+        assert_eq!(chosen(&all, terms(9, 700)), [2, 900, 901]);
+        assert_eq!(chosen(&all, terms(9, 500)), [901], "one alone fills another one");
         let all = [candidate(1, 700), candidate(2, 600), candidate(3, 500), candidate(4, 100)];
-        assert_eq!(chosen(&all, Terms { order: Order::Age, ..terms(1000, 5000) }), [1, 2, 3]);
-        assert_eq!(chosen(&all, Terms { order: Order::Greedy, ..terms(1000, 5000) }), [3, 4]);
+        assert_eq!(chosen(&all, Terms { order: Order::Age, ..terms(1, 5000) }), [1, 2, 3]);
+        assert_eq!(chosen(&all, Terms { order: Order::Greedy, ..terms(1, 5000) }), [3, 4]);
     }
 
     #[test]
     fn an_old_segment_goes_before_one_that_is_emptier_and_will_be_emptier_still() {
         let all =
             [candidate(100, 700), candidate(101, 700), candidate(102, 300), candidate(990, 500), candidate(991, 500)];
-        assert_eq!(chosen(&all, terms(1100, 5000)), [100, 101, 102]);
-        assert_eq!(chosen(&all, Terms { order: Order::Greedy, ..terms(1100, 5000) }), [102, 990]);
+        assert_eq!(chosen(&all, terms(1, 5000)), [100, 102]);
+        assert_eq!(chosen(&all, Terms { order: Order::Greedy, ..terms(1, 5000) }), [102, 990]);
+    }
+
+    #[test]
+    fn where_the_old_ones_are_too_full_for_a_turn_the_emptiest_are_taken() {
+        let all = [candidate(100, 800), candidate(101, 800), candidate(998, 450), candidate(999, 500)];
+        assert_eq!(chosen(&all, terms(1, 1650)), [998, 999]);
+        assert_eq!(chosen(&all, Terms { order: Order::Age, ..terms(1, 1650) }), [0; 0], "as it was asked for");
     }
 
     #[test]
     fn nothing_is_moved_where_nothing_is_gained() {
         let count = |live: [u64; 2]| {
             let all: Vec<Candidate> = live.iter().zip(1..).map(|(live, number)| candidate(number, *live)).collect();
-            chosen(&all, Terms { packed: 900, ..terms(9000, 5000) }).len()
+            chosen(&all, Terms { packed: 900, ..terms(9, 5000) }).len()
         };
         assert_eq!((count([900, 900]), count([600, 300]), count([0, 900])), (0, 2, 1));
         assert_eq!(count([600, 400]), 0, "there may not be room for both in one");

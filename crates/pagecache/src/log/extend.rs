@@ -15,7 +15,7 @@ use crate::base::sync::Ordering;
 use crate::storage::write_all;
 use crate::store::in_use::InUse;
 use crate::store::limit::Claim;
-use crate::store::pool::{Birth, BirthPlace, CAPPED};
+use crate::store::pool::{Birth, CAPPED};
 use crate::store::segment::Segment;
 
 /// The most that is filled with zeros in one step, in bytes; a quarter of a smaller segment.
@@ -69,11 +69,9 @@ impl LogCore {
             return Ok(());
         }
         let birth = Birth {
-            place: BirthPlace::Log {
-                start: Lsn(newest.header.start.0 + size),
-                previous: Some(newest.as_previous(newest.data_end())),
-                first: self.first(),
-            },
+            start: Lsn(newest.header.start.0 + size),
+            previous: Some(newest.as_previous(newest.data_end())),
+            first: self.first(),
             claim,
             stable: self.stable(),
             allocate: size,

@@ -9,7 +9,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// No segment is made that starts above. Relaxed: a limit that is seen late is a limit all the same.
+    /// No segment is made that starts here or above. Relaxed: a limit that is seen late is a limit all the same.
     allowed: AtomicU64,
     turns: Mutex<Turns>,
     moved: Condvar,
@@ -35,9 +35,14 @@ impl Pace {
         self.wake();
     }
 
-    /// Whether a log that is ready up to here may not go on.
-    pub(super) fn is_out(&self, ready: u64) -> bool {
-        ready >= self.allowed.load(Ordering::Relaxed)
+    /// Where no segment starts any more; none without a limit.
+    pub(super) fn allowed(&self) -> Option<u64> {
+        Some(self.allowed.load(Ordering::Relaxed)).filter(|allowed| *allowed != u64::MAX)
+    }
+
+    /// Whether no segment is made that starts here.
+    pub(super) fn is_out(&self, start: u64) -> bool {
+        start >= self.allowed.load(Ordering::Relaxed)
     }
 
     /// Lets everyone who waits look around.

@@ -1,6 +1,7 @@
 //! Room for a ticket, made before there is an LSN: in a segment, and in the ring.
 
 use super::core::{LogCore, Patience};
+use super::geometry::Geometry;
 use super::tail::Urgency;
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
@@ -9,16 +10,32 @@ use crate::store::limit::Claim;
 use crate::store::pool::CAPPED;
 
 impl LogCore {
-    /// Lets the log go on for so many bytes from here; without a limit where there is none to be held. Writers that are faster than the
+    /// Lets the log make so many segments from now on; without a limit where there is none to be held. Writers that are faster than the
     /// cleaner wait for it so: those who need a new segment, before there is an LSN. Seals and frees go on.
-    pub(crate) fn allow(&self, bytes: Option<u64>) {
-        self.pace.set(bytes.map_or(u64::MAX, |bytes| self.tail.bound().0.saturating_add(bytes)));
+    pub(crate) fn allow(&self, segments: Option<u64>) {
+        // Relaxed: a segment that is made at this moment is one more than was counted, until the next turn.
+        let next = self.ready.load(Ordering::Relaxed).next_multiple_of(self.geometry.segment);
+        let allowed = |segments: u64| next.saturating_add(segments.saturating_mul(self.geometry.segment));
+        self.pace.set(segments.map_or(u64::MAX, allowed));
     }
 
-    /// Whether the next segment would start above what is allowed.
+    /// Segments that the log may still make; none where there is no limit.
+    pub(crate) fn granted(&self) -> Option<u64> {
+        // Relaxed, as in `allow`.
+        let next = self.ready.load(Ordering::Relaxed).next_multiple_of(self.geometry.segment);
+        self.pace.allowed().map(|allowed| allowed.saturating_sub(next) / self.geometry.segment)
+    }
+
+    /// Whether the log is ready as far as is allowed.
     pub(crate) fn is_paced_out(&self) -> bool {
         // Relaxed: a look.
-        self.pace.is_out(self.ready.load(Ordering::Relaxed))
+        self.is_out(Lsn(self.ready.load(Ordering::Relaxed) + 1))
+    }
+
+    /// Whether a ticket that ends here asks for a segment beyond what is allowed. The last block of a segment has no room for any.
+    fn is_out(&self, needed: Lsn) -> bool {
+        let Geometry { segment, block, .. } = self.geometry;
+        self.pace.is_out((needed.0 - 1 + block) & !(segment - 1))
     }
 
     /// Waits until the log may go on to `needed`, has failed or closes.
@@ -26,7 +43,7 @@ impl LogCore {
         // Relaxed, all of them: looks, and the next one comes soon.
         let over = || {
             needed.0 <= self.ready.load(Ordering::Relaxed)
-                || !self.is_paced_out()
+                || !self.is_out(needed)
                 || self.closing.load(Ordering::Relaxed)
                 || self.tail.has_failed()
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::error::Result;
 use crate::base::event::Woken;
-use crate::clean::{Cleaner, Then};
+use crate::clean::{Aim, Cleaner, Then};
 use crate::log::core::LogCore;
 use crate::page::materialize::Materializer;
 use crate::store::limit::Claim;
@@ -30,7 +30,7 @@ pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
             }
             Woken::Rung => {}
         }
-        let outcome = turn(log, cleaner, || log.allow(Some(cleaner.headroom())));
+        let outcome = turn(log, cleaner, |segments| log.allow(Some(segments)));
         if outcome.is_err() {
             // Writers wait for what this thread can do; where it can do nothing they go on.
             log.allow(None);
@@ -42,11 +42,12 @@ pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
     log.allow(None);
 }
 
-/// Turns of cleaning, each with a checkpoint behind it, as long as something is due. `pace` says after each how far writers may go.
+/// Turns of cleaning, each with a checkpoint behind it, as long as something is due. `pace` is told after each how many segments of log may be
+/// made.
 ///
 /// # Errors
 /// As the cleaning or a checkpoint; the next is due some log later.
-pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: impl Fn()) -> Result<()> {
+pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: impl Fn(u64)) -> Result<()> {
     for nth in 0..TURNS_MAX {
         let is_first = nth == 0;
         let is_stopped = log.is_paced_out() || log.pool.left(Claim::User) == Some(0);
@@ -55,10 +56,13 @@ pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: i
         if !wants_checkpoint && !wants_cleaning {
             break;
         }
+        let before = cleaner.segments();
         // The victims of the first are below the redo point as it was; those of the next below what it has made of it.
-        let moved = cleaner.turn(if wants_checkpoint { Then::Checkpoint } else { Then::GiveBack })?;
+        let moved = cleaner.turn(Aim::Promise, if wants_checkpoint { Then::Checkpoint } else { Then::GiveBack })?;
         log.clean_after(cleaner.step());
-        pace();
+        // Nobody waits for what cannot be helped.
+        let least = u64::from(moved == 0 && cleaner.segments() >= before);
+        pace(cleaner.headroom().max(least));
         // Each turn gives back what it has emptied, so there is less to do behind it; where it is not, what is left cannot be moved.
         if !is_first && moved == 0 {
             break;

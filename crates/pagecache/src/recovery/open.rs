@@ -23,7 +23,7 @@ use crate::log::supply::Supply;
 use crate::storage::{OpenMode, Storage, read_full, write_all};
 use crate::store::handles::Handles;
 use crate::store::limit::Claim;
-use crate::store::pool::{Birth, BirthPlace, Pool};
+use crate::store::pool::{Birth, Pool};
 use crate::store::segment::{Identity, Segment};
 
 /// How to open.
@@ -85,8 +85,9 @@ fn create(handles: Arc<Handles>, options: Options, rebuild: &mut impl Rebuild) -
     let identity = Identity { purpose: options.purpose, store };
     let pool = Pool::new(handles, identity, size, [], Sequence(0));
     let grown = Supply::first_step(size, 0);
-    let place = BirthPlace::Log { start: Lsn(0), previous: None, first: Lsn(0) };
-    let segment = pool.birth(Birth { place, claim: Claim::Upkeep, stable: Lsn(0), allocate: grown })?;
+    let birth =
+        Birth { start: Lsn(0), previous: None, first: Lsn(0), claim: Claim::Upkeep, stable: Lsn(0), allocate: grown };
+    let segment = pool.birth(birth)?;
     let tail = segment.data_start();
     start(pool, tail, Lsn(0), Lsn(0), Supply::new(segment, grown), options)
 }
@@ -273,8 +274,15 @@ impl GoingOn<'_> {
         let size = torn.header.segment_size;
         let pool = Pool::new(self.handles, self.identity, size, segments, survey.next);
         let grown = Supply::first_step(size, 0);
-        let place = BirthPlace::Log { start: survey.above, previous, first: findings.trimmed };
-        let segment = pool.birth(Birth { place, claim: Claim::Upkeep, stable: findings.at, allocate: grown })?;
+        let birth = Birth {
+            start: survey.above,
+            previous,
+            first: findings.trimmed,
+            claim: Claim::Upkeep,
+            stable: findings.at,
+            allocate: grown,
+        };
+        let segment = pool.birth(birth)?;
         // Only now: removals may survive a crash in any order, and what is left must not look like a chain with a gap, nor may a
         // later opening give out the numbers of what is discarded again.
         sweep(storage.as_ref(), &survey.leftovers)?;

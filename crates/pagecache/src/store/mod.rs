@@ -1,6 +1,7 @@
 //! Segments as files: one pool for every stream, and the accounts of what is in use in them.
 
 mod account;
+pub(crate) mod births;
 pub(crate) mod extent;
 pub(crate) mod handles;
 pub(crate) mod in_use;

@@ -4,8 +4,10 @@
 //! order; where the others are is said by whoever names an address in them.
 //!
 //! - P1. A file bears a segment's name only once both copies of its header are durable: it is made under a scratch name,
-//!   synced, then renamed. So a named segment without any valid header is damage, never a birth cut short.
-//! - P2. A segment enters the table after its directory entry is durable; no LSN in it exists before.
+//!   synced, then renamed; outside of the log it is written before, too. So a named segment without any valid header is damage, never a
+//!   birth cut short.
+//! - P2. A segment enters the table after its directory entry is durable; no LSN in it exists before, and no slot and no checkpoint names
+//!   an address in it.
 //! - P3. Sequences only rise, across restarts too: no life of a segment shares its number with another.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,20 +21,18 @@ use crate::format::BLOCK;
 use crate::format::parts::Parts;
 use crate::format::piece::Piece;
 use crate::format::root::Known;
-use crate::format::segment::{Previous, SegmentHeader, Stream, name, scratch_name};
-use crate::storage::{OpenMode, Storage, StorageFile, write_all};
+use crate::format::segment::{Previous, Stream, scratch_name};
+use crate::storage::{Storage, StorageFile};
 use crate::store::account::Account;
+use crate::store::births::{Births, Changed, Keep, Order, Stock, Unwanted};
 use crate::store::handles::Handles;
 use crate::store::in_use::{InUse, parts};
-use crate::store::limit::{Claim, Limit};
-use crate::store::segment::{Identity, Linked, Segment};
+use crate::store::limit::Claim;
+use crate::store::segment::{Identity, Segment};
 use crate::store::spans::Spans;
 
 /// What could not be had where the cap on disk is reached.
 pub(crate) const CAPPED: &str = "max_disk_bytes";
-
-/// Files kept for reuse; more are removed.
-const SPARES: usize = 2;
 
 /// Every segment of a store.
 #[derive(Debug)]
@@ -86,37 +86,16 @@ impl Table {
     }
 }
 
-#[derive(Debug)]
-struct Births {
-    next: Sequence,
-    spares: Vec<String>,
-    /// Files of segments that nobody needs any more, and whether there may be other links to them.
-    unwanted: Vec<(Sequence, Linked)>,
-    /// Who wants all files to stay.
-    pins: u64,
-    limit: Limit,
-}
-
-/// What the birth of a segment needs to know.
+/// What the birth of a segment of the log needs to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Birth {
-    pub(crate) place: BirthPlace,
+    pub(crate) start: Lsn,
+    pub(crate) previous: Option<Previous>,
+    pub(crate) first: Lsn,
     pub(crate) claim: Claim,
     pub(crate) stable: Lsn,
     /// Bytes of disk to set aside now.
     pub(crate) allocate: u64,
-}
-
-/// The stream of a new segment, and what of its header that stream decides.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum BirthPlace {
-    Log {
-        start: Lsn,
-        previous: Option<Previous>,
-        first: Lsn,
-    },
-    /// At its address, in a stream that is not the log.
-    Address(Stream),
 }
 
 impl Pool {
@@ -128,7 +107,7 @@ impl Pool {
         segments: impl IntoIterator<Item = Arc<Segment>>,
         next: Sequence,
     ) -> Pool {
-        let births = Mutex::new(Births { next, spares: Vec::new(), unwanted: Vec::new(), pins: 0, limit: Limit::NONE });
+        let births = Mutex::new(Births::new(Arc::clone(&handles), identity, segment_size, next));
         let mut table = Table::default();
         segments.into_iter().for_each(|segment| table.enter(segment));
         Pool { handles, identity, segment_size, table: RwLock::new(table), births, spans: Spans::default() }
@@ -276,115 +255,87 @@ impl Pool {
         (known, births.next)
     }
 
-    /// Files of segments, those kept for reuse included.
-    fn files(&self, births: &Births) -> u64 {
-        (self.table().len() + births.spares.len() + births.unwanted.len()) as u64
+    /// Files of segments, of whatever stream. Files that a backup keeps are beside what cleaning answers for.
+    pub(crate) fn stock(&self) -> Stock {
+        self.births.lock().stock(self.table().len(), Unwanted::NotIfPinned)
     }
 
     /// Caps the bytes on disk from now on.
     pub(crate) fn cap(&self, max_disk_bytes: u64) {
-        let mut births = self.births.lock();
-        births.limit = Limit::new(max_disk_bytes, self.segment_size, self.files(&births));
+        self.births.lock().cap(max_disk_bytes, self.table().len());
     }
 
     /// Segments that may still be made for this; none where there is no cap.
     pub(crate) fn left(&self, claim: Claim) -> Option<u64> {
-        let births = self.births.lock();
-        let spares = births.spares.len() as u64;
-        births.limit.left(self.files(&births) - spares, claim)
+        self.births.lock().left(claim, self.table().len())
     }
 
-    /// Makes a segment, durable by name and header, and enters it (P1, P2).
+    /// Makes a segment of the log, durable by name and header, and enters it (P1, P2).
     ///
     /// # Errors
     /// `NoSpace` leaves nothing behind but a scratch file that the next open removes.
     pub(crate) fn birth(&self, birth: Birth) -> Result<Arc<Segment>> {
+        let Birth { start, previous, first, claim, stable, allocate } = birth;
+        let order = Order { stream: Stream::Log, start: Some(start), previous, first, stable, claim, allocate };
+        // Held to the end: nothing is being born while a directory is listed.
         let mut births = self.births.lock();
-        let sequence = births.next;
-        let (stream, start, previous, first) = match birth.place {
-            BirthPlace::Log { start, previous, first } => (Stream::Log, start, previous, first),
-            BirthPlace::Address(stream) => (stream, Lsn(sequence.0.saturating_mul(self.segment_size)), None, Lsn(0)),
-        };
-        let header = SegmentHeader {
-            purpose: self.identity.purpose,
-            stream,
-            store: self.identity.store,
-            segment_size: self.segment_size,
-            sequence,
-            start,
-            salt: self.storage().entropy(),
-            previous,
-            stable: birth.stable,
-            first,
-        };
-        // After 2^53 bytes, or behind a file whose name says so: nobody could read it.
-        // The segments of the models are smaller than any on disk.
-        if cfg!(not(loom)) && !header.is_sound() {
-            return Err(Error::NoSpace { what: "segment numbers" });
-        }
-        let scratch = scratch_name(sequence);
-        let recycled = !births.spares.is_empty();
-        if !births.limit.allows(self.files(&births) + u64::from(!recycled), birth.claim) {
-            return Err(Error::NoSpace { what: CAPPED });
-        }
-        let file = self.blank(&mut births.spares, &scratch)?;
-        let made = self.furnish(file.as_ref(), &header, birth.allocate, &scratch);
-        if let Err(error) = made {
-            // Best effort: what stays is a scratch file, which means nothing.
+        let (segment, file) = births.make(&order, self.table().len())?;
+        let scratch = scratch_name(segment.header.sequence);
+        if let Err(error) = file.sync_data() {
             let _ = self.storage().remove(&scratch);
-            return Err(error);
+            return Err(Error::sync("sync", &scratch, error));
         }
-        let final_name = name(sequence);
-        self.storage().rename(&scratch, &final_name).map_err(|error| Error::io("rename", &scratch, error))?;
-        births.next = Sequence(sequence.0 + 1);
+        self.storage().rename(&scratch, &segment.name()).map_err(|error| Error::io("rename", &scratch, error))?;
+        births.next = Sequence(segment.header.sequence.0 + 1);
         if !planted(Canary::SkippedDirectorySync) {
             self.sync_dir()?;
-        }
-        let segment = Arc::new(Segment::new(header, self.handles.opened(final_name, file), recycled));
-        // Before anyone finds it: it holds nothing yet, and is not empty.
-        segment.account.set_growing(stream != Stream::Log);
-        if births.pins > 0 {
-            segment.link();
         }
         self.table_mut().enter(Arc::clone(&segment));
         Ok(segment)
     }
 
-    /// A file under a scratch name: a recycled one if there is one, else new.
-    fn blank(&self, spares: &mut Vec<String>, scratch: &str) -> Result<Arc<dyn StorageFile>> {
-        if let Some(spare) = spares.pop() {
-            if let Err(error) = self.storage().rename(&spare, scratch) {
-                let failed = Error::io("rename", &spare, error);
-                spares.push(spare);
-                return Err(failed);
-            }
-            return self.handles.open(scratch, OpenMode::ReadWrite).map_err(|error| Error::io("open", scratch, error));
-        }
-        match self.handles.open(scratch, OpenMode::CreateNew) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                // Left by a birth that failed in this process.
-                self.storage().remove(scratch).map_err(|error| Error::io("remove", scratch, error))?;
-                self.handles.open(scratch, OpenMode::CreateNew)
-            }
-            opened => opened,
-        }
-        .map_err(|error| Error::io("create", scratch, error))
+    /// Makes a segment outside of the log that is to be written before it is named: its headers are synced with what it holds. No
+    /// directory is to list it meanwhile, since nothing names an address in it.
+    ///
+    /// # Errors
+    /// As [`birth`](Self::birth).
+    pub(crate) fn begin(&self, stream: Stream, stable: Lsn) -> Result<(Arc<Segment>, Arc<dyn StorageFile>)> {
+        // No space is set aside: a full disk is met by a write, and costs this piece of work only.
+        let claim = Claim::Upkeep;
+        let order = Order { stream, start: None, previous: None, first: Lsn(0), stable, claim, allocate: 0 };
+        self.births.lock().begin(&order, self.table().len())
     }
 
-    fn furnish(&self, file: &dyn StorageFile, header: &SegmentHeader, allocate: u64, scratch: &str) -> Result<()> {
-        let block = header.encode();
-        // Systems refuse to set nothing aside.
-        if allocate > 0 {
-            file.allocate(0, allocate).map_err(|error| Error::io("allocate", scratch, error))?;
+    /// Names segments that were begun, and are synced, and enters them (P1, P2).
+    ///
+    /// # Errors
+    /// `Io`. What was named is a file that means nothing.
+    pub(crate) fn name(&self, begun: &[Arc<Segment>]) -> Result<()> {
+        if begun.is_empty() {
+            return Ok(());
         }
-        file.set_len(self.segment_size).map_err(|error| Error::io("set_len", scratch, error))?;
-        for offset in [0, self.segment_size - BLOCK] {
-            if offset > 0 && planted(Canary::SecondHeaderMissing) {
-                continue;
+        for segment in begun {
+            let scratch = scratch_name(segment.header.sequence);
+            self.storage().rename(&scratch, &segment.name()).map_err(|error| Error::io("rename", &scratch, error))?;
+        }
+        if !planted(Canary::SkippedDirectorySync) {
+            self.sync_dir()?;
+        }
+        let mut births = self.births.lock();
+        let mut table = self.table_mut();
+        begun.iter().for_each(|segment| table.enter(Arc::clone(segment)));
+        births.ended(begun);
+        Ok(())
+    }
+
+    /// Removes the files of segments that were begun and will not be named. Best effort: what stays means nothing.
+    pub(crate) fn abandon(&self, begun: &[Arc<Segment>]) {
+        for segment in begun {
+            for name in [scratch_name(segment.header.sequence), segment.name()] {
+                let _ = self.storage().remove(&name);
             }
-            write_all(file, &block, offset).map_err(|error| Error::io("write", scratch, error))?;
         }
-        file.sync_data().map_err(|error| Error::sync("sync", scratch, error))
+        self.births.lock().ended(begun);
     }
 
     /// Where the segments are, for messages.
@@ -429,55 +380,43 @@ impl Pool {
 
     fn give_back(&self, gone: Vec<Arc<Segment>>) -> Result<u64> {
         let mut births = self.births.lock();
-        let count = gone.len() as u64;
-        births.unwanted.extend(gone.iter().map(|segment| (segment.header.sequence, segment.linked())));
-        if births.unwanted.is_empty() || births.pins > 0 {
-            return Ok(count);
-        }
-        // One that fails keeps no other one, and is tried again with the next.
-        let mut failed = None;
-        for (sequence, linked) in std::mem::take(&mut births.unwanted) {
-            let (old, spare) = (name(sequence), scratch_name(sequence));
-            let is_spare = linked == Linked::No && births.spares.len() < SPARES;
-            let done = match is_spare {
-                true => self.storage().rename(&old, &spare).map_err(|error| Error::io("rename", &old, error)),
-                false => self.storage().remove(&old).map_err(|error| Error::io("remove", &old, error)),
-            };
-            match done {
-                Ok(()) if is_spare => births.spares.push(spare),
-                Ok(()) => {}
-                Err(error) => {
-                    births.unwanted.push((sequence, linked));
-                    failed.get_or_insert(error);
-                }
-            }
-        }
-        if !planted(Canary::SegmentReusedEarly) {
+        let (changed, given_back) = births.give_back(&gone, self.table().len());
+        if changed == Changed::Yes && !planted(Canary::SegmentReusedEarly) {
             self.sync_dir()?;
         }
-        failed.map_or(Ok(count), Err)
+        given_back.map(|()| gone.len() as u64)
+    }
+
+    /// Says how many files are kept for reuse, from the next that are given back on.
+    pub(crate) fn keep(&self, keep: Keep) {
+        self.births.lock().keep(keep);
     }
 
     /// Keeps all files of segments until [`unpin`](Self::unpin): those that are given back meanwhile are removed then, and none that is there
     /// now, or made meanwhile, is ever used for another segment.
     pub(crate) fn pin(&self) {
         let mut births = self.births.lock();
-        births.pins += 1;
+        births.pin();
         self.table().all().for_each(|segment| segment.link());
     }
 
     /// # Errors
     /// As [`release`](Self::release).
     pub(crate) fn unpin(&self) -> Result<u64> {
-        self.births.lock().pins -= 1;
+        self.births.lock().unpin();
         self.give_back(Vec::new())
     }
 
     /// Bytes on disk: every segment's file, and the spares. No file is opened for it: one that was not open yet counts whole.
     pub(crate) fn disk_bytes(&self) -> u64 {
-        let spares = self.births.lock().spares.len() as u64;
+        let (all, stock) = {
+            let births = self.births.lock();
+            let all = self.all();
+            let stock = births.stock(all.len(), Unwanted::Counts);
+            (all, stock)
+        };
         let occupied = |segment: &Arc<Segment>| segment.occupied().unwrap_or(self.segment_size);
-        let used: u64 = self.all().iter().map(occupied).sum();
-        used + spares * self.segment_size
+        let named: u64 = all.iter().map(occupied).sum();
+        named + (stock.segments - all.len() as u64 + stock.spares) * self.segment_size
     }
 }

@@ -14,8 +14,7 @@ use crate::format::piece::Piece;
 use crate::format::record::{Frame, Head, Kind, Parsed, Shape, pad_segment, parse};
 use crate::format::segment::Stream;
 use crate::storage::{StorageFile, read_full, write_all};
-use crate::store::limit::Claim;
-use crate::store::pool::{Birth, BirthPlace, Pool};
+use crate::store::pool::Pool;
 use crate::store::segment::Segment;
 
 /// Bytes gathered before they are written.
@@ -32,6 +31,8 @@ pub(crate) struct Writer {
     from: u64,
     /// Other files with writes that no sync has covered.
     dirty: Vec<(Arc<Segment>, Arc<dyn StorageFile>)>,
+    /// Segments that are not named yet: they are with the next sync, all at once.
+    unnamed: Vec<Arc<Segment>>,
     /// Segments left behind since the last [`settle`](Writer::settle).
     left: Vec<Arc<Segment>>,
     /// Bytes handed to the storage.
@@ -77,7 +78,16 @@ pub(crate) fn payload_max(segment_size: u64) -> u64 {
 impl Writer {
     /// At the end of nothing: the first record starts a segment.
     pub(crate) fn new(stream: Stream) -> Writer {
-        Writer { stream, open: None, gathered: Vec::new(), from: 0, dirty: Vec::new(), left: Vec::new(), written: 0 }
+        Writer {
+            stream,
+            open: None,
+            gathered: Vec::new(),
+            from: 0,
+            dirty: Vec::new(),
+            unnamed: Vec::new(),
+            left: Vec::new(),
+            written: 0,
+        }
     }
 
     /// Appends a record. `stable` is what the log says when a segment has to be made for it.
@@ -140,10 +150,8 @@ impl Writer {
                 self.dirty.push((segment, file));
             }
         }
-        // No space is set aside: a full disk is met by a write, and costs this piece of work only.
-        let segment =
-            pool.birth(Birth { place: BirthPlace::Address(self.stream), claim: Claim::Upkeep, stable, allocate: 0 })?;
-        let file = segment.file().inspect_err(|_| segment.account.set_growing(false))?;
+        let (segment, file) = pool.begin(self.stream, stable)?;
+        self.unnamed.push(Arc::clone(&segment));
         self.open = Some((Arc::clone(&segment), file));
         self.from = BLOCK;
         Ok(segment)
@@ -159,18 +167,29 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes and syncs everything that was put.
+    /// Writes and syncs everything that was put, and names the segments that it is in.
     ///
     /// # Errors
     /// `NoSpace`, `Io`; an `Io` of a `sync` says that nothing is known of what is on disk.
-    pub(crate) fn sync(&mut self) -> Result<()> {
+    pub(crate) fn sync(&mut self, pool: &Pool) -> Result<()> {
         self.fill_block();
         self.write()?;
         let open = self.open.as_ref().map(|(segment, file)| (Arc::clone(segment), Arc::clone(file)));
         for (segment, file) in self.dirty.drain(..).chain(open) {
             file.sync_data().map_err(|error| Error::sync("sync", segment.name(), error))?;
         }
+        self.name(pool)
+    }
+
+    fn name(&mut self, pool: &Pool) -> Result<()> {
+        pool.name(&self.unnamed)?;
+        self.unnamed.clear();
         Ok(())
+    }
+
+    /// Names the segments without a sync: a planted bug.
+    pub(crate) fn name_unsynced(&mut self, pool: &Pool) -> Result<()> {
+        self.name(pool)
     }
 
     /// Fills the block with a record that means nothing (W1).
@@ -190,7 +209,8 @@ impl Writer {
     }
 
     /// Leaves the segment behind (W2). The next record starts another.
-    pub(crate) fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self, pool: &Pool) {
+        pool.abandon(&std::mem::take(&mut self.unnamed));
         self.left.extend(self.open.take().map(|(segment, _)| segment));
         self.settle();
         *self = Writer { written: self.written, ..Writer::new(self.stream) };

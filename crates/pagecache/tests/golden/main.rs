@@ -117,7 +117,7 @@ fn write_cleaned() -> Files {
     }
     pc.flush().unwrap();
     pc.checkpoint().unwrap();
-    assert_eq!(pc.clean().unwrap(), 2);
+    assert_eq!(pc.clean().unwrap(), 3);
     pc.link_at(PageId(1), Version(at_of(&pc, 1)), blob(", later"), &guard).unwrap();
     pc.flush().unwrap();
     disk.files()

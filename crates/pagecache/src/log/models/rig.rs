@@ -19,7 +19,7 @@ use crate::log::tail::Urgency;
 use crate::storage::OpenMode;
 use crate::store::handles::Handles;
 use crate::store::limit::Claim;
-use crate::store::pool::{Birth, BirthPlace, Pool};
+use crate::store::pool::{Birth, Pool};
 use crate::store::segment::Identity;
 
 /// A whole log on a disk of its own.
@@ -37,7 +37,9 @@ impl Rig {
         let pool =
             Pool::new(Handles::new(Arc::new(disk.clone()), OpenMode::ReadWrite), identity, SEGMENT, [], Sequence(0));
         let birth = Birth {
-            place: BirthPlace::Log { start: Lsn(0), previous: None, first: Lsn(0) },
+            start: Lsn(0),
+            previous: None,
+            first: Lsn(0),
             claim: Claim::Upkeep,
             stable: Lsn(0),
             allocate: SEGMENT,
