@@ -95,7 +95,7 @@ pub fn run(setup: &Setup) -> Taken {
     // What is there beside what the target asks for, on the average: what is promised beside it, less what is kept free for a turn (half of the
     // log's limit, and a few segments) and for the log until the next, of which half is taken.
     let log_limit = 8.0 * every;
-    let beside = log_limit + 4.0 - (log_limit / 2.0 + KEPT_FREE) - every / 2.0;
+    let beside = log_limit + 4.0 - (log_limit / 2.0 + KEPT_FREE) - 1.5 * every;
     let wanted = setup.segments as f64 / setup.fill + UNFILLED - beside;
     // Of what is in use the store takes a thirty-third for lengths that are not exact.
     let target = live as f64 * 32.0 / 33.0 / (wanted * (SEGMENT - HEADERS) as f64);

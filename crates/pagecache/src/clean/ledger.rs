@@ -9,8 +9,8 @@ const TURN_MAX: u64 = 64 << 20;
 /// The sums, as they were at one look.
 ///
 /// What is promised is what is in use at the fill target, the log's limit and the reserve. Everything is held against it, the map, the log and what
-/// a turn writes before it gives anything back; only files kept for reuse are not, since whatever is written goes there first. So a turn begins early
-/// enough for writers to go on by a `step` while it runs, and who is faster waits for its end.
+/// a turn writes before it gives anything back; only files kept for reuse are not, since whatever is written goes there first. A turn begins a step
+/// after the last, when there is room for another: so writers go on by a step while it runs, and who is faster waits for its end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ledger {
     /// Bytes of a segment; those that records may take; and those that they take at least, whatever stays empty at its end.
@@ -77,9 +77,9 @@ impl Ledger {
         self.least().min(self.live).div_ceil(self.packed) + self.beside()
     }
 
-    /// Segments beyond those with which writers would have room for a step.
+    /// Segments beyond those with which writers would have room for two steps.
     pub(super) fn excess(&self) -> u64 {
-        let goal = self.promised().saturating_sub(self.turn() + self.step().div_ceil(self.size));
+        let goal = self.promised().saturating_sub(self.turn() + 2 * self.step().div_ceil(self.size));
         self.stock.segments.saturating_sub(goal)
     }
 
@@ -125,8 +125,8 @@ mod tests {
                 assert!(ledger.promised() * SIZE <= (least as f64 / 0.79) as u64 + (64 << 20) + 4 * SIZE);
                 let headroom = ledger.headroom();
                 assert!(headroom == 0 || segments + ledger.turn() + headroom <= ledger.promised());
-                // What is not too much leaves writers a step.
-                assert!(ledger.excess() > 0 || headroom * SIZE >= ledger.step());
+                // What is not too much leaves writers two steps.
+                assert!(ledger.excess() > 0 || headroom * SIZE >= 2 * ledger.step());
                 assert!(ledger.excess() <= segments);
             }
         }
