@@ -1,7 +1,6 @@
 //! The work of the spine where checkpoints, folds and cleaning run all the time, against the same where they have nothing to do.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use pagecache::ConfigBuilder;
@@ -14,19 +13,22 @@ use crate::measure::{Figures, Series, entrant, in_turn, median};
 use crate::ours::{AMPLE, OURS, OurPages, log_in_files};
 use crate::report::{Aim, Target};
 use crate::runs::{self, FRAGMENT};
-use crate::workload::{PAGE, PAGES, own};
+use crate::workload::{PAGE, own};
+
+/// Pages of a store: few enough that the links of a run weigh more than a quarter of them, which is when they are folded.
+const COUNT: usize = 50_000;
 
 /// Links of a run.
-const LINKS: usize = 500_000;
+const LINKS: usize = 1_000_000;
 
-/// Reads of each thread in a run: about a second.
-const READS: usize = 3_000_000;
+/// Links beside the reads or appends of a run, which by themselves leave nothing to clean, and so many a second.
+const BESIDE: (usize, f64) = (600_000, 200_000.0);
 
-/// Records appended in a run, in memory and to files: about a second.
-const RECORDS: (usize, usize) = (15_000_000, 6_000_000);
+/// Reads of each thread that are timed together, again and again while it is linked.
+const READS: usize = 200_000;
 
-/// Links a second beside reads and appends, which by themselves leave nothing to clean.
-const BESIDE: f64 = 200_000.0;
+/// The same of records, in memory and to files.
+const RECORDS: (usize, usize) = (2_000_000, 1_000_000);
 
 /// Bytes that a link takes in the log, about.
 const LINK: u64 = 80;
@@ -99,38 +101,33 @@ fn log(bench: &mut Bench, place: Place) {
     });
 }
 
-/// A row of work beside a thread that links at a fixed rate.
+/// A row of work beside a thread that links at a fixed rate: the work is done again and again until the links are; medians.
 fn beside(bench: &mut Bench, place: Place, row: &str, targets: &[Aim<'_>], work: impl Fn(&OurPages) -> Figures) {
-    let count = page_count(bench);
-    let ids = own(1, 2, count, bench.count(LINKS));
+    let ids = [own(1, 2, page_count(bench), bench.count(BESIDE.0))];
     let run = |pages: &OurPages| {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let links = scope.spawn(|| link_until(pages, &ids, &done));
-            let mut figures = work(pages);
-            done.store(true, Ordering::Relaxed);
+            let links = scope.spawn(|| {
+                let (rate, _) = runs::link_timed(&ids, Some(BESIDE.1), |id, fragment| {
+                    pages.link_blind(id, fragment);
+                    0
+                });
+                // Relaxed: it says when, and nothing else.
+                done.store(true, Ordering::Relaxed);
+                rate
+            });
+            let mut times = vec![work(pages)];
+            while !done.load(Ordering::Relaxed) {
+                times.push(work(pages));
+            }
+            let of = |nth: usize| times.iter().map(|figures| figures[nth].1).collect::<Vec<f64>>();
+            let mut figures: Figures = times[0].iter().enumerate().map(|(at, one)| (one.0, median(&of(at)))).collect();
             figures.push(("links/s", links.join().expect("a bench thread panicked")));
             figures
         })
     };
     let series = both(bench, place, run);
     take(bench, &format!("{row} + links"), &series, targets);
-}
-
-/// Links at a fixed rate until it is over; links a second.
-fn link_until(pages: &OurPages, ids: &[u64], done: &AtomicBool) -> f64 {
-    let begun = Instant::now();
-    // Relaxed: it says when, and nothing else.
-    let is_over = || done.load(Ordering::Relaxed);
-    let mut count = 0;
-    while count == 0 || !is_over() {
-        pages.link_blind(ids[count % ids.len()], vec![7; FRAGMENT]);
-        count += 1;
-        while count as f64 > begun.elapsed().as_secs_f64() * BESIDE && !is_over() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-    count as f64 / begun.elapsed().as_secs_f64()
 }
 
 /// Links as fast as they go, then at half of that rate: there nobody waits for the bound on disk.
@@ -206,15 +203,15 @@ fn both(bench: &Bench, place: Place, run: impl Fn(&OurPages) -> Figures) -> Vec<
     in_turn(bench.report.runs, vec![entrant(OURS, ours), entrant(IDLE, idle)])
 }
 
-/// Takes a row, which counts only if the cleaner had a turn in each of its runs.
+/// Takes a row, which counts only if there was a checkpoint in each of its runs, and pages were moved in most.
 fn take(bench: &mut Bench, row: &str, series: &[Series], targets: &[Aim<'_>]) {
-    let least = |unit: &str| {
-        let found = series.iter().find(|one| one.unit == unit);
-        found.map_or(0.0, |one| one.runs.iter().copied().fold(f64::MAX, f64::min))
-    };
-    let is_steady = least(CHECKPOINTS) >= 1.0 && least(MOVED) > 0.0;
+    let of = |unit: &str| series.iter().find(|one| one.unit == unit).map_or(&[][..], |one| &one.runs);
+    let without = of(CHECKPOINTS).iter().filter(|count| **count < 1.0).count();
+    let moving = of(MOVED).iter().filter(|bytes| **bytes > 0.0).count();
+    let runs = of(MOVED).len();
+    let is_steady = without == 0 && 2 * moving > runs;
     if !is_steady {
-        println!("  no checkpoint, or no turn of cleaning, while one of the runs was measured: the row does not count");
+        println!("  of {runs} runs {without} had no checkpoint and {moving} had pages moved: the row does not count");
     }
     let mut targets = targets.to_vec();
     targets.push((OURS, CHECKPOINTS, Target::AtLeast(1.0)));
@@ -222,7 +219,7 @@ fn take(bench: &mut Bench, row: &str, series: &[Series], targets: &[Aim<'_>]) {
 }
 
 fn page_count(bench: &Bench) -> u64 {
-    bench.count(PAGES as usize) as u64
+    bench.count(COUNT) as u64
 }
 
 /// The default at full scale; smaller where less is written.
