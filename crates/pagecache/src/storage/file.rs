@@ -17,6 +17,7 @@ const LOCK: &str = "LOCK";
 #[derive(Debug)]
 pub struct FileStorage {
     dir: PathBuf,
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no such way"))]
     direct_reads: bool,
 }
 
