@@ -144,6 +144,7 @@ mod tests {
             found: median / 10.0,
             holds: median / 10.0 >= factor,
             counts: true,
+            spread: None,
         };
         Line {
             group: "append".to_owned(),

@@ -18,9 +18,18 @@ pub fn fresh(dir: &Path, name: &str) -> PathBuf {
 
 /// Bytes that this process has handed to `write` calls so far, to files of any kind.
 pub fn written() -> u64 {
+    of_io("wchar: ")
+}
+
+/// `read` calls of this process so far, of files of any kind.
+pub fn reads() -> u64 {
+    of_io("syscr: ")
+}
+
+fn of_io(name: &str) -> u64 {
     let counters = fs::read_to_string("/proc/self/io").expect("the system's counters of this process");
-    let line = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
-    line.and_then(|bytes| bytes.parse().ok()).expect("a count of bytes")
+    let line = counters.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|count| count.parse().ok()).expect("a count")
 }
 
 /// Bytes of this process that are in memory now.

@@ -40,6 +40,14 @@ pub fn median(figures: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The quarters between which half of some figures lie; none of fewer than four.
+pub fn quarters(figures: &[f64]) -> Option<(f64, f64)> {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let quarter = sorted.len() / 4;
+    (quarter > 0).then(|| (sorted[quarter], sorted[sorted.len() - 1 - quarter]))
+}
+
 /// What one run found: a figure for each unit.
 pub type Figures = Vec<(&'static str, f64)>;
 
@@ -99,5 +107,7 @@ mod tests {
         assert_eq!(found[0].runs, [1.0, 3.0, 5.0]);
         assert_eq!(found[1].runs, [2.0, 4.0, 6.0]);
         assert_eq!(median(&found[1].runs), 4.0);
+        assert_eq!(quarters(&found[1].runs), None);
+        assert_eq!(quarters(&[9.0, 1.0, 2.0, 4.0, 3.0]), Some((2.0, 4.0)));
     }
 }

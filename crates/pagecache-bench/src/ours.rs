@@ -13,7 +13,7 @@ use crate::workload::{Blob, Bytes, sum};
 pub const OURS: &str = "ours";
 
 /// A cache that never needs to evict in these rows.
-const AMPLE: u64 = 4 << 30;
+pub(crate) const AMPLE: u64 = 4 << 30;
 
 /// A new log in files, synced on request only.
 pub fn log_in_files(path: &Path) -> Log {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::{Series, median};
+use crate::measure::{Series, median, quarters};
 
 /// What one engine did in one row, in one unit.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -44,6 +44,9 @@ pub struct Verdict {
     pub holds: bool,
     /// Whether the peer was worthy of comparison.
     pub counts: bool,
+    /// Times the peer, run by run: the quarters between which half of them lie.
+    #[serde(default)]
+    pub spread: Option<(f64, f64)>,
 }
 
 /// What a row must reach.
@@ -51,6 +54,8 @@ pub struct Verdict {
 pub enum Target {
     /// This many times a peer's figure, or more.
     TimesPeer(&'static str, f64),
+    /// This many times a peer's figure, or less.
+    AtMostPeer(&'static str, f64),
     /// As `TimesPeer`, without a target: shown beside.
     Beside(&'static str),
     /// A figure of at least this.
@@ -93,7 +98,7 @@ impl Report {
             let mine = targets.iter().filter(|(engine, unit, _)| one.engine == *engine && one.unit == *unit);
             let value = median(&one.runs);
             let verdicts: Vec<Verdict> =
-                mine.filter_map(|(_, unit, target)| verdict(value, *target, unit, series, worthy)).collect();
+                mine.filter_map(|(_, unit, target)| verdict(one, *target, unit, series, worthy)).collect();
             let line = Line {
                 group: group.to_owned(),
                 row: row.to_owned(),
@@ -113,20 +118,27 @@ impl Report {
     }
 }
 
-fn verdict(value: f64, target: Target, unit: &str, series: &[Series], worthy: bool) -> Option<Verdict> {
+fn verdict(mine: &Series, target: Target, unit: &str, series: &[Series], worthy: bool) -> Option<Verdict> {
+    let mut spread = None;
     let (against, reference, factor, at_most) = match target {
-        Target::TimesPeer(peer, _) | Target::Beside(peer) => {
+        Target::TimesPeer(peer, _) | Target::AtMostPeer(peer, _) | Target::Beside(peer) => {
             let peer_series = series.iter().find(|other| other.engine == peer && other.unit == unit)?;
-            let factor = if let Target::TimesPeer(_, factor) = target { factor } else { 0.0 };
-            (peer, median(&peer_series.runs), factor, false)
+            let pairs = mine.runs.iter().zip(&peer_series.runs);
+            spread = quarters(&pairs.map(|(mine, peer)| mine / peer).collect::<Vec<f64>>());
+            let (factor, at_most) = match target {
+                Target::TimesPeer(_, factor) => (factor, false),
+                Target::AtMostPeer(_, factor) => (factor, true),
+                _ => (0.0, false),
+            };
+            (peer, median(&peer_series.runs), factor, at_most)
         }
         Target::AtLeast(bound) => ("bound", bound, 1.0, false),
         Target::AtMost(bound) => ("bound", bound, 1.0, true),
     };
-    let found = value / reference;
+    let found = median(&mine.runs) / reference;
     let holds = if at_most { found <= factor } else { found >= factor };
     let counts = worthy || against == "bound";
-    Some(Verdict { against: against.to_owned(), reference, factor, at_most, found, holds, counts })
+    Some(Verdict { against: against.to_owned(), reference, factor, at_most, found, holds, counts, spread })
 }
 
 fn text(line: &Line) -> String {
@@ -134,13 +146,14 @@ fn text(line: &Line) -> String {
     for verdict in &line.verdicts {
         let mark = if verdict.holds { "reached" } else { "MISSED" };
         let sign = if verdict.at_most { "<=" } else { ">=" };
+        let spread = verdict.spread.map_or(String::new(), |(low, high)| format!(" ({low:.2} to {high:.2})"));
         text += &match (verdict.against.as_str(), verdict.factor) {
             ("bound", _) => format!(" {:.2}x of {}, {sign} 1x: {mark};", verdict.found, round(verdict.reference)),
-            (peer, 0.0) => format!(" {:.2}x of {peer};", verdict.found),
-            (peer, factor) => format!(" {:.2}x of {peer}, {sign} {factor}x: {mark};", verdict.found),
+            (peer, 0.0) => format!(" {:.2}x of {peer}{spread};", verdict.found),
+            (peer, factor) => format!(" {:.2}x of {peer}{spread}, {sign} {factor}x: {mark};", verdict.found),
         };
         if !verdict.counts && verdict.factor != 0.0 {
-            text += &format!(" does not count: {} is too slow here;", verdict.against);
+            text += " does not count, as was said;";
         }
     }
     text
@@ -181,12 +194,13 @@ mod tests {
             ("ours", "x/s", Target::TimesPeer("plain", 0.9)),
             ("ours", "x/s", Target::AtLeast(9.0)),
             ("ours", "x/s", Target::AtMost(8.0)),
+            ("ours", "x/s", Target::AtMostPeer("plain", 0.7)),
         ];
         report.take(("g", "r"), &found, &targets, false);
         let holds: Vec<bool> = report.lines()[0].verdicts.iter().map(|verdict| verdict.holds).collect();
-        assert_eq!(holds, [true, false, false, true]);
+        assert_eq!(holds, [true, false, false, true, false]);
         let counts: Vec<bool> = report.lines()[0].verdicts.iter().map(|verdict| verdict.counts).collect();
-        assert_eq!(counts, [false, false, true, true], "an unworthy peer spoils its own rows only");
+        assert_eq!(counts, [false, false, true, true, false], "an unworthy peer spoils its own rows only");
         assert!(text(&report.lines()[0]).contains("does not count"));
         assert!(report.lines()[1].verdicts.is_empty());
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
@@ -54,12 +54,28 @@ pub fn rate(ids: &[Vec<u64>], read: impl Fn(u64) -> u64 + Sync) -> f64 {
 /// Links a fragment to the page of each id by `link`, a list a thread: links a second, and the 99th percentile of one in
 /// microseconds.
 pub fn link(ids: &[Vec<u64>], link: impl Fn(u64, Vec<u8>) -> u64 + Sync) -> Figures {
+    let (rate, times) = link_timed(ids, None, link);
+    vec![("links/s", rate), ("p99 us", times.value_at_quantile(0.99) as f64 / 1e3)]
+}
+
+/// As [`link`], each thread as fast as it can or at so many a second: what is due is done in a row, then it sleeps for a millisecond. Links a second,
+/// and the nanoseconds of each.
+pub fn link_timed(
+    ids: &[Vec<u64>],
+    pace: Option<f64>,
+    link: impl Fn(u64, Vec<u8>) -> u64 + Sync,
+) -> (f64, Histogram<u64>) {
     let all = Mutex::new(nanoseconds());
     let took = together(ids.len(), |thread| {
         let mut own = nanoseconds();
         let mut read = 0u64;
-        let mut last = Instant::now();
-        for id in &ids[thread] {
+        let begun = Instant::now();
+        let mut last = begun;
+        for (at, id) in ids[thread].iter().enumerate() {
+            while pace.is_some_and(|pace| (last - begun).as_secs_f64() < at as f64 / pace) {
+                std::thread::sleep(Duration::from_millis(1));
+                last = Instant::now();
+            }
             read = read.wrapping_add(link(*id, vec![7u8; FRAGMENT]));
             let now = Instant::now();
             own.saturating_record((now - last).as_nanos() as u64);
@@ -69,8 +85,7 @@ pub fn link(ids: &[Vec<u64>], link: impl Fn(u64, Vec<u8>) -> u64 + Sync) -> Figu
         all.lock().expect("not poisoned").add(own).expect("equal bounds");
     });
     let count = ids.iter().map(Vec::len).sum::<usize>() as f64;
-    let all = all.into_inner().expect("not poisoned");
-    vec![("links/s", count / took.as_secs_f64()), ("p99 us", all.value_at_quantile(0.99) as f64 / 1e3)]
+    (count / took.as_secs_f64(), all.into_inner().expect("not poisoned"))
 }
 
 fn nanoseconds() -> Histogram<u64> {

@@ -37,7 +37,7 @@ pub(super) fn in_memory(bench: &mut Bench) {
 }
 
 /// Appends to a log that is trimmed as it goes, once it has segments to use again.
-fn recycled(threads: usize, count: usize) -> Figures {
+pub(super) fn recycled(threads: usize, count: usize) -> Figures {
     let log = log_in_memory();
     let record = [7u8; 128];
     let append = |count: usize| {
@@ -115,7 +115,7 @@ fn file_row(bench: &mut Bench, len: usize, full: usize, threads: usize, most: Op
 }
 
 /// Appends to a log in files that is trimmed as it goes, and makes all durable; returns the seconds.
-fn trimmed(log: &pagecache::Log, threads: usize, count: usize, len: usize) -> f64 {
+pub(super) fn trimmed(log: &pagecache::Log, threads: usize, count: usize, len: usize) -> f64 {
     let record = vec![7u8; len];
     let every = (TRIM_EVERY_BYTES / len / threads).max(1);
     let took = together(threads, |thread| {

@@ -1,12 +1,14 @@
 //! The rows: one file a group, each against its limit or its peer in the same run.
 
 mod append;
+mod cold;
 mod durable;
 mod get;
 mod link;
 mod memory;
 mod replace;
 mod replay;
+mod steady;
 
 use std::path::PathBuf;
 
@@ -31,7 +33,9 @@ pub type Group = (&'static str, fn(&mut Bench));
 /// Every group, in the order of the table.
 pub const GROUPS: &[Group] = &[
     ("get", get::rows),
+    ("cold", cold::rows),
     ("link", link::rows),
+    ("steady", steady::rows),
     ("replace", replace::rows),
     ("append-memory", append::in_memory),
     ("append-files", append::in_files),

@@ -1,10 +1,13 @@
 //! Long writes past the system's page cache (`O_DIRECT`): a log is written once and rarely read, so a copy of it in the cache
-//! costs a copy, memory, and a pass of the kernel's own write-back.
+//! costs a copy, memory, and a pass of the kernel's own write-back. Reads too, on request: a store's own cache holds what is hot.
 //!
 //! - D1. A write goes direct only where address, offset and length are multiples of a block, and it is long. Everything else, and
 //!   everything on a file system that refuses, goes through the cache. Linux keeps the two coherent: a direct write drops
 //!   what the cache holds of its range.
-//! - D2. A second handle exists from the first direct write to the next sync: a file that is no longer written has one.
+//! - D2. A second handle exists from the first direct write to the next sync: a file that is no longer written has one. Where reads
+//!   go direct it stays with the file from the first of them.
+//! - D3. Reads go direct where that is asked for. One takes the blocks that cover it, all at once, into a buffer of its own. Blocks that
+//!   the cache holds newer than the disk are written back first, by Linux.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,14 +24,63 @@ const ALIGN: usize = 4096;
 /// From this length on a write goes direct, in bytes. A shorter one waits for the disk longer than its copy takes.
 const LONG: usize = 64 << 10;
 
+/// The most that one read takes past the cache, in bytes: it is copied.
+const READ_MAX: usize = 1 << 20;
+
 /// The way past the cache, for one file.
 #[derive(Debug, Default)]
 pub(super) struct Direct {
     handle: Mutex<Option<Arc<File>>>,
     refused: AtomicBool,
+    reads: Reads,
+}
+
+/// Which way a file is read, and what else it is opened for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Through the cache.
+    #[default]
+    Cached,
+    /// Past it, in a file that is written.
+    Direct,
+    /// Past it, in a file that is only read.
+    DirectOnly,
 }
 
 impl Direct {
+    pub(super) fn new(reads: Reads) -> Direct {
+        Direct { reads, ..Direct::default() }
+    }
+
+    /// Reads at most `buf`; `None` where it is to go through the cache (D3).
+    pub(super) fn read_at(&self, file: &File, buf: &mut [u8], offset: u64) -> Option<io::Result<usize>> {
+        // Relaxed: a look that saves a try.
+        if self.reads == Reads::Cached || buf.is_empty() || self.refused.load(Ordering::Relaxed) {
+            return None;
+        }
+        let skip = offset as usize % ALIGN;
+        let len = (skip + buf.len()).next_multiple_of(ALIGN).min(READ_MAX);
+        let mut blocks = vec![0; len + ALIGN];
+        let start = blocks.as_ptr().align_offset(ALIGN);
+        let blocks = blocks.get_mut(start..start + len)?;
+        let read = self.handle(file).and_then(|handle| handle.read_at(blocks, offset - skip as u64));
+        match read {
+            Err(error) if is_refusal(&error) => {
+                self.refused.store(true, Ordering::Relaxed);
+                None
+            }
+            Err(error) => Some(Err(error)),
+            // So short that nothing of what is asked for came: whether the file ends here is told by the other way.
+            Ok(count) if count <= skip => None,
+            Ok(count) => {
+                let found = blocks.get(skip..count).unwrap_or_default();
+                let count = found.len().min(buf.len());
+                buf.get_mut(..count)?.copy_from_slice(found.get(..count)?);
+                Some(Ok(count))
+            }
+        }
+    }
+
     /// Writes at most `buf`; `None` where it is to go through the cache (D1).
     pub(super) fn write_at(&self, file: &File, buf: &[u8], offset: u64) -> Option<io::Result<usize>> {
         let aligned = buf.as_ptr().addr() | buf.len() | offset as usize;
@@ -49,6 +101,9 @@ impl Direct {
 
     /// What was written is durable: the second handle goes (D2).
     pub(super) fn synced(&self) {
+        if self.reads != Reads::Cached {
+            return;
+        }
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(handle);
     }
@@ -60,7 +115,9 @@ impl Direct {
         }
         // By the open file and not by its name, which may have changed.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let open = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(self.reads != Reads::Cached).write(self.reads != Reads::DirectOnly);
+        let open = options.custom_flags(OFlags::DIRECT.bits() as i32).open(path)?;
         Ok(Arc::clone(handle.insert(Arc::new(open))))
     }
 }
@@ -107,6 +164,54 @@ mod tests {
         expected[3..8].copy_from_slice(b"short");
         assert_eq!(found, expected);
         file.sync_data().unwrap();
+        storage.destroy().unwrap();
+    }
+
+    #[test]
+    fn reads_past_the_cache_find_what_went_either_way_and_the_end_of_the_file() {
+        let plain = FileStorage::temporary().unwrap();
+        let storage = FileStorage::open(plain.path()).unwrap().direct_reads(true);
+        let file = storage.open("a", OpenMode::CreateNew).unwrap();
+        let (bytes, skip) = aligned(2 * LONG);
+        let mut expected = bytes[skip..skip + 2 * LONG].to_vec();
+        write_all(file.as_ref(), &bytes[skip..skip + 2 * LONG], 0).unwrap();
+        write_all(file.as_ref(), b"through the cache", 5000).unwrap();
+        expected[5000..5017].copy_from_slice(b"through the cache");
+        write_all(file.as_ref(), b"the end", 2 * LONG as u64).unwrap();
+        expected.extend_from_slice(b"the end");
+        file.sync_data().unwrap();
+        let reader = storage.open("a", OpenMode::ReadOnly).unwrap();
+        for file in [file, reader] {
+            for (offset, len) in
+                [(0, 1), (5000, 17), (4095, 2), (8, 4112), (4096, 8192), (LONG - 3, LONG), (0, expected.len())]
+            {
+                let mut found = vec![0; len];
+                assert_eq!(read_full(file.as_ref(), &mut found, offset as u64).unwrap(), len);
+                assert_eq!(found, expected[offset..offset + len]);
+            }
+            for (offset, left) in [(2 * LONG, 7), (2 * LONG + 6, 1), (2 * LONG + 7, 0), (2 * LONG + ALIGN, 0)] {
+                assert_eq!(read_full(file.as_ref(), &mut [0; 100], offset as u64).unwrap(), left, "{offset}");
+            }
+        }
+        storage.destroy().unwrap();
+    }
+
+    #[test]
+    fn a_handle_for_reads_stays_and_writes_nothing_where_the_file_is_only_read() {
+        let storage = FileStorage::temporary().unwrap();
+        let path = storage.path().join("a");
+        std::fs::write(&path, vec![7; 2 * ALIGN]).unwrap();
+        for reads in [Reads::Direct, Reads::DirectOnly] {
+            let file = File::options().read(true).write(reads == Reads::Direct).open(&path).unwrap();
+            let direct = Direct::new(reads);
+            let mut found = [0; 100];
+            if let Some(read) = direct.read_at(&file, &mut found, 4000) {
+                assert_eq!((read.unwrap(), found), (100, [7; 100]));
+                direct.synced();
+                let handle = direct.handle.lock().unwrap().clone().unwrap();
+                assert_eq!(rustix::fs::fcntl_getfl(&*handle).unwrap().contains(OFlags::RDWR), reads == Reads::Direct);
+            }
+        }
         storage.destroy().unwrap();
     }
 

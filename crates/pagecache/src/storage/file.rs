@@ -7,6 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use super::direct::{Direct, Reads};
 use super::{LockGuard, LockMode, OpenMode, Storage, StorageFile};
 
 const LOCK: &str = "LOCK";
@@ -15,6 +17,8 @@ const LOCK: &str = "LOCK";
 #[derive(Debug)]
 pub struct FileStorage {
     dir: PathBuf,
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no such way"))]
+    direct_reads: bool,
 }
 
 impl FileStorage {
@@ -27,7 +31,7 @@ impl FileStorage {
         if !fs::metadata(&dir)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(FileStorage { dir })
+        Ok(FileStorage { dir, direct_reads: false })
     }
 
     /// The directory at `path`, made with mode 0700, its parents too and their entries synced, where it does not exist.
@@ -49,11 +53,18 @@ impl FileStorage {
             let name = format!("pagecache-{:016x}{:016x}", super::random_u64(), super::random_u64());
             let dir = std::env::temp_dir().join(name);
             match dir_builder().create(&dir) {
-                Ok(()) => return Ok(FileStorage { dir }),
+                Ok(()) => return Ok(FileStorage { dir, direct_reads: false }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Reads past the system's page cache (`O_DIRECT`), where the system has that: for a store whose own cache has the memory. Each open
+    /// file has a second handle then. Reads of what was just written wait until it is on disk.
+    pub fn direct_reads(mut self, direct: bool) -> FileStorage {
+        self.direct_reads = direct;
+        self
     }
 
     /// The directory.
@@ -72,7 +83,13 @@ impl Storage for FileStorage {
             OpenMode::ReadOnly => &mut options,
         };
         private(&mut options);
-        Ok(Arc::new(OsFile::new(options.open(self.dir.join(name))?)))
+        let file = options.open(self.dir.join(name))?;
+        #[cfg(target_os = "linux")]
+        if self.direct_reads {
+            let reads = if mode == OpenMode::ReadOnly { Reads::DirectOnly } else { Reads::Direct };
+            return Ok(Arc::new(OsFile { file, direct: Direct::new(reads) }));
+        }
+        Ok(Arc::new(OsFile::new(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -144,7 +161,7 @@ impl Drop for OsLock {
 struct OsFile {
     file: File,
     #[cfg(target_os = "linux")]
-    direct: super::direct::Direct,
+    direct: Direct,
 }
 
 impl OsFile {
@@ -160,6 +177,10 @@ impl OsFile {
 impl StorageFile for OsFile {
     #[cfg(unix)]
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        if let Some(read) = self.direct.read_at(&self.file, buf, offset) {
+            return read;
+        }
         std::os::unix::fs::FileExt::read_at(&self.file, buf, offset)
     }
 
