@@ -32,8 +32,8 @@ use victims::{Candidate, Terms, choose};
 /// Bytes of pages that are copied before they are written and synced together.
 const BATCH: usize = 8 << 20;
 
-/// Bytes of pages for each byte of links on top of them, beyond which links are folded. As in memory: deltas that weigh more than a quarter
-/// of their base.
+/// Bytes of pages for each byte of links on top of them, beyond which links are folded, as in memory: deltas that weigh more than a quarter
+/// of their base. Where that is less than half of the log's limit they wait until they are so many, and more of a page's links go into one image.
 const LINKS_SHARE: u64 = 4;
 
 /// Moves pages, and has checkpoints give back what they leave behind.
@@ -166,7 +166,8 @@ impl<M: Materializer> Cleaner<M> {
         let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
         let movable = log.pool.log().into_iter().filter(|segment| self.is_movable(segment, redo));
         let links: u64 = movable.map(|segment| segment.account.live_deltas(log.raised(&segment))).sum();
-        links - links.min(ledger.live.saturating_sub(links) / LINKS_SHARE)
+        let share = ledger.live.saturating_sub(links) / LINKS_SHARE;
+        links - links.min(share.max(ledger.log_limit / 2))
     }
 
     /// Segments on disk beyond what is promised and needed until the next turn.
