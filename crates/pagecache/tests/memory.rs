@@ -181,7 +181,7 @@ fn who_reads_much_under_one_guard_holds_no_more_than_the_capacity() {
     // Those who read free the garbage by themselves, and then what they read is kept again.
     let kept = at.iter().filter(|(id, _)| pages.get(*id, &pages.pin()).unwrap().0.is_borrowed()).count();
     assert!(kept > 3900, "{kept}");
-    assert!(pages.stats().memory.garbage < 600 << 10, "{:?}", pages.stats().memory);
+    assert!(pages.stats().memory.garbage <= 1 << 20, "{:?}", pages.stats().memory);
     pages.check_accounts().unwrap();
 }
 

@@ -114,7 +114,8 @@ impl Budget {
         self.beside.store(bytes + garbage.min(self.garbage_max()), Ordering::Relaxed);
     }
 
-    /// Bytes of garbage that there may be without a guard that is held: what threads have not handed over yet, and what has just become free.
+    /// Bytes of garbage that there may be without a guard that is held for long: what threads have not handed over yet, and what is free two
+    /// epochs later.
     fn garbage_max(&self) -> u64 {
         (self.capacity / 16).max(16 * GARBAGE_MAX)
     }
@@ -142,7 +143,8 @@ impl Budget {
     /// Whether pages that are evicted make room. Where guards keep much garbage already they would only be more of it, and each page that comes in
     /// costs one.
     pub(crate) fn gains_by_evicting(&self) -> bool {
-        self.garbage() <= self.garbage_max()
+        // In small caches a page or two that have just gone are much already.
+        self.garbage() <= self.garbage_max().max(1 << 20)
     }
 
     /// Bytes handed to the collector and not freed yet.
