@@ -44,6 +44,33 @@ fn count_one(size: usize, bytes: i64) {
     }
 }
 
+/// What glibc's allocator may be told, and asked for. Elsewhere all of it does nothing.
+pub mod glibc {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    mod c {
+        /// How many heaps there are.
+        pub const M_ARENA_MAX: i32 = -8;
+
+        // SAFETY: both as in `malloc.h`. The one changes a word under the lock of the main heap, the other takes the lock of each heap.
+        unsafe extern "C" {
+            pub safe fn mallopt(param: i32, value: i32) -> i32;
+            pub safe fn malloc_trim(pad: usize) -> i32;
+        }
+    }
+
+    /// One heap for all threads from now on: what one of them frees the others can use.
+    pub fn one_heap() {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        c::mallopt(c::M_ARENA_MAX, 1);
+    }
+
+    /// Gives the system those pages of the heap that nothing is in.
+    pub fn trim() {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        c::malloc_trim(0);
+    }
+}
+
 // SAFETY: every call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

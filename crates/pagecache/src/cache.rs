@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
 use crate::log::core::Patience;
-use crate::maintain::checkpoints;
+use crate::maintain::{checkpoints, release};
 use crate::ops::files_pin::FilesPin;
 use crate::ops::rejected::Rejected;
 use crate::ops::update::Write;
@@ -54,6 +54,7 @@ pub struct PageCache<M: Materializer, P = <M as Materializer>::PageFrag, R = <M 
     recovered: Option<M::Recovery>,
     fill_target: f64,
     restart: Restart,
+    release_memory: Option<fn()>,
     _shape: PhantomData<fn() -> (P, R)>,
 }
 
@@ -88,7 +89,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
             table,
             leaves,
             ids,
-            budget: Budget::new(config.cache_capacity),
+            budget: Budget::new(config.cache_capacity, engine.log.pool.segment_size(), Arc::clone(&engine.log.freed)),
             queues: Queues::new(),
             misses: Misses::default(),
             pins: Pins::new(),
@@ -102,9 +103,25 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         let cleaner = Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), goal));
         let (log, cleans) = (Arc::clone(&engine.log), Arc::clone(&cleaner));
         engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &cleans))?;
+        let release_memory = config.release_memory;
+        if let Some(release_memory) = release_memory {
+            let log = Arc::clone(&engine.log);
+            release::listen(&log, config.cache_capacity);
+            engine.work(release::THREAD, move || release::run(&log, release_memory))?;
+        }
         let restart = Restart { replayed: engine.recovered.walked, replaying, whole: began.elapsed() };
         let fill_target = config.fill_target;
-        Ok(PageCache { pages, checkpointer, cleaner, engine, recovered, fill_target, restart, _shape: PhantomData })
+        Ok(PageCache {
+            pages,
+            checkpointer,
+            cleaner,
+            engine,
+            recovered,
+            fill_target,
+            restart,
+            release_memory,
+            _shape: PhantomData,
+        })
     }
 
     /// What [`Materializer::recover`] last answered at start.
@@ -344,8 +361,12 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// # Errors
     /// As [`make_stable`](Self::make_stable).
     pub fn tick(&self) -> Result<()> {
-        self.engine.tick()?;
+        // First: memory is to be freed whatever becomes of the rest.
         self.cleaner.collect();
+        if let Some(release_memory) = self.release_memory {
+            release::turn(&self.engine.log, release_memory);
+        }
+        self.engine.tick()?;
         checkpoints::turn(&self.engine.log, &self.cleaner, |_| {})
     }
 

@@ -29,7 +29,8 @@ pub enum Create {
 /// Who does the work behind the scenes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Background {
-    /// Three threads of the store (two of a [`Log`](crate::Log)), and replay on as many as there are processors.
+    /// Three threads of the store (two of a [`Log`](crate::Log); one more for
+    /// [`release_memory`](ConfigBuilder::release_memory)), and replay on as many as there are processors.
     #[default]
     Threads,
     /// Nobody: no thread is ever started, replay runs on the thread that starts the store, and what
@@ -66,6 +67,7 @@ impl Background {
 /// | `max_disk_bytes` | none | 16 segments and up, or `None` |
 /// | `background` | `Threads` | |
 /// | `collector` | crossbeam's default | any |
+/// | `release_memory` | none | a function |
 #[derive(Clone, Debug)]
 pub struct ConfigBuilder {
     config: Config,
@@ -89,6 +91,7 @@ pub struct Config {
     pub(crate) cleaning_order: Order,
     pub(crate) background: Background,
     pub(crate) collector: Option<Collector>,
+    pub(crate) release_memory: Option<fn()>,
 }
 
 /// Bytes of a segment where nothing else is said.
@@ -120,6 +123,7 @@ impl ConfigBuilder {
                 cleaning_order: Order::DecliningCost,
                 background: Background::Threads,
                 collector: None,
+                release_memory: None,
             },
         }
     }
@@ -157,7 +161,8 @@ impl ConfigBuilder {
 
     /// Bytes of memory that the store may hold, everything counted: pages by their real heap size, the mapping table, the log's ring, what is gathered
     /// for checkpoints and by cleaning, and what was replaced or evicted and waits for guards to be dropped; see
-    /// [`Memory`](crate::Memory). Pages get what the rest leaves, and a quarter at least.
+    /// [`Memory`](crate::Memory). Pages get what the rest leaves, and a quarter at least. What guards keep that are held for long may go beyond
+    /// it; and what the allocator keeps of what was freed is not in it: see [`release_memory`](Self::release_memory).
     pub fn cache_capacity(mut self, bytes: u64) -> Self {
         self.config.cache_capacity = bytes;
         self
@@ -223,6 +228,40 @@ impl ConfigBuilder {
     /// The collector whose guards the page cache takes.
     pub fn collector(mut self, collector: Collector) -> Self {
         self.config.collector = Some(collector);
+        self
+    }
+
+    /// A function that has the allocator give freed memory back to the system, where it does not do so by itself: called by a thread of the
+    /// store's own each time an eighth of `cache_capacity` (1 MiB at least) was freed, under no lock and no guard of the store.
+    ///
+    /// Without it a process may be much larger than what its stores hold: glibc keeps a heap for each thread, what a thread has allocated goes back there
+    /// whoever frees it, and the other threads cannot use that room. A program whose allocator is glibc's stays close to what its stores hold with one
+    /// heap that is trimmed. What is given back costs a fault when it is used again: where that is often, look first how large the process is (`RssAnon`
+    /// in `/proc/self/status`), and trim where it is too large.
+    ///
+    /// ```
+    /// # #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    /// # fn main() {
+    /// // SAFETY: as in `malloc.h`; both may be called at any time.
+    /// unsafe extern "C" {
+    ///     safe fn malloc_trim(pad: usize) -> i32;
+    ///     safe fn mallopt(param: i32, value: i32) -> i32;
+    /// }
+    /// // M_ARENA_MAX: one heap for all threads that come.
+    /// mallopt(-8, 1);
+    /// let config = pagecache::ConfigBuilder::new().release_memory(|| {
+    ///     malloc_trim(0);
+    /// });
+    /// # }
+    /// # #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// It is no default: a call goes over all heaps of the process, also what the program itself has there, and whoever allocates in one of them
+    /// meanwhile waits. With [`Background::Caller`] `tick` calls it, also in a store that is only read, where the rest of `tick` is refused; such a store
+    /// has no threads. A panic in it is reported and does no more harm. A bare log has no use for it.
+    pub fn release_memory(mut self, release: fn()) -> Self {
+        self.config.release_memory = Some(release);
         self
     }
 

@@ -69,9 +69,8 @@ const BESIDE: u64 = 5 << 19;
 fn store(pages: u64, room: u64) -> (Pages, Vec<PageId>) {
     let storage = MemoryStorage::new();
     let config = || {
-        let builder = ConfigBuilder::new().storage(storage.clone()).segment_size(1 << 20);
-        // Their own: what another test's guards keep from being freed takes room from pages.
-        let builder = builder.collector(Collector::new());
+        // A collector of its own: what other tests hold is not waited for.
+        let builder = ConfigBuilder::new().storage(storage.clone()).segment_size(1 << 20).collector(Collector::new());
         builder.cache_capacity(room * WEIGHT + BESIDE).background(Background::Caller).build()
     };
     let pc = Pages::start(config()).unwrap();

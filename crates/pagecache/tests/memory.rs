@@ -3,10 +3,12 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use common::{Bytes, Joined};
 use pagecache::crossbeam_epoch::Collector;
 use pagecache::storage::MemoryStorage;
-use pagecache::{Background, ConfigBuilder, PageCache, PageId, Version};
+use pagecache::{Background, ConfigBuilder, Error, PageCache, PageId, Version};
 
 type Pages = PageCache<Joined>;
 
@@ -148,4 +150,131 @@ fn an_idle_store_with_threads_frees_its_garbage_by_itself() {
         assert!(std::time::Instant::now() < until, "{:?}", pages.stats().memory);
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+#[test]
+fn who_reads_much_under_one_guard_holds_no_more_than_the_capacity() {
+    const CAPACITY: u64 = 8 << 20;
+    let pages = Pages::start(config(&MemoryStorage::new(), CAPACITY).build()).unwrap();
+    let mut at = fill(&pages, 4000, 10_000);
+    for (id, version) in &mut at {
+        *version = pages.link_at(*id, *version, Bytes(vec![1; 10]), &pages.pin()).unwrap();
+    }
+    pages.flush().unwrap();
+    // What is in memory is folded then: that costs as much again, once.
+    for (id, _) in &at {
+        pages.get(*id, &pages.pin()).unwrap();
+    }
+    pages.tick().unwrap();
+    let held = pages.pin();
+    let mut most = 0;
+    for (number, (id, version)) in at.iter().enumerate() {
+        let (page, token) = pages.get(*id, &held).unwrap();
+        assert_eq!(page.0, [vec![number as u8; 10_000], vec![1; 10]].concat(), "{number}");
+        assert_eq!(pagecache::version(token), *version);
+        most = most.max(pages.stats().memory.total());
+    }
+    println!("{most} bytes at most");
+    // Five times the capacity was read, and nothing of it could be freed.
+    assert!(most <= CAPACITY, "{most}");
+    drop(held);
+    // Those who read free the garbage by themselves, and then what they read is kept again.
+    let kept = at.iter().filter(|(id, _)| pages.get(*id, &pages.pin()).unwrap().0.is_borrowed()).count();
+    assert!(kept > 3900, "{kept}");
+    assert!(pages.stats().memory.garbage <= 1 << 20, "{:?}", pages.stats().memory);
+    pages.check_accounts().unwrap();
+}
+
+/// Replaces one page until so many bytes were freed.
+fn free_bytes(pages: &Pages, bytes: u64) {
+    let (id, mut at) = fill(pages, 1, 10_000)[0];
+    for number in 0..bytes / 10_000 {
+        at = pages.replace_at(id, at, Bytes(vec![number as u8; 10_000]), &pages.pin()).unwrap();
+        if number.is_multiple_of(10) {
+            pages.tick().unwrap();
+        }
+    }
+    (0..10).for_each(|_| pages.tick().unwrap());
+}
+
+#[test]
+fn memory_is_released_once_for_each_eighth_of_the_capacity_that_was_freed() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let config = config(&MemoryStorage::new(), 16 << 20).release_memory(|| {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+    });
+    let pages = Pages::start(config.build()).unwrap();
+    let at = fill(&pages, 100, 10_000);
+    for (id, _) in at.iter().cycle().take(10_000) {
+        pages.get(*id, &pages.pin()).unwrap();
+    }
+    pages.tick().unwrap();
+    assert_eq!(CALLS.load(Ordering::Relaxed), 0, "nothing was freed");
+    free_bytes(&pages, 20 << 20);
+    // Of 20 MiB, in lots of 2 and what a tick finds beyond. Copies that were cleaned count, too.
+    let calls = CALLS.load(Ordering::Relaxed);
+    assert!((7..=14).contains(&calls), "{calls}");
+}
+
+#[test]
+fn a_store_with_threads_releases_memory_in_one_of_its_own_and_survives_a_panic_of_it() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    static ELSEWHERE: AtomicU64 = AtomicU64::new(0);
+    let config = config(&MemoryStorage::new(), 1 << 20).background(Background::Threads).release_memory(|| {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        if std::thread::current().name() != Some("pagecache-free") {
+            ELSEWHERE.fetch_add(1, Ordering::Relaxed);
+        }
+        panic!("a user's");
+    });
+    let pages = Pages::start(config.build()).unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let (id, mut at) = fill(&pages, 1, 10_000)[0];
+    while CALLS.load(Ordering::Relaxed) < 3 {
+        assert!(std::time::Instant::now() < until);
+        at = pages.replace_at(id, at, Bytes(vec![1; 10_000]), &pages.pin()).unwrap();
+    }
+    assert_eq!(ELSEWHERE.load(Ordering::Relaxed), 0);
+    pages.flush().unwrap();
+    pages.close().unwrap();
+}
+
+#[test]
+fn garbage_that_a_guard_keeps_drives_no_pages_out() {
+    let pages = Pages::start(config(&MemoryStorage::new(), 16 << 20).build()).unwrap();
+    let mut at = fill(&pages, 800, 10_000);
+    pages.flush().unwrap();
+    pages.tick().unwrap();
+    let before = pages.stats().memory.pages;
+    let held = pages.pin();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (id, version) = &mut at[0];
+            for _ in 0..2000 {
+                *version = pages.replace_at(*id, *version, Bytes(vec![1; 10_000]), &pages.pin()).unwrap();
+            }
+        });
+    });
+    let memory = pages.stats().memory;
+    // More than the capacity: without what was evicted for it there would be as much.
+    assert!(memory.garbage > 16 << 20 && memory.pages > before / 10 * 9, "{before}: {memory:?}");
+    drop(held);
+}
+
+#[test]
+fn a_store_that_is_only_read_releases_memory_at_a_tick() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let storage = MemoryStorage::new();
+    let pages = Pages::start(config(&storage, 8 << 20).build()).unwrap();
+    let at = fill(&pages, 2000, 10_000);
+    pages.close().unwrap();
+    let config = config(&storage, 8 << 20).read_only(true).release_memory(|| {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+    });
+    let pages = Pages::start(config.build()).unwrap();
+    for (id, _) in &at {
+        pages.get(*id, &pages.pin()).unwrap();
+    }
+    assert!(matches!(pages.tick(), Err(Error::ReadOnly)));
+    assert_eq!(CALLS.load(Ordering::Relaxed), 1);
 }

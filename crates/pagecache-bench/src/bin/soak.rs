@@ -1,7 +1,7 @@
 //! `soak`: a store of eight times its memory under all kinds of updates, its memory and disk held against their bounds every tenth of a second.
 //!
 //! `cargo run --release -p pagecache-bench --bin soak -- [--seconds 60] [--budget MIB] [--multiple 8] [--threads 2] [--segment MIB]
-//! [--log-limit MIB] [--dir DIR] [--seed N] [--out FILE.jsonl] [--plot FILE.svg]`: seconds of the steady state, between load and a comparison of every page; a budget of 512 MiB.
+//! [--log-limit MIB] [--release by-store|as-it-is] [--dir DIR] [--seed N] [--out FILE.jsonl] [--plot FILE.svg]`: seconds of the steady state, between load and a comparison of every page; a budget of 512 MiB.
 //! Fails where a bound is broken, a page is not what was written last, or nothing was done. See `docs/BENCHMARKS.md`.
 #![forbid(unsafe_code)]
 
@@ -28,11 +28,12 @@ fn main() -> ExitCode {
     tell(&options, &outcome);
     if let Some(path) = &options.plot {
         let title = format!(
-            "{} MiB of pages with {} MiB of memory, {} threads; {} allocator",
+            "{} MiB of pages with {} MiB of memory, {} threads; {} allocator, {}",
             options.data() >> 20,
             options.budget >> 20,
             options.threads,
-            outcome.allocator
+            outcome.allocator,
+            outcome.setting
         );
         std::fs::write(path, svg(&outcome.points, &title, outcome.loaded)).expect("a place for the chart");
     }
@@ -58,7 +59,7 @@ fn tell(options: &Options, outcome: &Outcome) {
             worst.at
         );
     };
-    worst(&format!("memory, {} allocator", outcome.allocator), memory);
+    worst(&format!("memory, {} allocator, {}", outcome.allocator, outcome.setting), memory);
     worst("disk", disk);
     if let Some((sample, classes)) = &outcome.fullest {
         let stats = &sample.stats;

@@ -33,6 +33,9 @@ impl Bounds {
     }
 }
 
+/// The name of the allocator that comes with the system.
+pub const SYSTEM: &str = "the system's";
+
 /// The allocator that serves this process, and the part of the budget that it may have on top: a tenth, or a quarter for the system's own.
 /// Another one than the system's comes in by `LD_PRELOAD`.
 pub fn allocator() -> (&'static str, f64) {
@@ -42,7 +45,7 @@ pub fn allocator() -> (&'static str, f64) {
             return (name, 0.10);
         }
     }
-    ("the system's", 0.25)
+    (SYSTEM, 0.25)
 }
 
 /// The most of something in proportion to what was allowed, and when that was.

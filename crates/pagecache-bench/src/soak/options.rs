@@ -2,6 +2,15 @@
 
 use std::path::PathBuf;
 
+/// What becomes of memory that was freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// There is one heap, and the store has it trimmed where the process is too large.
+    ByStore,
+    /// The allocator does as it does.
+    AsItIs,
+}
+
 /// What a soak is asked to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -17,6 +26,8 @@ pub struct Options {
     pub log_limit: u64,
     /// Where the store's directory is made.
     pub dir: PathBuf,
+    /// Whether memory that was freed is given back to the system, where the allocator is the system's.
+    pub release: Release,
     /// Threads that use it.
     pub threads: usize,
     /// What the draws begin with.
@@ -34,9 +45,20 @@ impl Options {
         let dir = std::env::temp_dir();
         let (seconds, budget, multiple, threads) = (60, 512 << 20, 8, 2);
         // The store's own defaults.
-        let (segment, log_limit) = (8 << 20, 64 << 20);
-        let mut options =
-            Options { seconds, budget, multiple, segment, log_limit, dir, threads, seed: 1, out: None, plot: None };
+        let (segment, log_limit, release) = (8 << 20, 64 << 20, Release::ByStore);
+        let mut options = Options {
+            seconds,
+            budget,
+            multiple,
+            segment,
+            log_limit,
+            dir,
+            release,
+            threads,
+            seed: 1,
+            out: None,
+            plot: None,
+        };
         while let Some(arg) = args.next() {
             let value = args.next().ok_or(format!("{arg} wants a value"))?;
             let number = || match value.parse::<u64>() {
@@ -51,6 +73,13 @@ impl Options {
                 "--multiple" => options.multiple = number()?,
                 "--threads" => options.threads = number()? as usize,
                 "--seed" => options.seed = number()?,
+                "--release" => {
+                    options.release = match value.as_str() {
+                        "by-store" => Release::ByStore,
+                        "as-it-is" => Release::AsItIs,
+                        _ => return Err(format!("{arg} wants by-store or as-it-is")),
+                    }
+                }
                 "--dir" => options.dir = value.into(),
                 "--out" => options.out = Some(value.into()),
                 "--plot" => options.plot = Some(value.into()),
@@ -75,7 +104,9 @@ mod tests {
         let parsed = |args: &[&str]| Options::parse(args.iter().map(|arg| (*arg).to_owned()));
         let options = parsed(&["--budget", "64", "--seconds", "5", "--plot", "x.svg"]).unwrap();
         assert_eq!((options.data(), options.seconds, options.plot), (512 << 20, 5, Some("x.svg".into())));
-        for wrong in [&["--budget"][..], &["--budget", "0"], &["--threads", "many"], &["--sec", "5"]] {
+        for wrong in
+            [&["--budget"][..], &["--budget", "0"], &["--threads", "many"], &["--release", "yes"], &["--sec", "5"]]
+        {
             assert!(parsed(wrong).is_err(), "{wrong:?}");
         }
     }

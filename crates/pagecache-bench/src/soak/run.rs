@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use pagecache::{ConfigBuilder, PageCache};
 
-use super::bounds::{Bounds, Worst, allocator};
+use super::bounds::{Bounds, SYSTEM, Worst, allocator};
 use super::content::Stripes;
 use super::model::Model;
-use super::options::Options;
+use super::options::{Options, Release};
 use super::plot::Point;
 use super::sample::{Empty, Sample, asked};
 use super::work::{Counts, PAGE_MEAN, Worker};
-use crate::allocator::{CLASSES, count, live_by_class};
-use crate::files::fresh;
+use crate::allocator::{CLASSES, count, glibc, live_by_class};
+use crate::files::{anonymous, fresh};
 
 /// From one sample to the next.
 const EVERY: Duration = Duration::from_millis(100);
@@ -38,6 +38,16 @@ const FILL_TARGET: f64 = 0.80;
 
 /// Segments beside the fill target.
 const RESERVE: u64 = 4;
+
+/// Anonymous memory of the process beyond which the heap is trimmed.
+static LARGE: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// What the store calls when it has freed much. What is given back has to be asked for again, so it is done where it has to be.
+fn release() {
+    if anonymous() > LARGE.load(Ordering::Relaxed) {
+        glibc::trim();
+    }
+}
 
 /// What a soak has found.
 #[derive(Debug)]
@@ -60,6 +70,8 @@ pub struct Outcome {
     pub stopped: f64,
     /// The allocator's name.
     pub allocator: &'static str,
+    /// What it was told.
+    pub setting: &'static str,
     /// What was subtracted.
     pub empty: Empty,
 }
@@ -123,13 +135,18 @@ pub fn run(options: &Options) -> Outcome {
     let mut points = vec![Point::default(); (options.seconds as usize + 600) * 10];
     std::hint::black_box(&mut points).clear();
     let mut lines = options.out.as_ref().map(|path| BufWriter::new(File::create(path).expect("a place for results")));
-    let (name, slack) = allocator();
+    let (allocator, slack) = allocator();
+    let releases = allocator == SYSTEM && options.release == Release::ByStore;
+    if releases {
+        glibc::one_heap();
+    }
     let Options { budget, segment, log_limit, .. } = *options;
     let bounds = Bounds { budget, slack, fill_target: FILL_TARGET, log_limit, reserve: RESERVE * segment };
     count(true);
     let config = ConfigBuilder::new().path(&dir).cache_capacity(budget).segment_size(segment);
-    let config = config.fill_target(FILL_TARGET).log_limit(log_limit).build();
-    let cache = PageCache::<Stripes>::start(config).expect("a store");
+    let config = config.fill_target(FILL_TARGET).log_limit(log_limit);
+    let config = if releases { config.release_memory(release) } else { config };
+    let cache = PageCache::<Stripes>::start(config.build()).expect("a store");
     let shared = Shared {
         cache: &cache,
         model: &model,
@@ -148,7 +165,9 @@ pub fn run(options: &Options) -> Outcome {
         }
         watch(&shared, options, &bounds, &dir, points, &mut lines)
     });
-    outcome.allocator = name;
+    outcome.allocator = allocator;
+    outcome.setting =
+        if releases { "one heap, trimmed by the store where the process is too large" } else { "as it is" };
     judge(&shared, options, &mut outcome);
     outcome.failures.append(&mut shared.failures.lock().unwrap_or_else(PoisonError::into_inner));
     drop(shared);
@@ -174,6 +193,9 @@ fn watch(
     // The store's threads have begun by then, and the others wait.
     thread::sleep(5 * EVERY);
     let empty = Empty::now();
+    // A quarter of the slack, so that there is time to.
+    let large = empty.anonymous + options.budget + (bounds.memory() - options.budget) / 4;
+    LARGE.store(large, Ordering::Relaxed);
     let mut outcome = Outcome {
         failures: Vec::new(),
         memory: Worst::default(),
@@ -184,6 +206,7 @@ fn watch(
         loaded: 0.0,
         stopped: 0.0,
         allocator: "",
+        setting: "",
         empty,
     };
     let began = Instant::now();

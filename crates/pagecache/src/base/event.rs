@@ -40,6 +40,11 @@ impl Event {
         self.rung.notify_all();
     }
 
+    /// Whether it was rung since somebody heard it last; then it is heard.
+    pub(crate) fn take(&self) -> bool {
+        std::mem::take(&mut self.state.lock().rung)
+    }
+
     /// Waits for a bell, at most `limit` (one wake-up: a spurious one counts as a time-out).
     pub(crate) fn wait(&self, limit: Option<Duration>) -> Woken {
         let mut state = self.state.lock();

@@ -5,5 +5,6 @@ pub(crate) mod canary;
 pub(crate) mod damage;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod freed;
 pub(crate) mod ids;
 pub(crate) mod sync;

@@ -103,6 +103,7 @@ impl<M: Materializer> Cleaner<M> {
         let ledger = self.ledger(books.longest);
         log.pool.keep(ledger.keep());
         let victims = self.victims(&books, &ledger, aim);
+        let in_use: Vec<u64> = victims.iter().map(|victim| victim.account.live(log.raised(victim))).collect();
         books.longest -= books.longest / 8;
         let before = (books.folds.written(), books.survivors.written());
         let mut left = Vec::new();
@@ -118,9 +119,12 @@ impl<M: Materializer> Cleaner<M> {
                 error => error,
             }
         })?;
-        for victim in victims.iter().filter(|victim| !left.contains(&victim.header.sequence)) {
-            // What could not be moved is not tried again before something in there has changed.
-            victim.account.set_stuck(victim.account.live(log.raised(victim)));
+        for (victim, was) in victims.iter().zip(&in_use).filter(|(victim, _)| !left.contains(&victim.header.sequence)) {
+            // Where nothing could be moved it is not tried again before something in there has changed. What was changed meanwhile can be.
+            let live = victim.account.live(log.raised(victim));
+            if live == *was {
+                victim.account.set_stuck(live);
+            }
         }
         // Under the lock of the books: no other turn's images are on their way.
         if then == Then::Checkpoint || !victims.is_empty() || self.has_empty() {

@@ -17,6 +17,7 @@ use super::tail::{Refused, Tail};
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::event::Event;
+use crate::base::freed::Freed;
 use crate::base::ids::Lsn;
 use crate::base::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crate::format::record::pad_segment;
@@ -57,6 +58,8 @@ pub(crate) struct LogCore {
     pub(super) pace: Pace,
     /// Rung when a checkpoint is due.
     pub(crate) behind: Event,
+    /// Memory that pages and their upkeep gave back to the allocator.
+    pub(crate) freed: Arc<Freed>,
     /// A checkpoint is due when the tail is here; never for a log alone. Relaxed: it orders nothing.
     due: AtomicU64,
     /// Bytes of log from one checkpoint to the next.
@@ -153,6 +156,7 @@ impl LogCore {
             short: Event::new(),
             pace: Pace::new(),
             behind: Event::new(),
+            freed: Arc::new(Freed::new()),
             due: AtomicU64::new(
                 restart.checkpoint_every.map_or(u64::MAX, |every| restart.redo.0.saturating_add(every)),
             ),
@@ -337,6 +341,9 @@ impl LogCore {
     /// Takes note that somebody holds so many bytes for writing now, who held `was` before.
     pub(crate) fn hold(&self, was: &mut u64, now: u64) {
         self.counters.buffers.fetch_add(now.wrapping_sub(*was), std::sync::atomic::Ordering::Relaxed);
+        if now < *was {
+            self.freed.add(*was - now);
+        }
         *was = now;
     }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod checkpoints;
 mod flusher;
+pub(crate) mod release;
 mod supplier;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -58,6 +59,7 @@ impl Workers {
         self.log.work.end();
         self.log.short.end();
         self.log.behind.end();
+        self.log.freed.bell.end();
         for thread in self.threads.drain(..) {
             // A panic there is a bug that tests meet; the store is closing and its state is on disk.
             let ended = thread.join();

@@ -1,5 +1,7 @@
 //! Reading a page: from its chain, folded at most once, paged in where it is cold.
 
+use std::convert::Infallible;
+
 use crossbeam_epoch::Guard;
 
 use super::{Pages, no_page};
@@ -12,6 +14,12 @@ use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
 use crate::page::slot::{Seen, Slot, Word};
 
+/// A page that was looked for.
+enum Found<'g, P, A> {
+    Resident((&'g Slot<P>, Word, Chain<'g, P>)),
+    Aside(A),
+}
+
 impl<M: Materializer> Pages<M> {
     /// The page, merged, and its version.
     ///
@@ -19,7 +27,19 @@ impl<M: Materializer> Pages<M> {
     /// `NoPage`, `ForeignGuard`, `Corrupt`, `Decode`, `Io`.
     pub(crate) fn get<'g>(&'g self, id: PageId, guard: &'g Guard) -> Result<(PageRef<'g, M::PageFrag>, Version)> {
         self.check(guard)?;
-        let (slot, word, chain) = self.resident(id, guard)?;
+        // What comes in would drive something out, which guards keep.
+        let aside = |slot: &_, word, pieces: &[Piece]| match self.budget.gains_by_evicting() {
+            true => Ok(None),
+            false => {
+                // Nobody may retire anything meanwhile, and free on the way what has become free.
+                guard.flush();
+                self.read_through(id, slot, word, pieces)
+            }
+        };
+        let (slot, word, chain) = match self.find(id, guard, aside)? {
+            Found::Resident(found) => found,
+            Found::Aside((page, version)) => return Ok((PageRef::owned(page), version)),
+        };
         let head = chain.head();
         if head.is_base() {
             return Ok((PageRef::resident(head), head.version));
@@ -37,38 +57,45 @@ impl<M: Materializer> Pages<M> {
         guard: &'g Guard,
     ) -> Result<(Fragments<'g, M::PageFrag>, Version)> {
         self.check(guard)?;
-        let (_, _, chain) = self.resident(id, guard)?;
+        let Found::Resident((_, _, chain)) = self.find(id, guard, |_, _, _| Ok(None::<Infallible>))?;
         Ok((Fragments::new(chain), chain.head().version))
     }
 
-    /// A page's chain, paged in if need be.
-    #[expect(clippy::type_complexity, reason = "three views of one slot")]
-    fn resident<'g>(
+    /// A page's chain. One that is cold may be had `aside` of the cache, for the caller alone; else it is paged in.
+    fn find<'g, A>(
         &'g self,
         id: PageId,
         guard: &'g Guard,
-    ) -> Result<(&'g Slot<M::PageFrag>, Word, Chain<'g, M::PageFrag>)> {
+        aside: impl Fn(&'g Slot<M::PageFrag>, Word, &[Piece]) -> Result<Option<A>>,
+    ) -> Result<Found<'g, M::PageFrag, A>> {
         let slot = self.slot(id)?;
         loop {
             let word = self.look(id, slot)?;
+            let one;
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
-            let came = match unsafe { word.see() } {
+            let pieces = match unsafe { word.see() } {
                 Seen::Resident(chain) => {
                     chain.head().touch();
-                    return Ok((slot, word, chain));
+                    return Ok(Found::Resident((slot, word, chain)));
                 }
-                Seen::Cold(pieces) => self.page_in(id, slot, word, pieces, guard)?,
-                Seen::ColdOne(piece) => self.page_in(id, slot, word, &[piece], guard)?,
+                Seen::Cold(pieces) => pieces,
+                Seen::ColdOne(piece) => {
+                    one = [piece];
+                    &one
+                }
                 Seen::Absent => return Err(no_page(id, PageState::Unallocated)),
                 Seen::Free(version) => return Err(no_page(id, PageState::Free(version))),
                 Seen::Empty(_) => return Err(no_page(id, PageState::Empty)),
                 // Not of a leaf that was read.
                 Seen::Headless(_) => continue,
             };
-            if let Some((word, chain)) = came {
+            if let Some(page) = aside(slot, word, pieces)? {
+                return Ok(Found::Aside(page));
+            }
+            if let Some((word, chain)) = self.page_in(id, slot, word, pieces, guard)? {
                 // The guard keeps the chain, though it may be the first to go.
                 self.read(0, guard);
-                return Ok((slot, word, chain));
+                return Ok(Found::Resident((slot, word, chain)));
             }
         }
     }

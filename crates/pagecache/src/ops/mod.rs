@@ -66,7 +66,8 @@ impl<M: Materializer> Pages<M> {
 
     /// Weighs everything that is not a page, so that pages get what that leaves.
     pub(crate) fn weigh(&self) {
-        self.budget.set_beside(Memory::of(self).beside());
+        let memory = Memory::of(self);
+        self.budget.set_beside(memory.beside() - memory.garbage, memory.garbage);
     }
 
     /// Frees what nobody can see any more, where nobody else comes by.

@@ -36,18 +36,7 @@ impl<M: Materializer> Pages<M> {
         pieces: &[Piece],
         guard: &'g Guard,
     ) -> Result<Option<(Word, Chain<'g, M::PageFrag>)>> {
-        let reads = match self.misses.turn(id, word) {
-            // A page-in of the same may have ended between the look at the slot and the turn.
-            Turn::Read(_) if slot.load() != word => return Ok(None),
-            Turn::Read(lead) => match self.read_pieces(id, pieces) {
-                Ok(reads) => lead.land(reads),
-                // The page has moved, and what was read may have been given back meanwhile (S1).
-                Err(_) if slot.load() != word => return Ok(None),
-                Err(error) => return Err(error),
-            },
-            Turn::Shared(reads) => reads,
-            Turn::Look => return Ok(None),
-        };
+        let Some(reads) = self.read_once(id, slot, word, pieces)? else { return Ok(None) };
         let mut building = Unpublished::empty();
         let mut version = Version::NONE;
         let mut weight = 0;
@@ -85,6 +74,56 @@ impl<M: Materializer> Pages<M> {
         self.entered(id, tag, weight, guard);
         // SAFETY: published under `guard`, which keeps it even if it is evicted at once.
         Ok(Some((resident, unsafe { Chain::from_raw(head) })))
+    }
+
+    /// The page as it is on disk, merged, for a caller who keeps it for himself; `None` where the slot has moved on meanwhile. User code runs
+    /// here: nothing is held but the guard that `word` was loaded under.
+    ///
+    /// # Errors
+    /// As [`page_in`](Self::page_in).
+    pub(super) fn read_through(
+        &self,
+        id: PageId,
+        slot: &Slot<M::PageFrag>,
+        word: Word,
+        pieces: &[Piece],
+    ) -> Result<Option<(M::PageFrag, Version)>> {
+        let Some(reads) = self.read_once(id, slot, word, pieces)? else { return Ok(None) };
+        let Some(version) = reads.last().map(|newest| newest.version) else { return Ok(None) };
+        let frags: Result<Vec<M::PageFrag>, String> =
+            reads.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
+        let mut frags = frags.map_err(|what| Error::Decode { page: Some(id), what })?;
+        let page = match frags.pop() {
+            Some(one) if frags.is_empty() => one,
+            newest => {
+                frags.extend(newest);
+                self.materializer.merge(&frags.iter().collect::<Vec<_>>())
+            }
+        };
+        // It counts only if it is still the page (S1 of the misses).
+        Ok((slot.load() == word).then_some((page, version)))
+    }
+
+    /// Reads the pieces, or takes what another thread reads of them now; `None` where the slot has moved on meanwhile.
+    fn read_once(
+        &self,
+        id: PageId,
+        slot: &Slot<M::PageFrag>,
+        word: Word,
+        pieces: &[Piece],
+    ) -> Result<Option<Vec<Read>>> {
+        Ok(Some(match self.misses.turn(id, word) {
+            // A page-in of the same may have ended between the look at the slot and the turn.
+            Turn::Read(_) if slot.load() != word => return Ok(None),
+            Turn::Read(lead) => match self.read_pieces(id, pieces) {
+                Ok(reads) => lead.land(reads),
+                // The page has moved, and what was read may have been given back meanwhile (S1).
+                Err(_) if slot.load() != word => return Ok(None),
+                Err(error) => return Err(error),
+            },
+            Turn::Shared(reads) => reads,
+            Turn::Look => return Ok(None),
+        }))
     }
 
     /// A page's records, each checked to go on the one before it. What an image holds already goes with it.

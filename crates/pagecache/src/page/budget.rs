@@ -1,9 +1,12 @@
 //! What resident pages weigh, counted without a line that all threads share.
 
+use std::sync::Arc;
+
 use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
 
 use super::garbage::Garbage;
+use crate::base::freed::Freed;
 use crate::base::sync::{AtomicU64, Ordering, thread_ordinal};
 
 /// Few under shuttle, for which each look at one is a place to switch threads.
@@ -25,6 +28,9 @@ struct Stripe {
 #[derive(Debug)]
 pub(crate) struct Budget {
     capacity: u64,
+    /// What the stripes may hide; and what writers add while one of them waits for the next segment, whose guard keeps all that they replace: the
+    /// rest of this one in the log, and the pages that these updates are of. What is read, merged and copied just now is in there, too.
+    slack: u64,
     /// Bytes that the store holds beside resident pages, as they were when somebody looked last. Relaxed, as all here.
     beside: AtomicU64,
     handed_over: Garbage,
@@ -48,9 +54,10 @@ pub(crate) enum Look {
 }
 
 impl Budget {
-    pub(crate) fn new(capacity: u64) -> Budget {
+    pub(crate) fn new(capacity: u64, segment_size: u64, freed: Arc<Freed>) -> Budget {
         let stripes = std::array::from_fn(|_| CachePadded::new(Stripe::default()));
-        Budget { capacity, beside: AtomicU64::new(0), handed_over: Garbage::default(), stripes }
+        let slack = capacity / 8 + (2 * segment_size).min(capacity / 4);
+        Budget { capacity, slack, beside: AtomicU64::new(0), handed_over: Garbage::new(freed), stripes }
     }
 
     fn own(&self) -> &Stripe {
@@ -94,16 +101,23 @@ impl Budget {
         if sum > i64::MAX as u64 { 0 } else { sum }
     }
 
-    /// Where eviction stops: what the rest leaves of the capacity, and an eighth below, which is what the stripes may hide. Pages always get a
-    /// quarter: a cache that holds nothing serves nobody, and what guards keep is not gained by evicting more.
+    /// Where eviction stops: what the rest leaves of the capacity, less the slack. Pages always get a quarter: a cache that holds nothing serves
+    /// nobody.
     fn goal(&self) -> u64 {
         let beside = self.beside.load(Ordering::Relaxed);
-        (self.capacity - self.capacity / 8).saturating_sub(beside).max(self.capacity / 4)
+        (self.capacity - self.slack).saturating_sub(beside).max(self.capacity / 4)
     }
 
-    /// Takes note of what the store holds beside resident pages.
-    pub(crate) fn set_beside(&self, bytes: u64) {
-        self.beside.store(bytes, Ordering::Relaxed);
+    /// Takes note of what the store holds beside resident pages. Garbage counts only as far as it goes by itself: what guards keep beyond that
+    /// would be joined by all that is evicted for it.
+    pub(crate) fn set_beside(&self, bytes: u64, garbage: u64) {
+        self.beside.store(bytes + garbage.min(self.garbage_max()), Ordering::Relaxed);
+    }
+
+    /// Bytes of garbage that there may be without a guard that is held for long: what threads have not handed over yet, and what is free two
+    /// epochs later.
+    fn garbage_max(&self) -> u64 {
+        (self.capacity / 16).max(16 * GARBAGE_MAX)
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -124,6 +138,13 @@ impl Budget {
             // Each push frees a few bags of what is due: where much waits, more.
             (0..3).for_each(|_| guard.flush());
         }
+    }
+
+    /// Whether pages that are evicted make room. Where guards keep much garbage already they would only be more of it, and each page that comes in
+    /// costs one.
+    pub(crate) fn gains_by_evicting(&self) -> bool {
+        // In small caches a page or two that have just gone are much already.
+        self.garbage() <= self.garbage_max().max(1 << 20)
     }
 
     /// Bytes handed to the collector and not freed yet.

@@ -5,18 +5,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_epoch::Guard;
 
+use crate::base::freed::Freed;
+
 /// Plain counters, relaxed: nothing is ordered by them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Garbage {
     waiting: Arc<AtomicU64>,
+    freed: Arc<Freed>,
 }
 
 impl Garbage {
+    pub(crate) fn new(freed: Arc<Freed>) -> Garbage {
+        Garbage { waiting: Arc::default(), freed }
+    }
+
     /// Takes note of bytes that this thread has retired since the last time; they are freed before what is deferred here runs, or with it.
     pub(crate) fn hand_over(&self, bytes: u64, guard: &Guard) {
         self.waiting.fetch_add(bytes, Ordering::Relaxed);
-        let waiting = Arc::clone(&self.waiting);
-        guard.defer(move || waiting.fetch_sub(bytes, Ordering::Relaxed));
+        let (waiting, freed) = (Arc::clone(&self.waiting), Arc::clone(&self.freed));
+        guard.defer(move || {
+            waiting.fetch_sub(bytes, Ordering::Relaxed);
+            freed.add(bytes);
+        });
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -32,7 +42,7 @@ mod tests {
 
     #[test]
     fn garbage_waits_as_long_as_a_guard_is_held_and_no_longer() {
-        let (collector, garbage) = (Collector::new(), Garbage::default());
+        let (collector, garbage) = (Collector::new(), Garbage::new(Arc::new(Freed::new())));
         let [reader, writer] = [collector.register(), collector.register()];
         let held = reader.pin();
         for _ in 0..100 {
