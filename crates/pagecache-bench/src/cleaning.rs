@@ -28,8 +28,8 @@ const SLOTS: u64 = (SEGMENT - HEADERS) / RECORD;
 /// Segments that records are yet to come to, on the average: half of the one that each of three streams is at, and one more of the log.
 const UNFILLED: f64 = 2.5;
 
-/// Segments that are kept free for a turn beside its images, and those of the map.
-const KEPT_FREE: f64 = 11.0;
+/// Segments of pages for each of the map, about.
+const MAP_SHARE: f64 = 200.0;
 
 /// Updates between two looks at whether a turn is due.
 const TICK: usize = 512;
@@ -94,8 +94,9 @@ pub fn run(setup: &Setup) -> Taken {
     let live = pages * RECORD;
     // What is there beside what the target asks for, on the average: what is promised beside it, less what is kept free for a turn (half of the
     // log's limit, and a few segments) and for the log until the next, of which half is taken.
-    let log_limit = 8.0 * every;
-    let beside = log_limit + 4.0 - (log_limit / 2.0 + KEPT_FREE) - 1.5 * every;
+    let log_limit = 4.0 * every;
+    let kept_free = log_limit / 2.0 + 6.0 + setup.segments as f64 / MAP_SHARE;
+    let beside = log_limit + 4.0 - kept_free - 1.5 * every;
     let wanted = setup.segments as f64 / setup.fill + UNFILLED - beside;
     // Of what is in use the store takes a thirty-third for lengths that are not exact.
     let target = live as f64 * 32.0 / 33.0 / (wanted * (SEGMENT - HEADERS) as f64);

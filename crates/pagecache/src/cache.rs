@@ -10,8 +10,8 @@ use crate::base::error::{PageState, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::checkpoint::replayer::Replayer;
 use crate::checkpoint::write::Checkpointer;
-use crate::clean::{Aim, Cleaner, Goal, Then};
-use crate::config::Config;
+use crate::clean::{Aim, Cleaner, Goal, Help, Then};
+use crate::config::{Background, Config};
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
 use crate::log::core::Patience;
@@ -100,7 +100,11 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         pages.weigh();
         let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer));
         let goal = Goal { fill_target: config.fill_target, log_limit: config.log_limit, order: config.cleaning_order };
-        let cleaner = Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), goal));
+        let help = match config.background {
+            Background::Threads => Help::Thread,
+            Background::Caller => Help::None,
+        };
+        let cleaner = Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), goal, help));
         let (log, cleans) = (Arc::clone(&engine.log), Arc::clone(&cleaner));
         engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &cleans))?;
         let release_memory = config.release_memory;
@@ -306,8 +310,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     }
 
     /// Moves pages out of the segments that hold least of them, as many as the fill target asks for, and gives back what is empty, on
-    /// this thread. The background does the same by itself behind each checkpoint. Updates and reads go on meanwhile; versions
-    /// stay. Returns how many pages were moved.
+    /// this thread and, where the store has threads, another one. The background does the same by itself, as far as disk is to stay within its bound.
+    /// Updates and reads go on meanwhile; versions stay. Returns how many pages were moved.
     ///
     /// # Errors
     /// `NoSpace` and `Io`, after which a later call may succeed; `Corrupt` where a leaf of the map is damaged (a page that is damaged

@@ -62,7 +62,6 @@ impl Engine {
         if let Some(cap) = config.max_disk_bytes {
             log.pool.cap(cap);
         }
-        let log = Arc::new(log);
         let workers = match config.background {
             Background::Threads if !config.read_only => Some(Workers::start(Arc::clone(&log), config.flush_every())?),
             _ => None,

@@ -17,6 +17,7 @@ pub(crate) use shuttle::{
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence},
     sync::{
         Condvar as RawCondvar, Mutex as RawMutex, MutexGuard, RwLock as RawRwLock, RwLockReadGuard, RwLockWriteGuard,
+        mpsc,
     },
     thread::JoinHandle,
 };
@@ -28,7 +29,7 @@ pub(crate) use std::{
 // The models of loom run neither the background threads nor two at the table of segments.
 #[cfg(not(shuttle))]
 pub(crate) use std::{
-    sync::{RwLock as RawRwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{RwLock as RawRwLock, RwLockReadGuard, RwLockWriteGuard, mpsc},
     thread::JoinHandle,
 };
 
@@ -185,6 +186,31 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Resu
     #[cfg(not(shuttle))]
     use std::thread::Builder;
     Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// Runs `beside` in a thread of its own while this one runs `here`, and waits for both. What either panics with goes on from here.
+///
+/// # Errors
+/// Where the system gives no thread; neither has run then.
+pub(crate) fn with_help<B: Send, H>(
+    name: &str,
+    beside: impl FnOnce() -> B + Send,
+    here: impl FnOnce() -> H,
+) -> io::Result<(B, H)> {
+    #[cfg(shuttle)]
+    let both = shuttle::thread::scope(|scope| {
+        let _ = name;
+        let helper = scope.spawn(beside);
+        let here = here();
+        Ok((helper.join(), here))
+    });
+    #[cfg(not(shuttle))]
+    let both = std::thread::scope(|scope| {
+        let helper = std::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, beside)?;
+        let here = here();
+        Ok((helper.join(), here))
+    });
+    both.map(|(beside, here)| (beside.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), here))
 }
 
 /// Threads that may work at once.

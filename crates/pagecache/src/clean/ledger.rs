@@ -51,7 +51,7 @@ impl Ledger {
 
     /// Bytes of log from one turn to the next. Small turns leave writers room while one runs.
     pub(super) fn step(&self) -> u64 {
-        (self.log_limit / 8).max(self.size)
+        (self.log_limit / 4).max(self.size)
     }
 
     /// Bytes in use that there is always room for a turn to move: each ends in a checkpoint, which gives its victims back. Of too few victims

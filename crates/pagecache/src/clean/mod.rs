@@ -4,6 +4,7 @@
 //! - X2. A segment is a victim only below the redo point, or of images that grow no more: nothing new is published in it.
 //! - X3. Victims are given back by a checkpoint that begins after they are empty (C4 of the checkpoints), never here.
 
+mod images;
 mod ledger;
 mod victims;
 
@@ -13,24 +14,21 @@ use std::sync::Arc;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, PageId, Sequence};
-use crate::base::sync::{Mutex, Ordering};
+use crate::base::sync::{Mutex, Ordering, mpsc::sync_channel, with_help};
 use crate::checkpoint::write::{Checkpointer, Weight};
 use crate::format::BLOCK;
 use crate::format::segment::Stream;
 use crate::log::core::Patience;
 use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
-use crate::ops::relocate::{Copied, Harvest, PageRecord};
+use crate::ops::relocate::{Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::limit::Claim;
 use crate::store::segment::Segment;
-use crate::store::stream::Writer;
+use images::{Batch, Images};
 use ledger::Ledger;
 pub use victims::Order;
 use victims::{Candidate, Terms, choose};
-
-/// Bytes of pages that are copied before they are written and synced together.
-const BATCH: usize = 8 << 20;
 
 /// Bytes of pages for each byte of links on top of them, beyond which links are folded, as in memory: deltas that weigh more than a quarter
 /// of their base. Where that is less than half of the log's limit they wait until they are so many, and more of a page's links go into one image.
@@ -41,7 +39,8 @@ pub(crate) struct Cleaner<M: Materializer> {
     pages: Arc<Pages<M>>,
     checkpointer: Arc<Checkpointer<M>>,
     goal: Goal,
-    books: Mutex<Books>,
+    images: Mutex<Images>,
+    help: Help,
 }
 
 /// What cleaning is for, and how it goes about it.
@@ -50,16 +49,6 @@ pub(crate) struct Goal {
     pub(crate) fill_target: f64,
     pub(crate) log_limit: u64,
     pub(crate) order: Order,
-}
-
-/// Where images go: those of pages that were in the log, and those that are moved again.
-struct Books {
-    folds: Writer,
-    survivors: Writer,
-    /// The longest page of late: so much may stay empty at a segment's end.
-    longest: u64,
-    /// Bytes of memory held, as they were counted last.
-    held: u64,
 }
 
 /// How a turn ends.
@@ -71,6 +60,16 @@ pub(crate) enum Then {
     GiveBack,
 }
 
+/// Whether the background takes a thread beside its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Help {
+    Thread,
+    None,
+}
+
+/// The name of that thread.
+const HELPER: &str = "pagecache-move";
+
 /// How much a turn is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
@@ -81,10 +80,8 @@ pub(crate) enum Aim {
 }
 
 impl<M: Materializer> Cleaner<M> {
-    pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, goal: Goal) -> Cleaner<M> {
-        let books =
-            Books { folds: Writer::new(Stream::Folds), survivors: Writer::new(Stream::Survivors), longest: 0, held: 0 };
-        Cleaner { pages, checkpointer, goal, books: Mutex::new(books) }
+    pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, goal: Goal, help: Help) -> Cleaner<M> {
+        Cleaner { pages, checkpointer, goal, images: Mutex::new(Images::new()), help }
     }
 
     /// Moves pages out of the segments that cost least, as many as the aim asks for, and gives back what is empty.
@@ -97,28 +94,15 @@ impl<M: Materializer> Cleaner<M> {
         if log.is_read_only() {
             return Err(Error::ReadOnly);
         }
-        let mut books = self.books.lock();
+        let mut images = self.images.lock();
         log.check_failed()?;
         self.pages.read_all_leaves()?;
-        let ledger = self.ledger(books.longest);
+        let ledger = self.ledger(images.longest());
         log.pool.keep(ledger.keep());
-        let victims = self.victims(&books, &ledger, aim);
+        let victims = self.victims(&images, &ledger, aim);
         let in_use: Vec<u64> = victims.iter().map(|victim| victim.account.live(log.raised(victim))).collect();
-        books.longest -= books.longest / 8;
-        let before = (books.folds.written(), books.survivors.written());
         let mut left = Vec::new();
-        let moved = self.empty(&mut books, &victims, self.most(&ledger), &mut left);
-        self.hold(&mut books, 0);
-        log.counters.fold_bytes.fetch_add(books.folds.written() - before.0, Ordering::Relaxed);
-        log.counters.survivor_bytes.fetch_add(books.survivors.written() - before.1, Ordering::Relaxed);
-        let moved = moved.map_err(|error| {
-            books.folds.give_up(&log.pool);
-            books.survivors.give_up(&log.pool);
-            match error {
-                error @ Error::Io { op: "sync" | "sync_dir", .. } => log.poison(error),
-                error => error,
-            }
-        })?;
+        let moved = images.turn(log, |images| self.empty(images, &victims, self.most(&ledger), &mut left))?;
         for (victim, was) in victims.iter().zip(&in_use).filter(|(victim, _)| !left.contains(&victim.header.sequence)) {
             // Where nothing could be moved it is not tried again before something in there has changed. What was changed meanwhile can be.
             let live = victim.account.live(log.raised(victim));
@@ -126,7 +110,7 @@ impl<M: Materializer> Cleaner<M> {
                 victim.account.set_stuck(live);
             }
         }
-        // Under the lock of the books: no other turn's images are on their way.
+        // Under the lock of the images: no other turn's images are on their way.
         if then == Then::Checkpoint || !victims.is_empty() || self.has_empty() {
             log.flush(Patience::Wait)?;
             if planted(Canary::RecycledBeforeCheckpoint) {
@@ -248,7 +232,7 @@ impl<M: Materializer> Cleaner<M> {
         use std::collections::BTreeMap;
 
         use crate::page::slot::Seen;
-        let _books = self.books.lock();
+        let _images = self.images.lock();
         let (pages, log) = (&*self.pages, &*self.pages.log);
         pages.read_all_leaves().map_err(|error| error.to_string())?;
         let guard = pages.pin();
@@ -298,10 +282,10 @@ impl<M: Materializer> Cleaner<M> {
         }
     }
 
-    fn victims(&self, books: &Books, ledger: &Ledger, aim: Aim) -> Vec<Arc<Segment>> {
+    fn victims(&self, images: &Images, ledger: &Ledger, aim: Aim) -> Vec<Arc<Segment>> {
         let log = &self.pages.log;
         let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
-        let open = [books.folds.segment(), books.survivors.segment()];
+        let open = images.open();
         let all = log.pool.all();
         let candidates = all.iter().filter(|segment| {
             let is_open = open.iter().flatten().any(|open| Arc::ptr_eq(open, segment));
@@ -328,13 +312,46 @@ impl<M: Materializer> Cleaner<M> {
         all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
     }
 
-    /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were. Segments of links
-    /// stand for many times their bytes of pages: what is more than `most` is `left` for the next turn, since images take room
-    /// before those they replace give any.
-    fn empty(&self, books: &mut Books, victims: &[Arc<Segment>], most: u64, left: &mut Vec<Sequence>) -> Result<u64> {
-        let (mut batch, mut moved, mut copied_bytes) = (Batch::default(), 0, 0);
+    /// Moves every page that has a record in one of these segments, as far as it can be moved now: with help one batch is written while the next is
+    /// copied. Returns how many were.
+    fn empty(&self, images: &mut Images, victims: &[Arc<Segment>], most: u64, left: &mut Vec<Sequence>) -> Result<u64> {
+        if victims.is_empty() {
+            return Ok(0);
+        }
+        if self.help == Help::Thread {
+            let (sender, receiver) = sync_channel(0);
+            let (images, left) = (&mut *images, &mut *left);
+            let write =
+                || receiver.into_iter().try_fold(0, |moved, batch| Ok(moved + images.write(&self.pages, batch)?));
+            let copy = move || {
+                // Where nobody takes it, who writes has ended, and what it says is what counts.
+                let mut hand_over = |batch| sender.send(batch).map_err(|_| Error::Closed);
+                self.copy(victims, most, left, &mut hand_over)
+            };
+            if let Ok((moved, copied)) = with_help(HELPER, write, copy) {
+                return moved.and_then(|moved| copied.map(|()| moved));
+            }
+        }
+        let mut moved = 0;
+        self.copy(victims, most, left, &mut |batch| {
+            moved += images.write(&self.pages, batch)?;
+            Ok(())
+        })?;
+        Ok(moved)
+    }
+
+    /// Copies the pages of segments, in batches. Segments of links stand for many times their bytes of pages: what is more than `most` is
+    /// `left` for the next turn, since images take room before those they replace give any.
+    fn copy(
+        &self,
+        victims: &[Arc<Segment>],
+        most: u64,
+        left: &mut Vec<Sequence>,
+        hand_over: &mut dyn FnMut(Batch) -> Result<()>,
+    ) -> Result<()> {
+        let mut batch = Batch::new(&self.pages.log, self.batch_max());
         // Pages with records in several places: once in a turn is enough.
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut copied_bytes) = (BTreeSet::new(), 0);
         for victim in victims {
             if victim.account.is_empty(self.pages.log.raised(victim)) {
                 continue;
@@ -359,12 +376,11 @@ impl<M: Materializer> Cleaner<M> {
                 match self.pages.copy_record(&record)? {
                     Harvest::Copied(copied) => {
                         copied_bytes += copied.len() as u64;
-                        batch.push(victim, copied);
+                        batch.push(victim, copied, hand_over)?;
                     }
                     Harvest::Scattered(oldest) => others.push((oldest, record.id)),
                     Harvest::Dead => {}
                 }
-                moved += self.move_full(books, &mut batch)?;
             }
             // Batches of pages of an age, where there are more than fit one; and images that lie beside each other are read so.
             others.sort_unstable();
@@ -377,78 +393,26 @@ impl<M: Materializer> Cleaner<M> {
                     break;
                 }
                 match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
-                    Ok(copied) => copied.into_iter().for_each(|copied| {
+                    Ok(None) => {}
+                    Ok(Some(copied)) => {
                         copied_bytes += copied.len() as u64;
-                        batch.push(victim, copied);
-                    }),
+                        batch.push(victim, copied, hand_over)?;
+                    }
                     // A page that is damaged stays where it is, and so does its segment.
                     Err(Error::Corrupt(_) | Error::Decode { .. }) => {}
                     Err(error) => return Err(error),
                 }
-                moved += self.move_full(books, &mut batch)?;
             }
         }
-        Ok(moved + self.move_all(books, &mut batch)?)
+        batch.hand_over(hand_over)
     }
 
-    /// Takes note of the memory that is held: what is copied, and what is gathered to be written.
-    fn hold(&self, books: &mut Books, copied: u64) {
-        let now = copied + books.folds.memory() + books.survivors.memory();
-        self.pages.log.hold(&mut books.held, now);
+    /// Bytes of pages that are written and synced together. There are two batches at once, and not much of a small cache is for them.
+    fn batch_max(&self) -> u64 {
+        (self.pages.budget.capacity() / 16).clamp(1 << 20, 4 << 20)
     }
 
     fn is_gone(&self, victim: &Segment) -> bool {
         self.pages.log.pool.get(victim.header.sequence).is_none()
-    }
-
-    fn move_full(&self, books: &mut Books, batch: &mut Batch) -> Result<u64> {
-        self.hold(books, batch.bytes as u64);
-        if batch.bytes < BATCH { Ok(0) } else { self.move_all(books, batch) }
-    }
-
-    fn move_all(&self, books: &mut Books, batch: &mut Batch) -> Result<u64> {
-        let Batch { folds, survivors, .. } = std::mem::take(batch);
-        let mut written = Vec::with_capacity(folds.len() + survivors.len());
-        for (mut copies, writer) in [(folds, &mut books.folds), (survivors, &mut books.survivors)] {
-            // Those that were written at the same time are likely to die at the same time. What is in the log has links that came just now: of
-            // these pages it is the time before that tells.
-            copies.sort_by_key(|copied| copied.prior);
-            for copied in copies {
-                books.longest = books.longest.max(copied.len() as u64 + 64);
-                written.push(self.pages.write_image(copied, writer)?);
-            }
-            // N1.
-            match planted(Canary::ImageUnsynced) {
-                true => writer.name_unsynced(&self.pages.log.pool)?,
-                false => writer.sync(&self.pages.log.pool)?,
-            }
-        }
-        let mut moved = 0;
-        for image in written {
-            moved += u64::from(self.pages.go_to_image(image, &self.pages.pin()));
-        }
-        books.folds.settle();
-        books.survivors.settle();
-        Ok(moved)
-    }
-}
-
-/// Copies that are not written yet.
-#[derive(Debug, Default)]
-struct Batch {
-    /// Of pages that were in the log.
-    folds: Vec<Copied>,
-    /// Of pages that were images.
-    survivors: Vec<Copied>,
-    bytes: usize,
-}
-
-impl Batch {
-    fn push(&mut self, from: &Segment, copied: Copied) {
-        self.bytes += copied.len();
-        match from.header.stream {
-            Stream::Log | Stream::Map => self.folds.push(copied),
-            Stream::Folds | Stream::Survivors => self.survivors.push(copied),
-        }
     }
 }

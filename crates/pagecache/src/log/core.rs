@@ -124,7 +124,7 @@ pub(crate) struct Restart {
 
 impl LogCore {
     /// A log whose records end at `restart.tail`, all of them stable.
-    pub(crate) fn new(pool: Pool, restart: Restart) -> LogCore {
+    pub(crate) fn new(pool: Pool, restart: Restart) -> Arc<LogCore> {
         let segment = pool.segment_size();
         let geometry = Geometry::new(segment);
         let lives = Lives::new(segment);
@@ -133,7 +133,8 @@ impl LogCore {
             lives.publish(found.header.start, found.header.salt, found.header.sequence);
         }
         let supply = restart.supply.unwrap_or_default();
-        let log = LogCore {
+        // In its place at once: it is large.
+        let log = Arc::new(LogCore {
             geometry,
             tail: Tail::new(restart.tail),
             open: OpenSlots::new(),
@@ -164,7 +165,7 @@ impl LogCore {
             clean_at: AtomicU64::new(u64::MAX),
             flush_asked: AtomicBool::new(false),
             counters: Counters { redo: PlainU64::new(restart.redo.0), ..Counters::default() },
-        };
+        });
         match restart.read_only {
             true => log.tail.close(),
             false => log.refresh_limits(&log.rounds.lock()),

@@ -61,7 +61,7 @@ pub(crate) fn open(
     storage: Arc<dyn Storage>,
     options: Options,
     rebuild: &mut impl Rebuild,
-) -> Result<(LogCore, Recovered)> {
+) -> Result<(Arc<LogCore>, Recovered)> {
     let mode = if options.read_only { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
     let handles = Handles::new(Arc::clone(&storage), mode);
     let checkpoint = find(&handles)?;
@@ -76,7 +76,7 @@ pub(crate) fn open(
     }
 }
 
-fn create(handles: Arc<Handles>, options: Options, rebuild: &mut impl Rebuild) -> Result<LogCore> {
+fn create(handles: Arc<Handles>, options: Options, rebuild: &mut impl Rebuild) -> Result<Arc<LogCore>> {
     let storage = Arc::clone(&handles);
     sweep(storage.as_ref(), &[])?;
     let size = options.segment_size.unwrap_or(options.default_segment_size);
@@ -110,7 +110,7 @@ fn sweep(storage: &dyn Storage, leftovers: &[String]) -> Result<()> {
     }
 }
 
-fn start(pool: Pool, tail: Lsn, first: Lsn, redo: Lsn, supply: Supply, options: Options) -> Result<LogCore> {
+fn start(pool: Pool, tail: Lsn, first: Lsn, redo: Lsn, supply: Supply, options: Options) -> Result<Arc<LogCore>> {
     let restart = Restart {
         tail,
         first,
@@ -133,7 +133,7 @@ fn resume(
     survey: Survey,
     checkpoint: Option<Checkpoint>,
     rebuild: &mut impl Rebuild,
-) -> Result<(LogCore, Recovered)> {
+) -> Result<(Arc<LogCore>, Recovered)> {
     let storage = Arc::clone(&handles);
     let Some(newest) = survey.chain.last().map(|newest| newest.header) else {
         return Err(Error::NotFound { path: storage.describe() });
@@ -224,7 +224,7 @@ struct GoingOn<'a> {
 
 impl GoingOn<'_> {
     /// After a clean close: right behind its mark.
-    fn behind_a_close(self, survey: &Survey, findings: Findings) -> Result<LogCore> {
+    fn behind_a_close(self, survey: &Survey, findings: Findings) -> Result<Arc<LogCore>> {
         let storage = Arc::clone(&self.handles);
         // The close mark itself may be only in the cache of the operating system: its round may never have been synced (V2).
         rewrite(survey, findings)?;
@@ -247,7 +247,7 @@ impl GoingOn<'_> {
     }
 
     /// After anything else: what was accepted is made durable, the rest is cut off, and a new segment follows.
-    fn behind_a_cut(self, mut survey: Survey, findings: Findings, torn: &Arc<Segment>) -> Result<LogCore> {
+    fn behind_a_cut(self, mut survey: Survey, findings: Findings, torn: &Arc<Segment>) -> Result<Arc<LogCore>> {
         let storage = Arc::clone(&self.handles);
         if !planted(Canary::UnsyncedBytesTrusted) {
             rewrite(&survey, findings)?;

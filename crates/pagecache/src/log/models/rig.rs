@@ -55,7 +55,7 @@ impl Rig {
             redo: Lsn(0),
             checkpoint_every: None,
         };
-        Arc::new(Rig { log: Arc::new(LogCore::new(pool, restart)), disk, start })
+        Arc::new(Rig { log: LogCore::new(pool, restart), disk, start })
     }
 
     pub(super) fn new() -> Arc<Rig> {

@@ -1,0 +1,146 @@
+//! Images on their way: copies of pages gathered to batches, written to streams, and the pages that go to them.
+
+use std::sync::Arc;
+
+use crate::base::canary::{Canary, planted};
+use crate::base::error::{Error, Result};
+use crate::base::sync::Ordering;
+use crate::format::segment::Stream;
+use crate::log::core::LogCore;
+use crate::ops::Pages;
+use crate::ops::relocate::Copied;
+use crate::page::materialize::Materializer;
+use crate::store::segment::Segment;
+use crate::store::stream::Writer;
+
+/// Copies that are not written yet.
+pub(super) struct Batch {
+    log: Arc<LogCore>,
+    max: u64,
+    /// Of pages that were in the log.
+    folds: Vec<Copied>,
+    /// Of pages that were images.
+    survivors: Vec<Copied>,
+    bytes: u64,
+    /// Bytes of memory held, as they were counted last.
+    held: u64,
+}
+
+impl Batch {
+    /// Of `max` bytes, about.
+    pub(super) fn new(log: &Arc<LogCore>, max: u64) -> Batch {
+        Batch { log: Arc::clone(log), max, folds: Vec::new(), survivors: Vec::new(), bytes: 0, held: 0 }
+    }
+
+    /// Adds a page that was found in a segment. A batch that is full is handed over.
+    pub(super) fn push(
+        &mut self,
+        from: &Segment,
+        copied: Copied,
+        hand_over: &mut dyn FnMut(Batch) -> Result<()>,
+    ) -> Result<()> {
+        self.bytes += copied.len() as u64;
+        match from.header.stream {
+            Stream::Log | Stream::Map => self.folds.push(copied),
+            Stream::Folds | Stream::Survivors => self.survivors.push(copied),
+        }
+        self.log.hold(&mut self.held, self.bytes);
+        if self.bytes < self.max { Ok(()) } else { self.hand_over(hand_over) }
+    }
+
+    /// Hands over what there is.
+    pub(super) fn hand_over(&mut self, hand_over: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
+        let next = Batch::new(&self.log, self.max);
+        hand_over(std::mem::replace(self, next))
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.log.hold(&mut self.held, 0);
+    }
+}
+
+/// Where images go: those of pages that were in the log, and those that are moved again.
+pub(super) struct Images {
+    folds: Writer,
+    survivors: Writer,
+    /// The longest page of late: so much may stay empty at a segment's end.
+    longest: u64,
+    /// Bytes of memory held, as they were counted last.
+    held: u64,
+}
+
+impl Images {
+    pub(super) fn new() -> Images {
+        let (folds, survivors) = (Writer::new(Stream::Folds), Writer::new(Stream::Survivors));
+        Images { folds, survivors, longest: 0, held: 0 }
+    }
+
+    /// Bytes that may stay empty at a segment's end.
+    pub(super) fn longest(&self) -> u64 {
+        self.longest
+    }
+
+    /// The segments that are appended to.
+    pub(super) fn open(&self) -> [Option<&Arc<Segment>>; 2] {
+        [self.folds.segment(), self.survivors.segment()]
+    }
+
+    /// Has a turn write, and counts what it wrote. Where it fails the segments are left behind.
+    pub(super) fn turn(&mut self, log: &LogCore, turn: impl FnOnce(&mut Images) -> Result<u64>) -> Result<u64> {
+        self.longest -= self.longest / 8;
+        let before = (self.folds.written(), self.survivors.written());
+        let moved = turn(self);
+        log.counters.fold_bytes.fetch_add(self.folds.written() - before.0, Ordering::Relaxed);
+        log.counters.survivor_bytes.fetch_add(self.survivors.written() - before.1, Ordering::Relaxed);
+        let moved = moved.map_err(|error| {
+            self.folds.give_up(&log.pool);
+            self.survivors.give_up(&log.pool);
+            match error {
+                error @ Error::Io { op: "sync" | "sync_dir", .. } => log.poison(error),
+                error => error,
+            }
+        });
+        self.hold(log);
+        moved
+    }
+
+    /// Writes the images of a batch and has their pages go there. Returns how many went.
+    ///
+    /// # Errors
+    /// As a write and a sync of a stream.
+    pub(super) fn write<M: Materializer>(&mut self, pages: &Pages<M>, mut batch: Batch) -> Result<u64> {
+        let log = &*pages.log;
+        let (folds, survivors) = (std::mem::take(&mut batch.folds), std::mem::take(&mut batch.survivors));
+        let mut written = Vec::with_capacity(folds.len() + survivors.len());
+        for (mut copies, writer) in [(folds, &mut self.folds), (survivors, &mut self.survivors)] {
+            // Those that were written at the same time are likely to die at the same time. What is in the log has links that came just now: of
+            // these pages it is the time before that tells.
+            copies.sort_by_key(|copied| copied.prior);
+            for copied in copies {
+                self.longest = self.longest.max(copied.len() as u64 + 64);
+                written.push(pages.write_image(copied, writer)?);
+            }
+            // N1.
+            match planted(Canary::ImageUnsynced) {
+                true => writer.name_unsynced(&log.pool)?,
+                false => writer.sync(&log.pool)?,
+            }
+        }
+        self.hold(log);
+        let mut moved = 0;
+        for image in written {
+            moved += u64::from(pages.go_to_image(image, &pages.pin()));
+        }
+        self.folds.settle();
+        self.survivors.settle();
+        Ok(moved)
+    }
+
+    /// Takes note of the memory that is held: what is gathered to be written.
+    fn hold(&mut self, log: &LogCore) {
+        let now = self.folds.memory() + self.survivors.memory();
+        log.hold(&mut self.held, now);
+    }
+}
