@@ -29,7 +29,7 @@ pub enum Create {
 /// Who does the work behind the scenes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Background {
-    /// Three threads of the store (two of a [`Log`](crate::Log); one more for
+    /// Three threads of the store (two of a [`Log`](crate::Log); one more while pages are moved, and one for
     /// [`release_memory`](ConfigBuilder::release_memory)), and replay on as many as there are processors.
     #[default]
     Threads,
