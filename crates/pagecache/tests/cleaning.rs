@@ -1,6 +1,8 @@
 //! What cleaning promises: disk in proportion to what is in use, and nobody who notices but by that.
 #![cfg(not(loom))]
 
+use std::time::{Duration, Instant};
+
 use pagecache::storage::{MemoryStorage, Storage};
 use pagecache::{
     Background, ConfigBuilder, Error, Fragment, Materializer, PageBytes, PageCache, PageId, PageState, Version,
@@ -170,6 +172,24 @@ fn files_go_round_and_those_that_wait_for_it_are_within_the_bound() {
     println!("{files} files at most, {kept} of them kept for reuse, {} promised", promised(store.live()));
     assert!(kept > 2, "{kept} files were kept");
     assert!(files <= promised(store.live()) + 2, "{files} files");
+    store.check();
+}
+
+#[test]
+fn an_idle_store_gives_back_the_files_that_it_kept_for_the_next_turn() {
+    let storage = MemoryStorage::new();
+    let kept = || storage.list().unwrap().iter().filter(|name| name.starts_with("tmp-")).count();
+    let mut store = Store::with(config(&storage).background(Background::Threads), 2000);
+    let mut most = 0;
+    while most <= 2 {
+        store.overwrite(1000);
+        most = most.max(kept());
+    }
+    let begun = Instant::now();
+    while kept() > 2 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} files are still kept", kept());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     store.check();
 }
 

@@ -4,6 +4,7 @@
 //! - X2. A segment is a victim only below the redo point, or of images that grow no more: nothing new is published in it.
 //! - X3. Victims are given back by a checkpoint that begins after they are empty (C4 of the checkpoints), never here.
 
+mod check;
 mod images;
 mod ledger;
 mod victims;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
-use crate::base::ids::{Lsn, PageId, Sequence};
+use crate::base::ids::{Lsn, Sequence};
 use crate::base::sync::{Mutex, Ordering, mpsc::sync_channel, with_help};
 use crate::checkpoint::write::{Checkpointer, Weight};
 use crate::format::BLOCK;
@@ -23,6 +24,7 @@ use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
 use crate::ops::relocate::{Harvest, PageRecord};
 use crate::page::materialize::Materializer;
+use crate::store::births::Keep;
 use crate::store::limit::Claim;
 use crate::store::segment::Segment;
 use images::{Batch, Images};
@@ -139,6 +141,15 @@ impl<M: Materializer> Cleaner<M> {
         self.pages.weigh();
     }
 
+    /// Removes files that were kept for the next turn: there will not be one soon.
+    ///
+    /// # Errors
+    /// `Io`: what was not removed means nothing, and is tried again.
+    pub(crate) fn rest(&self) -> Result<()> {
+        self.pages.log.pool.keep(Keep::default());
+        self.pages.log.pool.trim()
+    }
+
     /// Whether there is more on disk than what is in use asks for.
     pub(crate) fn is_due(&self) -> bool {
         if !self.pages.leaves.are_all_read() {
@@ -222,64 +233,6 @@ impl<M: Materializer> Cleaner<M> {
     fn is_movable(&self, segment: &Segment, redo: Lsn) -> bool {
         let live = segment.account.live(self.pages.log.raised(segment));
         self.is_closed(segment, redo) && !segment.account.is_stuck(live)
-    }
-
-    /// Compares the accounts with what the map says is in use (I6 of the tests). For a store that nobody is using.
-    ///
-    /// # Errors
-    /// The first segment where they differ.
-    pub(crate) fn check_accounts(&self) -> Result<(), String> {
-        use std::collections::BTreeMap;
-
-        use crate::page::slot::Seen;
-        let _images = self.images.lock();
-        let (pages, log) = (&*self.pages, &*self.pages.log);
-        pages.read_all_leaves().map_err(|error| error.to_string())?;
-        let guard = pages.pin();
-        let mut in_use: BTreeMap<Sequence, u64> = BTreeMap::new();
-        let mut resident = 0;
-        for id in (0..pages.ids.high_water()).map(PageId) {
-            let Some(slot) = pages.table.get(id) else { continue };
-            let word = slot.load();
-            // SAFETY: loaded just now under `guard`, which is of this store's collector.
-            resident += unsafe { word.list_bytes() };
-            // SAFETY: as above.
-            let pieces: Vec<_> = match unsafe { word.see::<M::PageFrag>() } {
-                Seen::Resident(chain) => {
-                    resident += chain.weight();
-                    chain.pieces().iter().collect()
-                }
-                Seen::Cold(pieces) => pieces.to_vec(),
-                Seen::ColdOne(piece) => vec![piece],
-                _ => continue,
-            };
-            for piece in pieces {
-                *in_use.entry(log.pool.sequence(piece)).or_default() += piece.len_max();
-                let parts = log.pool.spans.parts(piece.address()).filter(|_| piece.is_long());
-                if piece.is_long() && parts.is_none() {
-                    return Err(format!("the parts of {id} are not known"));
-                }
-                for (sequence, bytes) in parts.iter().flat_map(|parts| parts.iter()) {
-                    *in_use.entry(sequence).or_default() += bytes;
-                }
-            }
-        }
-        let counted = pages.budget.resident();
-        if counted != resident as u64 {
-            return Err(format!("{counted} bytes are counted as resident and {resident} are"));
-        }
-        drop(guard);
-        for segment in log.pool.all() {
-            let (sequence, live) = (segment.header.sequence, segment.account.live(log.raised(&segment)));
-            let expected = in_use.remove(&sequence).unwrap_or(0);
-            if live != expected {
-                return Err(format!("{sequence}: {live} bytes are counted as in use and {expected} are"));
-            }
-        }
-        match in_use.first_key_value() {
-            Some((sequence, bytes)) => Err(format!("{sequence} is gone with {bytes} bytes that are in use")),
-            None => Ok(()),
-        }
     }
 
     fn victims(&self, images: &Images, ledger: &Ledger, aim: Aim) -> Vec<Arc<Segment>> {

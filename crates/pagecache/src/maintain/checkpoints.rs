@@ -20,12 +20,17 @@ pub(crate) const THREAD: &str = "pagecache-ckpt";
 
 pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
     log.attend(true);
+    let mut rests_at = log.tail();
     loop {
         match log.behind.wait(Some(IDLE)) {
             Woken::Over => break,
             // Nobody comes by who would.
             Woken::TimedOut => {
                 cleaner.collect();
+                let tail = log.tail();
+                if std::mem::replace(&mut rests_at, tail) == tail {
+                    super::shrug(cleaner.rest());
+                }
                 continue;
             }
             Woken::Rung => {}

@@ -387,6 +387,14 @@ impl Pool {
         given_back.map(|()| gone.len() as u64)
     }
 
+    /// Removes files beyond those that are to be kept for reuse.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub(crate) fn trim(&self) -> Result<()> {
+        self.give_back(Vec::new()).map(|_| ())
+    }
+
     /// Says how many files are kept for reuse, from the next that are given back on.
     pub(crate) fn keep(&self, keep: Keep) {
         self.births.lock().keep(keep);
