@@ -6,8 +6,7 @@ use super::tail::Urgency;
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
-use crate::store::limit::Claim;
-use crate::store::pool::CAPPED;
+use crate::store::limit::{CAPPED, Claim};
 
 impl LogCore {
     /// Lets the log make so many segments from now on; without a limit where there is none to be held. Writers that are faster than the

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::base::error::{Error, Result};
 use crate::base::sync::{JoinHandle, spawn};
 use crate::log::core::LogCore;
-use crate::store::pool::CAPPED;
+use crate::store::limit::CAPPED;
 use flusher::Due;
 
 /// The threads of an open log: one writes, one keeps segments ready. Making a segment waits for the disk several times, and

@@ -9,8 +9,7 @@ use crate::format::BLOCK;
 use crate::format::segment::{Previous, SegmentHeader, Stream, name, scratch_name};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all};
 use crate::store::handles::Handles;
-use crate::store::limit::{Claim, Limit};
-use crate::store::pool::CAPPED;
+use crate::store::limit::{CAPPED, Claim, Limit};
 use crate::store::segment::{Identity, Linked, Segment};
 
 /// Files kept for reuse in any case.

@@ -2,6 +2,9 @@
 
 use crate::format::BLOCK;
 
+/// What could not be had where the cap on disk is reached.
+pub(crate) const CAPPED: &str = "max_disk_bytes";
+
 /// Segments outside the fill target, so that the cleaner has room to work in.
 pub(crate) const RESERVE: u64 = 4;
 

@@ -31,9 +31,6 @@ use crate::store::limit::Claim;
 use crate::store::segment::{Identity, Segment};
 use crate::store::spans::Spans;
 
-/// What could not be had where the cap on disk is reached.
-pub(crate) const CAPPED: &str = "max_disk_bytes";
-
 /// Every segment of a store.
 #[derive(Debug)]
 pub(crate) struct Pool {
