@@ -1,47 +1,17 @@
 //! What cleaning promises to those who call for it: what others do meanwhile is no failure of its own.
 #![cfg(not(any(loom, shuttle)))]
 
+mod common;
+
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use common::{Bytes, Joined};
 use pagecache::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile};
-use pagecache::{Background, ConfigBuilder, Fragment, Materializer, PageBytes, PageCache, PageId, Version, version};
+use pagecache::{Background, ConfigBuilder, PageCache, PageId, Version, version};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Bytes(Vec<u8>);
-
-impl Fragment for Bytes {
-    fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
-        out.extend_from_slice(&self.0);
-        Ok(())
-    }
-    fn decode(bytes: PageBytes) -> Result<Bytes, String> {
-        Ok(Bytes(bytes.to_vec()))
-    }
-    fn heap_size(&self) -> usize {
-        self.0.capacity()
-    }
-}
-
-struct Plain;
-
-impl Materializer for Plain {
-    type PageFrag = Bytes;
-    type Recovery = ();
-    const RECOVERS: bool = false;
-    fn new(_: &Option<()>) -> Self {
-        Plain
-    }
-    fn merge(&self, frags: &[&Bytes]) -> Bytes {
-        Bytes(frags.iter().flat_map(|frag| frag.0.iter().copied()).collect())
-    }
-    fn recover(&self, _: &Bytes) -> Option<()> {
-        None
-    }
-}
-
-type Pages = PageCache<Plain>;
+type Pages = PageCache<Joined>;
 
 /// What happens once, right before a segment is opened.
 type Before = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;

@@ -1,52 +1,19 @@
 //! What checkpoints promise: openings that need little, writes in proportion to what has changed, nobody who waits.
 #![cfg(not(loom))]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod watched;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use common::{Bytes, Joined};
 use pagecache::storage::{MemoryStorage, Storage};
-use pagecache::{
-    Background, ConfigBuilder, Error, Fragment, Materializer, PageBytes, PageCache, PageId, PageState, Version,
-};
+use pagecache::{Background, ConfigBuilder, Error, Materializer, PageCache, PageId, PageState, Version};
 use watched::Watched;
 
-/// Pages of bytes, stored as they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Bytes(Vec<u8>);
-
-impl Fragment for Bytes {
-    fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
-        out.extend_from_slice(&self.0);
-        Ok(())
-    }
-    fn decode(bytes: PageBytes) -> Result<Bytes, String> {
-        Ok(Bytes(bytes.to_vec()))
-    }
-    fn heap_size(&self) -> usize {
-        self.0.capacity()
-    }
-}
-
-struct Plain;
-
-impl Materializer for Plain {
-    type PageFrag = Bytes;
-    type Recovery = ();
-    const RECOVERS: bool = false;
-    fn new(_: &Option<()>) -> Self {
-        Plain
-    }
-    fn merge(&self, frags: &[&Bytes]) -> Bytes {
-        Bytes(frags.iter().flat_map(|frag| frag.0.iter().copied()).collect())
-    }
-    fn recover(&self, _: &Bytes) -> Option<()> {
-        None
-    }
-}
-
-type Pages = PageCache<Plain>;
+type Pages = PageCache<Joined>;
 
 const SEGMENT: u64 = 64 << 10;
 
@@ -232,7 +199,7 @@ impl Materializer for Recovering {
         Recovering
     }
     fn merge(&self, frags: &[&Bytes]) -> Bytes {
-        Plain.merge(frags)
+        Joined.merge(frags)
     }
     fn recover(&self, frag: &Bytes) -> Option<Vec<u8>> {
         ASKED.fetch_add(1, Ordering::Relaxed);
