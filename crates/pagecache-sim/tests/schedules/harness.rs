@@ -22,8 +22,8 @@ use shuttle::{Config, Runner};
 use super::planted_bugs::plant_what_was_asked;
 
 /// How many schedules of each of the two kinds; more for campaigns.
-const SCHEDULES: &str = "PAGECACHE_SCHEDULES";
-const SCHEDULES_DEFAULT: usize = 10_000;
+pub const SCHEDULES: &str = "PAGECACHE_SCHEDULES";
+pub const SCHEDULES_DEFAULT: usize = 10_000;
 /// Where the random choices begin; another one for campaigns.
 const SEED: &str = "PAGECACHE_SCHEDULES_SEED";
 /// A schedule as shuttle printed it, to run it again.

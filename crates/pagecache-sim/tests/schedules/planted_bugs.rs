@@ -4,6 +4,8 @@ use std::process::Command;
 
 use pagecache::canary::{Canary, plant};
 
+use super::harness::{SCHEDULES, SCHEDULES_DEFAULT};
+
 const PLANT: &str = "PAGECACHE_SCHEDULES_PLANT";
 
 /// A bug, the scenario that meets it, and what is said of it.
@@ -74,10 +76,16 @@ pub fn plant_what_was_asked() {
     }
 }
 
-/// What the scenario says of itself with this bug in it, if it fails as it should.
-fn hunt((canary, scenario, signs): Hunt) -> Result<String, String> {
+/// What the scenario says of itself with this bug in it, if it fails as it should: in as many schedules as it has by itself, or in ten times
+/// as many, since some bugs show in one of thousands.
+fn hunt(wanted: Hunt) -> Result<String, String> {
+    hunt_in(wanted, SCHEDULES_DEFAULT).or_else(|_| hunt_in(wanted, 10 * SCHEDULES_DEFAULT))
+}
+
+fn hunt_in((canary, scenario, signs): Hunt, schedules: usize) -> Result<String, String> {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", scenario, "--nocapture"]).env(PLANT, format!("{canary:?}")).env("RUST_BACKTRACE", "0");
+    child.env(SCHEDULES, schedules.to_string());
     let output = child.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let line = said.lines().find(|line| line.contains(": fails in schedule")).unwrap_or("nothing was said");
