@@ -25,6 +25,24 @@ fn a_length_near_2_to_the_64_is_a_hole() {
     }
 }
 
+/// A record longer than any that is written whole, with a checksum that is right: whoever walked the log believed it, and who asked for it by its LSN
+/// was told that it is damaged.
+#[test]
+fn a_record_longer_than_any_is_none_whoever_asks() {
+    for (len, is_sound) in [(SIZE / 4 - 128, true), (3 * SIZE / 4, false)] {
+        let mut forge = Forge::new(Purpose::Log);
+        let lsn = forge.raw(&vec![2; len as usize]);
+        forge.close();
+        match forge.log() {
+            Ok(log) => {
+                let walked: Vec<_> = log.iter_from(Lsn(0)).map(|found| found.map(|(lsn, _)| lsn).ok()).collect();
+                assert!(is_sound && matches!(log.read(lsn), Ok(LogRead::Record(_))) && walked == [Some(lsn)], "{len}");
+            }
+            Err(error) => assert!(!is_sound && error.is_corrupt(), "{len}: {error}"),
+        }
+    }
+}
+
 /// `verify` called a directory sound that `start` refuses: its only segment bears another one's number and was never written
 /// to, so it is a leftover, and nothing else is there.
 #[test]

@@ -99,7 +99,8 @@ impl Scanner {
         let (lsn, salt) = (self.at, self.segment.header.salt);
         let view = {
             let skip = (self.at.0 - self.base.0) as usize;
-            self.window.as_slice().get(skip..self.filled as usize).unwrap_or_default()
+            let view = self.window.as_slice().get(skip..self.filled as usize).unwrap_or_default();
+            view.get(..longest as usize).unwrap_or(view)
         };
         Ok(match parse(view, lsn, salt, room) {
             Parsed::Record { shape, body, body_at, len } => {
