@@ -150,7 +150,7 @@ impl<M: Materializer> Cleaner<M> {
         self.pages.log.pool.trim()
     }
 
-    /// Whether there is more on disk than what is in use asks for.
+    /// Whether there is more on disk than leaves room for the next turn and for writers meanwhile, or links have waited long enough.
     pub(crate) fn is_due(&self) -> bool {
         if !self.pages.leaves.are_all_read() {
             return false;
@@ -205,6 +205,7 @@ impl<M: Materializer> Cleaner<M> {
             map,
             checkpoint,
             stock: log.pool.stock(),
+            // Without a limit nobody waits: half of a step, about, comes meanwhile.
             granted: log.granted().unwrap_or(self.goal.log_limit / 8 / size + 1),
         }
     }

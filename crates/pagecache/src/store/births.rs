@@ -84,7 +84,7 @@ impl Births {
         self.handles.storage()
     }
 
-    /// Where so many have a name and are in use. What stays only because somebody wants it to is not counted where that is `asked`.
+    /// What there is of files, where so many segments are in the pool's table.
     pub(super) fn stock(&self, named: usize, unwanted: Unwanted) -> Stock {
         let stays = unwanted == Unwanted::Counts || self.pins == 0;
         let unwanted = if stays { self.unwanted.len() } else { 0 };
