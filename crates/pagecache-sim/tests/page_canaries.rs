@@ -16,7 +16,7 @@ use pagecache_sim::page_driver::{
 
 /// Those of pages, and those of the log that show through them. A stable LSN inside a record takes a reservation that another
 /// thread holds, which no operation on pages does here.
-const CANARIES: [(Canary, &[Driver]); 28] = [
+const CANARIES: [(Canary, &[Driver]); 29] = [
     (Canary::IdReusedBeforeFreeStable, &[SEQUENCES, SEEDS]),
     (Canary::StaleTokenAccepted, &[SEQUENCES, SEEDS]),
     (Canary::FreeForgottenAtReplay, &[SEQUENCES, SEEDS]),
@@ -30,6 +30,7 @@ const CANARIES: [(Canary, &[Driver]); 28] = [
     (Canary::FailedWriteRepeated, &[STRIKES]),
     (Canary::VersionRolledBack, &[SEQUENCES, SEEDS]),
     (Canary::MissingPin, &[READER]),
+    (Canary::LotFreedEarly, &[READER]),
     (Canary::DamageTakenForTornTail, &[FLIPS]),
     (Canary::LeafCapturedUnstable, &[SEQUENCES, SEEDS]),
     (Canary::SuperblockBeforeRoot, &[SEQUENCES, SEEDS]),
@@ -154,10 +155,10 @@ impl Materializer for Joined {
     }
 }
 
-/// A reader sees a page, and keeps its guard while the page is replaced, freed and evicted, and garbage is collected.
+/// A reader sees a page, and keeps its guard while the page is replaced, freed, evicted and moved, and garbage is collected.
 fn hold_a_guard(tally: &mut Tally) -> Checked {
     let failed = |error: &dyn std::fmt::Display| Violation::new(error.to_string());
-    for change in 0..3 {
+    for change in 0..4 {
         // A collector of its own: what an earlier turn has left is not freed in this one.
         let config = builder(&SimDisk::new(1)).collector(Collector::new()).build();
         let pages = PageCache::<Joined>::start(config).map_err(|error| failed(&error))?;
@@ -166,15 +167,36 @@ fn hold_a_guard(tally: &mut Tally) -> Checked {
         let token =
             pages.replace(id, PagePtr::null(), Counted(vec![1; 100]), &guard).map_err(|error| failed(&error))?;
         let (page, _) = pages.get(id, &guard).map_err(|error| failed(&error))?;
-        let before = DROPPED.load(Ordering::SeqCst);
+        let mut before = DROPPED.load(Ordering::SeqCst);
         match change {
             0 => drop(pages.replace(id, token, Counted(vec![2; 100]), &guard).map_err(|error| failed(&error))?),
             1 => drop(pages.free(id, token, &guard).map_err(|error| failed(&error))?),
-            _ => {
+            2 => {
                 let other = pages.allocate(&guard);
                 // Larger than the cache: everything else has to go.
                 let at = pages.replace_at(other, Version::NONE, Counted(vec![3; 70_000]), &guard);
                 at.map_err(|error| failed(&error))?;
+            }
+            _ => {
+                // In each segment is little that is in use: the page that is read, or another.
+                let (other, mut at) = (pages.allocate(&guard), Version::NONE);
+                for nth in 0..10 * SEGMENT / 2000 {
+                    let blob = Counted(vec![3; 2000]);
+                    at = pages.replace_at(other, at, blob, &guard).map_err(|error| failed(&error))?;
+                    if nth % (SEGMENT / 2000) == 0 {
+                        let kept = pages.replace_at(pages.allocate(&guard), Version::NONE, Counted(vec![4]), &guard);
+                        kept.map_err(|error| failed(&error))?;
+                    }
+                }
+                pages.free_at(other, at, &guard).map_err(|error| failed(&error))?;
+                pages.flush().map_err(|error| failed(&error))?;
+                pages.checkpoint().map_err(|error| failed(&error))?;
+                before = DROPPED.load(Ordering::SeqCst);
+                let moved = pages.clean().map_err(|error| failed(&error))?;
+                claim(moved > 0, || "nothing was moved".to_owned())?;
+                for _ in 0..8 {
+                    pages.clean().map_err(|error| failed(&error))?;
+                }
             }
         }
         for _ in 0..1000 {

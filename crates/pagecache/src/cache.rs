@@ -25,6 +25,7 @@ use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
 use crate::page::pins::{Pin, Pins};
 use crate::page::queues::Queues;
+use crate::page::retired::Retired;
 use crate::page::token::{PagePtr, token, version};
 use crate::recovery::pages::{Rebuilt, Replayed};
 use crate::restart::{Restart, Timed};
@@ -87,6 +88,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         let pages = Arc::new(Pages {
             log: Arc::clone(&engine.log),
             table,
+            retired: Retired::new(),
             leaves,
             ids,
             budget: Budget::new(config.cache_capacity, engine.log.pool.segment_size(), Arc::clone(&engine.log.freed)),

@@ -110,6 +110,8 @@ pub enum Canary {
     GrowingSegmentEmpty,
     /// Who reads a leaf does not learn where the parts of its long pages are.
     PartsForgottenInLeaf,
+    /// Pages that were moved are freed though guards may see them.
+    LotFreedEarly,
     /// A copy of the superblock whose write has failed is left torn while the other one is written over.
     TornCopyLeft,
 }

@@ -10,6 +10,7 @@ use crate::log::core::LogCore;
 use crate::ops::Pages;
 use crate::ops::relocate::Copied;
 use crate::page::materialize::Materializer;
+use crate::page::retired::Lot;
 use crate::store::segment::Segment;
 use crate::store::stream::Writer;
 
@@ -129,10 +130,12 @@ impl Images {
             }
         }
         self.hold(log);
-        let mut moved = 0;
+        let (mut moved, mut lot) = (0, Lot::new());
         for image in written {
-            moved += u64::from(pages.go_to_image(image, &pages.pin()));
+            moved += u64::from(pages.go_to_image(image, &mut lot, &pages.pin()));
         }
+        // SAFETY: what is in there was just swapped out of the slots of these pages.
+        unsafe { pages.retire_lot(lot) };
         self.folds.settle();
         self.survivors.settle();
         Ok(moved)

@@ -9,7 +9,7 @@ mod images;
 mod ledger;
 mod victims;
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
@@ -119,6 +119,9 @@ impl<M: Materializer> Cleaner<M> {
                 self.checkpointer.release_empty();
             }
             self.checkpointer.checkpoint()?;
+        }
+        if moved > 0 {
+            self.pages.collect();
         }
         Ok(moved)
     }
@@ -304,8 +307,8 @@ impl<M: Materializer> Cleaner<M> {
         hand_over: &mut dyn FnMut(Batch) -> Result<()>,
     ) -> Result<()> {
         let mut batch = Batch::new(&self.pages.log, self.batch_max());
-        // Pages with records in several places: once in a turn is enough.
-        let (mut seen, mut copied_bytes) = (BTreeSet::new(), 0);
+        // Pages with records in several places: once in a turn is enough, and a look at each of their records would cost more than the move.
+        let (mut seen, mut copied_bytes) = (HashSet::new(), 0);
         for victim in victims {
             if victim.account.is_empty(self.pages.log.raised(victim)) {
                 continue;
@@ -316,6 +319,7 @@ impl<M: Materializer> Cleaner<M> {
             }
             // In one pass over the segment: pages that are one record here need no read of their own.
             let mut others = self.pages.log.pool.spans.pages_in(victim.header.sequence);
+            others.retain(|(_, id)| seen.insert(*id));
             let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
             // What stands behind damage is not found: the segment stays.
             loop {
@@ -326,22 +330,24 @@ impl<M: Materializer> Cleaner<M> {
                     Err(_) if self.is_gone(victim) => break,
                     Err(error) => return Err(error),
                 };
-                let Some(record) = PageRecord::of(victim, &step) else { continue };
+                let Some(record) = PageRecord::of(victim, &step).filter(|record| !seen.contains(&record.id)) else {
+                    continue;
+                };
                 match self.pages.copy_record(&record)? {
                     Harvest::Copied(copied) => {
                         copied_bytes += copied.len() as u64;
                         batch.push(victim, copied, hand_over)?;
                     }
-                    Harvest::Scattered(oldest) => others.push((oldest, record.id)),
+                    Harvest::Scattered(oldest) => {
+                        seen.insert(record.id);
+                        others.push((oldest, record.id));
+                    }
                     Harvest::Dead => {}
                 }
             }
             // Batches of pages of an age, where there are more than fit one; and images that lie beside each other are read so.
             others.sort_unstable();
             for (_, id) in others {
-                if !seen.insert(id) {
-                    continue;
-                }
                 if copied_bytes >= most {
                     left.push(victim.header.sequence);
                     break;

@@ -32,6 +32,7 @@ use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
 use crate::page::pins::Pins;
 use crate::page::queues::Queues;
+use crate::page::retired::{Lot, Retired};
 use crate::page::table::Table;
 use memory::Memory;
 pub(crate) use misses::Misses;
@@ -40,6 +41,7 @@ pub(crate) use misses::Misses;
 pub(crate) struct Pages<M: Materializer> {
     pub(crate) log: Arc<LogCore>,
     pub(crate) table: Table<M::PageFrag>,
+    pub(crate) retired: Retired<M::PageFrag>,
     pub(crate) leaves: Leaves,
     pub(crate) ids: Ids,
     pub(crate) budget: Budget,
@@ -70,12 +72,28 @@ impl<M: Materializer> Pages<M> {
         self.budget.set_beside(memory.beside() - memory.garbage, memory.garbage);
     }
 
+    /// Keeps pages that were moved until nobody can see them, and frees those of before that nobody sees.
+    ///
+    /// # Safety
+    /// The words are of the table, and no slot names them any more.
+    pub(crate) unsafe fn retire_lot(&self, lot: Lot<M::PageFrag>) {
+        self.free_retired();
+        self.budget.kept().keep(lot.bytes());
+        // SAFETY: the caller's promise; readers' guards are of this collector, which `check` sees to.
+        unsafe { self.retired.enter(lot, &self.pin()) };
+    }
+
+    fn free_retired(&self) {
+        self.budget.kept().let_go(self.retired.free());
+    }
+
     /// Frees what nobody can see any more, where nobody else comes by.
     pub(crate) fn collect(&self) {
         // Each push frees a few bags of what is due, and moves the epoch on by one at most: what was retired is free two epochs later.
         let (mut left, mut in_vain) = (self.budget.garbage(), 0);
         while left > 0 && in_vain < 4 {
             self.pin().flush();
+            self.free_retired();
             let now = self.budget.garbage();
             in_vain = if now < left { 0 } else { in_vain + 1 };
             left = now;

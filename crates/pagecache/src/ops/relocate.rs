@@ -25,6 +25,7 @@ use crate::page::chain::{Chain, Node};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
+use crate::page::retired::Lot;
 use crate::page::slot::{Seen, Slot, Word};
 use crate::store::segment::Segment;
 use crate::store::stream::{Writer, payload_max};
@@ -252,8 +253,8 @@ impl<M: Materializer> Pages<M> {
         Ok((ExtentRef { first: first.unwrap_or(last), last, len: payload.len() as u64, crc }, parts))
     }
 
-    /// Makes a page go to its image, which is synced, if it is still what was copied. Whether it did.
-    pub(crate) fn go_to_image(&self, written: Written, guard: &Guard) -> bool {
+    /// Makes a page go to its image, which is synced, if it is still what was copied. Whether it did; what it was before is in the lot then.
+    pub(crate) fn go_to_image(&self, written: Written, lot: &mut Lot<M::PageFrag>, guard: &Guard) -> bool {
         let Written { copied, image, parts } = written;
         let pool = &self.log.pool;
         if let Some(parts) = parts {
@@ -261,14 +262,21 @@ impl<M: Materializer> Pages<M> {
         }
         // N3.
         pool.raise(std::iter::once(image));
-        let moved = self.table.get(copied.id).is_some_and(|slot| self.swing(slot, &copied, image, guard));
+        let moved = self.table.get(copied.id).is_some_and(|slot| self.swing(slot, &copied, image, lot, guard));
         if !moved {
             pool.lower(std::iter::once(image));
         }
         moved
     }
 
-    fn swing(&self, slot: &Slot<M::PageFrag>, copied: &Copied, image: Piece, guard: &Guard) -> bool {
+    fn swing(
+        &self,
+        slot: &Slot<M::PageFrag>,
+        copied: &Copied,
+        image: Piece,
+        lot: &mut Lot<M::PageFrag>,
+        guard: &Guard,
+    ) -> bool {
         loop {
             let word = slot.load();
             // SAFETY: loaded just now under `guard`, which is of this store's collector (N2).
@@ -292,15 +300,10 @@ impl<M: Materializer> Pages<M> {
                 self.leaves.touch(copied.id);
             }
             self.log.pool.lower(copied.pieces.iter().copied());
-            if let Some(chain) = chain {
-                let old = chain.weight();
-                self.budget.remove(old);
-                self.count_garbage(old, guard);
-            }
+            let old = chain.map_or(0, |chain| chain.weight());
             // SAFETY: loaded under `guard`.
-            self.budget.remove(unsafe { word.list_bytes() });
-            // SAFETY: the swap took it out of the slot.
-            unsafe { word.retire::<M::PageFrag>(guard) };
+            self.budget.remove(old + unsafe { word.list_bytes() });
+            lot.push(word, old);
             self.read(weight, guard);
             return true;
         }

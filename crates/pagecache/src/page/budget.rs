@@ -34,6 +34,8 @@ pub(crate) struct Budget {
     /// Bytes that the store holds beside resident pages, as they were when somebody looked last. Relaxed, as all here.
     beside: AtomicU64,
     handed_over: Garbage,
+    /// What waits to be freed by the background: no push to the collector makes it less.
+    kept: Garbage,
     stripes: [CachePadded<Stripe>; STRIPES],
 }
 
@@ -57,7 +59,8 @@ impl Budget {
     pub(crate) fn new(capacity: u64, segment_size: u64, freed: Arc<Freed>) -> Budget {
         let stripes = std::array::from_fn(|_| CachePadded::new(Stripe::default()));
         let slack = capacity / 8 + (2 * segment_size).min(capacity / 4);
-        Budget { capacity, slack, beside: AtomicU64::new(0), handed_over: Garbage::new(freed), stripes }
+        let (handed_over, kept) = (Garbage::new(Arc::clone(&freed)), Garbage::new(freed));
+        Budget { capacity, slack, beside: AtomicU64::new(0), handed_over, kept, stripes }
     }
 
     fn own(&self) -> &Stripe {
@@ -147,9 +150,14 @@ impl Budget {
         self.garbage() <= self.garbage_max().max(1 << 20)
     }
 
-    /// Bytes handed to the collector and not freed yet.
+    /// Bytes taken out of slots and not freed yet.
     pub(crate) fn garbage(&self) -> u64 {
         let own: u64 = self.stripes.iter().map(|stripe| stripe.garbage.load(Ordering::Relaxed)).sum();
-        own + self.handed_over.bytes()
+        own + self.handed_over.bytes() + self.kept.bytes()
+    }
+
+    /// Bytes that wait to be freed by the background.
+    pub(crate) fn kept(&self) -> &Garbage {
+        &self.kept
     }
 }

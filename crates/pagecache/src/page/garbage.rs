@@ -29,6 +29,17 @@ impl Garbage {
         });
     }
 
+    /// Takes note of bytes that wait elsewhere.
+    pub(crate) fn keep(&self, bytes: u64) {
+        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Some of these were freed.
+    pub(crate) fn let_go(&self, bytes: u64) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        self.freed.add(bytes);
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }

@@ -25,6 +25,7 @@ pub(crate) mod page_ref;
 pub(crate) mod pieces;
 pub(crate) mod pins;
 pub(crate) mod queues;
+pub(crate) mod retired;
 pub(crate) mod slot;
 pub(crate) mod table;
 pub(crate) mod token;
