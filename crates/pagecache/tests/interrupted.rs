@@ -8,19 +8,29 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use common::{Bytes, Joined};
-use pagecache::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile};
+use pagecache::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile, read_full, write_all};
 use pagecache::{Background, ConfigBuilder, PageCache, PageId, Version, version};
 
 type Pages = PageCache<Joined>;
 
-/// What happens once, right before a segment is opened.
+/// What happens once, right before a segment is opened or named.
 type Before = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 /// Memory, with something that happens in the middle.
 #[derive(Clone, Default)]
 struct Interrupted {
     memory: MemoryStorage,
-    before: Before,
+    before_open: Before,
+    before_name: Before,
+}
+
+impl Interrupted {
+    fn interrupt(before: &Before, name: &str) {
+        let before = before.lock().unwrap().take_if(|_| name.starts_with("seg-"));
+        if let Some(before) = before {
+            before();
+        }
+    }
 }
 
 impl fmt::Debug for Interrupted {
@@ -31,14 +41,12 @@ impl fmt::Debug for Interrupted {
 
 impl Storage for Interrupted {
     fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
-        let before = self.before.lock().unwrap().take_if(|_| name.starts_with("seg-"));
-        if let Some(before) = before {
-            before();
-        }
+        Interrupted::interrupt(&self.before_open, name);
         self.memory.open(name, mode)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Interrupted::interrupt(&self.before_name, to);
         self.memory.rename(from, to)
     }
 
@@ -61,6 +69,21 @@ impl Storage for Interrupted {
     fn describe(&self) -> String {
         self.memory.describe()
     }
+}
+
+/// A page: its version and what is in it.
+type Found = (PageId, Version, Vec<u8>);
+
+/// All files as they are.
+fn copy(from: &MemoryStorage) -> MemoryStorage {
+    let to = MemoryStorage::new();
+    for name in from.list().unwrap() {
+        let file = from.open(&name, OpenMode::ReadOnly).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        read_full(file.as_ref(), &mut bytes, 0).unwrap();
+        write_all(to.open(&name, OpenMode::CreateNew).unwrap().as_ref(), &bytes, 0).unwrap();
+    }
+    to
 }
 
 #[test]
@@ -93,7 +116,7 @@ fn a_segment_that_is_given_back_before_it_is_walked_is_no_failure() {
     let (other, ids) = (Arc::clone(&pc), left.clone());
     let happened = Arc::new(Mutex::new(false));
     let happens = Arc::clone(&happened);
-    *storage.before.lock().unwrap() = Some(Box::new(move || {
+    *storage.before_open.lock().unwrap() = Some(Box::new(move || {
         for (id, at) in ids {
             other.replace_at(id, at, Bytes(vec![1]), &other.pin()).unwrap();
         }
@@ -110,4 +133,74 @@ fn a_segment_that_is_given_back_before_it_is_walked_is_no_failure() {
         assert_eq!((&page.0, version(token) > at), (&vec![1], true), "{id}");
     }
     pc.check_accounts().unwrap();
+}
+
+/// Pages that are linked to all the time were never moved: each had changed by the time its image was written, and their segments stayed.
+#[test]
+fn a_page_that_changes_between_its_copy_and_its_move_is_moved_with_what_came_since() {
+    let storage = Interrupted::default();
+    let config = || ConfigBuilder::new().segment_size(64 << 10).background(Background::Caller).storage(storage.clone());
+    let pc = Arc::new(Pages::start(config().build()).unwrap());
+    let guard = pc.pin();
+    let pages: Vec<(PageId, Version)> = (0..100)
+        .map(|byte| {
+            let id = pc.allocate(&guard);
+            (id, pc.replace_at(id, Version::NONE, Bytes(vec![byte; 3000]), &guard).unwrap())
+        })
+        .collect();
+    let (left, gone): (Vec<_>, Vec<_>) = pages.into_iter().partition(|(id, _)| id.0 % 20 < 4);
+    for (id, at) in gone {
+        pc.free_at(id, at, &guard).unwrap();
+    }
+    drop(guard);
+    pc.flush().unwrap();
+    pc.checkpoint().unwrap();
+
+    // A fourth each is linked to; linked to and merged; linked to until it is folded and its links are durable; replaced.
+    let (other, ids) = (Arc::clone(&pc), left.clone());
+    let changed: Arc<Mutex<Vec<Found>>> = Arc::default();
+    let changes = Arc::clone(&changed);
+    *storage.before_name.lock().unwrap() = Some(Box::new(move || {
+        for (id, mut at) in ids {
+            let guard = other.pin();
+            let mut content = vec![id.0 as u8; 3000];
+            match id.0 % 4 {
+                3 => {
+                    content = vec![1];
+                    at = other.replace_at(id, at, Bytes(vec![1]), &guard).unwrap();
+                }
+                kind => {
+                    for link in 0..[1, 2, 9][kind as usize] {
+                        content.push(link);
+                        at = other.link_at(id, at, Bytes(vec![link]), &guard).unwrap();
+                    }
+                    if kind == 1 {
+                        other.get(id, &guard).unwrap();
+                    }
+                }
+            }
+            changes.lock().unwrap().push((id, at, content));
+        }
+    }));
+    let before = pc.stats();
+    assert_eq!(pc.clean().unwrap(), left.len() as u64 * 3 / 4, "what was replaced is dead, and all else is moved");
+    let changed = changed.lock().unwrap().clone();
+    assert_eq!(changed.len(), left.len());
+    assert!(pc.stats().segments < before.segments, "they left their segments");
+    let check = |pc: &Pages| {
+        for (id, at, content) in &changed {
+            let guard = pc.pin();
+            let (page, token) = pc.get(*id, &guard).unwrap();
+            assert_eq!((&page.0, version(token)), (content, *at), "{id}");
+        }
+        pc.check_accounts().unwrap();
+    };
+    check(&pc);
+    // From the disk, by the map and by the log.
+    pc.flush().unwrap();
+    let copied = ConfigBuilder::new().segment_size(64 << 10).read_only(true).storage(copy(&storage.memory));
+    check(&Pages::start(copied.build()).unwrap());
+    pc.checkpoint().unwrap();
+    Arc::into_inner(pc).unwrap().close().unwrap();
+    check(&Pages::start(config().build()).unwrap());
 }

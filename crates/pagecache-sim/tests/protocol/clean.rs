@@ -55,7 +55,26 @@ fn end(state: &mut State) {
     state.moving.stage = MoveStage::Idle;
 }
 
-/// A stable version is copied and its image written. Together: what changes the page between the two makes the move give up later.
+/// What of a page is stable: its oldest records.
+fn stable_part(state: &State, slot: Slot, rules: &Rules) -> Option<Slot> {
+    let is_stable = |piece: &Piece| match piece {
+        Piece::Log(lsn) => *lsn <= state.stable || rules.planted(Bug::UnstableCopied),
+        _ => true,
+    };
+    let mut pieces = slot.pieces().take_while(is_stable);
+    let first = pieces.next().filter(|_| slot.holds == Holds::Data)?;
+    let mut part = pieces.fold(Slot::data(0, first), Slot::and);
+    // Behind an image there may be records that it holds already.
+    let version = |piece| match piece {
+        Piece::Image(image) => state.images[image as usize].version,
+        Piece::Log(lsn) => lsn,
+        Piece::None => 0,
+    };
+    part.version = part.pieces().map(version).max()?;
+    Some(part)
+}
+
+/// What of a page is stable is copied and its image written. Together: what changes the page between the two is found later.
 /// Victims are told when they are needed, not when the turn begins: what was one then is one still.
 fn copy(state: &State, rules: &Rules, steps: &mut Steps) {
     if state.left.moves == 0 {
@@ -63,14 +82,13 @@ fn copy(state: &State, rules: &Rules, steps: &mut Steps) {
     }
     let image = rules.bounds.moves - state.left.moves;
     for page in 0..rules.bounds.pages {
-        let copied = state.slots[page as usize];
-        let is_stable = copied.version <= state.stable || rules.planted(Bug::UnstableCopied);
+        let Some(copied) = stable_part(state, state.slots[page as usize], rules) else { continue };
         let is_sparse = copied.pieces().any(|piece| match piece {
             Piece::None => false,
             Piece::Log(lsn) => rules.is_below(rules.segment(lsn), state.redo),
             Piece::Image(_) => true,
         });
-        if copied.holds != Holds::Data || !is_stable || !is_sparse {
+        if !is_sparse {
             continue;
         }
         let mut next = *state;
@@ -92,17 +110,23 @@ fn go_to_image(state: &State, rules: &Rules, steps: &mut Steps) {
         *bytes = if *bytes == Bytes::Written { Bytes::Durable } else { *bytes };
     }
     let slot = state.slots[page as usize];
-    let is_same = match slot.holds {
-        Holds::Data => slot.pieces == copied.pieces || rules.planted(Bug::MovedWithoutCompare),
-        Holds::Nothing | Holds::Free | Holds::Empty => rules.planted(Bug::MovedOverAFree),
+    let moved = Slot::data(copied.version, Piece::Image(image));
+    let moved = match slot.holds {
+        // What is newer than the copy stays on top.
+        Holds::Data if copied.pieces().eq(slot.pieces().take(copied.pieces().count())) => {
+            let newer = slot.pieces().skip(copied.pieces().count());
+            Some(newer.fold(Slot { version: slot.version, ..moved }, Slot::and))
+        }
+        Holds::Data => rules.planted(Bug::MovedWithoutCompare).then_some(moved),
+        Holds::Nothing | Holds::Free | Holds::Empty => rules.planted(Bug::MovedOverAFree).then_some(moved),
     };
-    if !is_same {
+    let Some(moved) = moved else {
         end(&mut next);
         steps.push(Step::MoveIsLate { page }, next);
         return;
-    }
+    };
     next.images[image as usize].live += 1;
-    next.slots[page as usize] = Slot::data(copied.version, Piece::Image(image));
+    next.slots[page as usize] = moved;
     next.moving.stage = MoveStage::Swapped;
     steps.push(Step::MoveGoes { page }, next);
 }

@@ -36,6 +36,9 @@ use victims::{Candidate, Terms, choose};
 /// of their base. Where that is less than half of the log's limit they wait until they are so many, and more of a page's links go into one image.
 const LINKS_SHARE: u64 = 4;
 
+/// Part of a segment, as a divisor, that is nearly nothing.
+const DRAINED: u64 = 8;
+
 /// Moves pages, and has checkpoints give back what they leave behind.
 pub(crate) struct Cleaner<M: Materializer> {
     pages: Arc<Pages<M>>,
@@ -102,15 +105,9 @@ impl<M: Materializer> Cleaner<M> {
         let ledger = self.ledger(images.longest());
         log.pool.keep(ledger.keep());
         let victims = self.victims(&images, &ledger, aim);
-        let in_use: Vec<u64> = victims.iter().map(|victim| victim.account.live(log.raised(victim))).collect();
-        let mut left = Vec::new();
-        let moved = images.turn(log, |images| self.empty(images, &victims, self.most(&ledger), &mut left))?;
-        for (victim, was) in victims.iter().zip(&in_use).filter(|(victim, _)| !left.contains(&victim.header.sequence)) {
-            // Where nothing could be moved it is not tried again before something in there has changed. What was changed meanwhile can be.
-            let live = victim.account.live(log.raised(victim));
-            if live == *was {
-                victim.account.set_stuck(live);
-            }
+        let mut moved = self.empty(&mut images, &victims, self.most(&ledger))?;
+        if moved > 0 {
+            moved += self.empty(&mut images, &self.drained(), self.most(&ledger))?;
         }
         // Under the lock of the images: no other turn's images are on their way.
         if then == Then::Checkpoint || !victims.is_empty() || self.has_empty() {
@@ -269,9 +266,42 @@ impl<M: Materializer> Cleaner<M> {
         all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
     }
 
-    /// Moves every page that has a record in one of these segments, as far as it can be moved now: with help one batch is written while the next is
-    /// copied. Returns how many were.
-    fn empty(&self, images: &mut Images, victims: &[Arc<Segment>], most: u64, left: &mut Vec<Sequence>) -> Result<u64> {
+    /// Segments of the log that are nearly empty: pages that were moved have taken along what links of theirs were in these. With what is left moved too
+    /// they are given back by the same checkpoint.
+    fn drained(&self) -> Vec<Arc<Segment>> {
+        let log = &self.pages.log;
+        let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
+        let is_drained = |segment: &Arc<Segment>| {
+            let live = segment.account.live(log.raised(segment));
+            live > 0 && live <= segment.header.segment_size / DRAINED && self.is_movable(segment, redo)
+        };
+        log.pool.log().into_iter().filter(is_drained).collect()
+    }
+
+    /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were.
+    fn empty(&self, images: &mut Images, victims: &[Arc<Segment>], most: u64) -> Result<u64> {
+        let log = &self.pages.log;
+        let in_use: Vec<u64> = victims.iter().map(|victim| victim.account.live(log.raised(victim))).collect();
+        let mut left = Vec::new();
+        let moved = images.turn(log, |images| self.move_pages(images, victims, most, &mut left))?;
+        for (victim, was) in victims.iter().zip(&in_use).filter(|(victim, _)| !left.contains(&victim.header.sequence)) {
+            // Where nothing could be moved it is not tried again before something in there has changed. What was changed meanwhile can be.
+            let live = victim.account.live(log.raised(victim));
+            if live == *was {
+                victim.account.set_stuck(live);
+            }
+        }
+        Ok(moved)
+    }
+
+    /// The same for all but `left`; with help one batch is written while the next is copied.
+    fn move_pages(
+        &self,
+        images: &mut Images,
+        victims: &[Arc<Segment>],
+        most: u64,
+        left: &mut Vec<Sequence>,
+    ) -> Result<u64> {
         if victims.is_empty() {
             return Ok(0);
         }

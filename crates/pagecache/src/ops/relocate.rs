@@ -1,8 +1,9 @@
-//! Moving a page: its content as of a stable version is written as one image, and the page goes there if it is still what it was.
+//! Moving a page: its content as of a stable version is written as one image, which takes the place of the records that it was copied from. What was
+//! linked since stays on top of it: so a page that is changed all the time is moved as well as any other.
 //!
 //! - N1. Only a stable version is copied, and a page goes to an image only when that is synced: what a slot names is durable.
-//! - N2. A page goes to its image only if its records are still those that were copied. The slot's word is loaded anew under the guard
-//!   of the swap: an older one may mean something else by now.
+//! - N2. A page goes to its image only if the records that were copied are still its oldest ones. The slot's word is loaded anew under the guard
+//!   of the swap: an older one may mean something else by now. A record that is not stable stays in memory (G4).
 //! - N3. The image counts as in use before the swap, the records that it stands for until after it and after the leaf's mark.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,9 @@ use crate::page::slot::{Seen, Slot, Word};
 use crate::store::segment::Segment;
 use crate::store::stream::{Writer, payload_max};
 
+/// So often a page that is changed at the same moment is tried to be moved: each try may merge it.
+const TRIES: u32 = 8;
+
 /// A page's content as of a version.
 #[derive(Debug)]
 pub(crate) struct Copied {
@@ -42,6 +46,12 @@ pub(crate) struct Copied {
     payload: Vec<u8>,
     /// The bytes lie as they do in memory.
     aligned: bool,
+}
+
+/// What can be moved of a page, and its records, oldest first.
+enum Wanted<'g, P> {
+    Resident(Chain<'g, P>, Vec<Piece>),
+    Cold(Vec<Piece>),
 }
 
 /// A copy whose image is written.
@@ -108,27 +118,31 @@ impl Copied {
 }
 
 impl<M: Materializer> Pages<M> {
-    /// Whether a page has a record in a segment, and all of its records are stable.
+    /// What can be moved of a page that has a record in a segment: what of it is stable.
     ///
     /// # Errors
     /// Of the leaf's reading.
-    fn wanted(&self, id: PageId, from: Sequence, _guard: &Guard) -> Result<Option<(Word, Vec<Piece>)>> {
+    fn wanted<'g>(
+        &self,
+        id: PageId,
+        from: Sequence,
+        _guard: &'g Guard,
+    ) -> Result<Option<(Word, Wanted<'g, M::PageFrag>)>> {
         let Some(slot) = self.table.get(id) else { return Ok(None) };
         let word = self.look(id, slot)?;
         // SAFETY: loaded just now under `guard`, which is of this store's collector.
-        let pieces: Vec<Piece> = match unsafe { word.see::<M::PageFrag>() } {
-            Seen::Resident(chain) => {
-                if chain.head().version.0 >= self.log.stable().0 {
-                    return Ok(None);
-                }
-                chain.pieces().iter().collect()
-            }
-            Seen::Cold(pieces) => pieces.to_vec(),
-            Seen::ColdOne(piece) => vec![piece],
+        let wanted = match unsafe { word.see::<M::PageFrag>() } {
+            Seen::Resident(chain) => match chain.below(self.log.stable()) {
+                Some(chain) => Wanted::Resident(chain, chain.pieces().iter().collect()),
+                None => return Ok(None),
+            },
+            Seen::Cold(pieces) => Wanted::Cold(pieces.to_vec()),
+            Seen::ColdOne(piece) => Wanted::Cold(vec![piece]),
             _ => return Ok(None),
         };
+        let (Wanted::Resident(_, pieces) | Wanted::Cold(pieces)) = &wanted;
         let has = pieces.iter().any(|piece| self.log.pool.is_in(*piece, from));
-        Ok(has.then_some((word, pieces)))
+        Ok(has.then_some((word, wanted)))
     }
 
     /// Copies a cold page out of the only record that it has, as stored.
@@ -168,20 +182,19 @@ impl<M: Materializer> Pages<M> {
     /// # Errors
     /// `Corrupt`, `Io`, `Decode` of the page.
     pub(crate) fn copy(&self, id: PageId, from: Sequence, guard: Guard) -> Result<Option<Copied>> {
-        let Some((word, pieces)) = self.wanted(id, from, &guard)? else { return Ok(None) };
-        // SAFETY: loaded under `guard`, just above.
-        Ok(match unsafe { word.see::<M::PageFrag>() } {
-            Seen::Resident(chain) => self.copy_resident(id, chain, pieces)?,
-            _ => {
+        match self.wanted(id, from, &guard)? {
+            None => Ok(None),
+            Some((_, Wanted::Resident(chain, pieces))) => self.copy_resident(id, chain, pieces),
+            Some((word, Wanted::Cold(pieces))) => {
                 // No guard is held while the disk is waited for.
                 drop(guard);
                 match self.copy_cold(id, pieces) {
                     // It has moved on, and what was read may have been given back meanwhile.
-                    Err(_) if self.table.get(id).is_none_or(|slot| slot.load() != word) => None,
-                    copied => copied?,
+                    Err(_) if self.table.get(id).is_none_or(|slot| slot.load() != word) => Ok(None),
+                    copied => copied,
                 }
             }
-        })
+        }
     }
 
     fn copy_resident(&self, id: PageId, chain: Chain<'_, M::PageFrag>, pieces: Vec<Piece>) -> Result<Option<Copied>> {
@@ -277,20 +290,18 @@ impl<M: Materializer> Pages<M> {
         lot: &mut Lot<M::PageFrag>,
         guard: &Guard,
     ) -> bool {
-        loop {
+        for _ in 0..TRIES {
             let word = slot.load();
             // SAFETY: loaded just now under `guard`, which is of this store's collector (N2).
-            let (is_same, chain) = match unsafe { word.see::<M::PageFrag>() } {
-                Seen::Resident(chain) => (chain.pieces().iter().eq(copied.pieces.iter().copied()), Some(chain)),
-                Seen::Cold(pieces) => (pieces == copied.pieces, None),
-                Seen::ColdOne(piece) => (copied.pieces == [piece], None),
-                _ => (false, None),
+            let (newer, chain) = match unsafe { word.see::<M::PageFrag>() } {
+                Seen::Resident(chain) => (behind(&copied.pieces, chain.pieces().iter()), Some(chain)),
+                Seen::Cold(pieces) => (behind(&copied.pieces, pieces.iter().copied()), None),
+                Seen::ColdOne(piece) => (behind(&copied.pieces, std::iter::once(piece)), None),
+                _ => (None, None),
             };
-            let is_same = is_same || planted(Canary::MovedWithoutCompare) && word.holds_data();
-            if !is_same {
-                return false;
-            }
-            let (new, weight) = self.at_image(copied, image, chain);
+            let is_planted = planted(Canary::MovedWithoutCompare) && word.holds_data();
+            let Some(newer) = newer.or_else(|| is_planted.then(Vec::new)) else { return false };
+            let Some((new, weight)) = self.at_image(copied, image, &newer, chain) else { return false };
             if !slot.swap(word, new) {
                 // SAFETY: it was not published.
                 unsafe { new.discard::<M::PageFrag>() };
@@ -307,28 +318,47 @@ impl<M: Materializer> Pages<M> {
             self.read(weight, guard);
             return true;
         }
+        false
     }
 
-    /// The word of a page at its image, and what it weighs: in memory where it was used lately or there is room, else cold.
-    fn at_image(&self, copied: &Copied, image: Piece, chain: Option<Chain<'_, M::PageFrag>>) -> (Word, usize) {
-        let cold = (Word::cold(Pieces::one(image)), 0);
-        let Some(chain) = chain.filter(|chain| chain.head().is_used() || self.budget.fill() == Fill::Fits) else {
-            return cold;
+    /// The word of a page at its image, with the records that are newer, and what it weighs: in memory where it was used lately, or there is room, or
+    /// not all of it is stable; else cold. None where it would have to be in memory, and user code does not make it.
+    fn at_image(
+        &self,
+        copied: &Copied,
+        image: Piece,
+        newer: &[Piece],
+        chain: Option<Chain<'_, M::PageFrag>>,
+    ) -> Option<(Word, usize)> {
+        let pieces = || {
+            let newest_first = newer.iter().rev().copied().chain(std::iter::once(image));
+            Pieces::from_newest_first(newer.len() + 1, newest_first)
         };
+        let cold = || {
+            let pieces = pieces();
+            let heap = pieces.heap();
+            (Word::cold(pieces), heap)
+        };
+        let Some(chain) = chain else { return Some(cold()) };
+        let is_stable = newer.is_empty() || chain.head().version.0 < self.log.stable().0;
+        if is_stable && !chain.head().is_used() && self.budget.fill() != Fill::Fits {
+            return Some(cold());
+        }
         // User code: where it does not succeed, the page comes back from disk when it is wanted.
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            let mut buf = AlignedBuf::zeroed(copied.payload.len());
-            buf.as_mut_slice().copy_from_slice(&copied.payload);
-            let end = copied.payload.len();
-            let frag = M::PageFrag::decode(PageBytes::new(buf, 0, end)).ok()?;
+        let renewed = catch_unwind(AssertUnwindSafe(|| {
+            let frag = match (newer, chain.head().is_base()) {
+                ([], _) => decode(&copied.payload)?,
+                (_, true) => decode(&encode(&chain.head().frag).ok()?.0)?,
+                (_, false) => chain.with_frags(None, |frags| self.materializer.merge(frags)),
+            };
             let heap = self.materializer.heap_size(&frag);
             Some((frag, heap))
         }));
-        let Ok(Some((frag, heap))) = decoded else { return cold };
-        let mut node = Node::base(chain.head().version, frag, heap, Pieces::one(image));
+        let Ok(Some((frag, heap))) = renewed else { return is_stable.then(cold) };
+        let mut node = Node::base(chain.head().version, frag, heap, pieces());
         node.follow(chain.head());
         let weight = node.weight();
-        (Word::resident(Box::into_raw(node)), weight)
+        Some((Word::resident(Box::into_raw(node)), weight))
     }
 
     /// A guard of the collector these pages are freed by.
@@ -338,6 +368,17 @@ impl<M: Materializer> Pages<M> {
             false => self.collector.register().pin(),
         }
     }
+}
+
+/// The pieces behind these, if there are these first.
+fn behind(these: &[Piece], mut all: impl Iterator<Item = Piece>) -> Option<Vec<Piece>> {
+    these.iter().all(|piece| all.next() == Some(*piece)).then(|| all.collect())
+}
+
+fn decode<P: Fragment>(payload: &[u8]) -> Option<P> {
+    let mut buf = AlignedBuf::zeroed(payload.len());
+    buf.as_mut_slice().copy_from_slice(payload);
+    P::decode(PageBytes::new(buf, 0, payload.len())).ok()
 }
 
 /// A page's bytes, and whether they lie as they do in memory.
