@@ -210,6 +210,13 @@ impl StorageFile for OsFile {
         Ok(())
     }
 
+    /// Linux begins to write back what it is told that nobody needs; what is not written back yet stays in the cache, as it has to.
+    #[cfg(target_os = "linux")]
+    fn begin_sync(&self, offset: u64, len: u64) {
+        use rustix::fs::{Advice, fadvise};
+        let _ = fadvise(&self.file, offset, std::num::NonZeroU64::new(len), Advice::DontNeed);
+    }
+
     #[cfg(target_os = "linux")]
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         // The system calls an empty range an error.

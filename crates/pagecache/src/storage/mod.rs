@@ -93,6 +93,11 @@ pub trait StorageFile: Send + Sync + Debug {
     /// error nothing is known about what is durable, and a second call proves nothing.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Says that a range was written for now, and will be synced soon: what can be done of it without waiting may begin. A hint, which promises nothing.
+    fn begin_sync(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Sets aside space for the range, so that writing there does not meet a full disk. Contents are kept; new bytes
     /// read as zero. May do nothing where the system cannot.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;

@@ -161,6 +161,8 @@ impl Writer {
         let Some((segment, file)) = &self.open else { return Ok(()) };
         write_all(file.as_ref(), &self.gathered, self.from)
             .map_err(|error| Error::io("write", segment.name(), error))?;
+        // While the next piece is gathered this one goes to the disk.
+        file.begin_sync(self.from, self.gathered.len() as u64);
         self.from += self.gathered.len() as u64;
         self.written += self.gathered.len() as u64;
         self.gathered.clear();
