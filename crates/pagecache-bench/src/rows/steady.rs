@@ -18,8 +18,8 @@ use crate::workload::{PAGE, own};
 /// Pages of a store: few enough that the links of a run weigh more than a quarter of them, which is when they are folded.
 const COUNT: usize = 50_000;
 
-/// Links of a run.
-const LINKS: usize = 1_000_000;
+/// Links of a run: as many as several turns fold.
+const LINKS: usize = 5_000_000;
 
 /// Links beside the reads or appends of a run, which by themselves leave nothing to clean, and so many a second.
 const BESIDE: (usize, f64) = (600_000, 200_000.0);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
-use crate::base::ids::{Lsn, Sequence};
+use crate::base::ids::{Address, Lsn, PageId, Sequence};
 use crate::base::sync::{Mutex, Ordering, mpsc::sync_channel, with_help};
 use crate::checkpoint::write::{Checkpointer, Weight};
 use crate::format::BLOCK;
@@ -22,7 +22,7 @@ use crate::format::segment::Stream;
 use crate::log::core::Patience;
 use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
-use crate::ops::relocate::{Harvest, PageRecord};
+use crate::ops::relocate::{Copied, Found, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::births::Keep;
 use crate::store::limit::Claim;
@@ -35,6 +35,9 @@ use victims::{Candidate, Terms, choose};
 /// Bytes of pages for each byte of links on top of them, beyond which links are folded, as in memory: deltas that weigh more than a quarter
 /// of their base. Where that is less than half of the log's limit they wait until they are so many, and more of a page's links go into one image.
 const LINKS_SHARE: u64 = 4;
+
+/// Bytes of log for a page, above which its place is looked for in the map and not in the log: a look at a page takes about as long as one at two records of links.
+const RECORD: u64 = 256;
 
 /// Part of a segment, as a divisor, that is nearly nothing.
 const DRAINED: u64 = 8;
@@ -337,6 +340,7 @@ impl<M: Materializer> Cleaner<M> {
         hand_over: &mut dyn FnMut(Batch) -> Result<()>,
     ) -> Result<()> {
         let mut batch = Batch::new(&self.pages.log, self.batch_max());
+        let mut found = self.found(victims)?;
         // Pages with records in several places: once in a turn is enough, and a look at each of their records would cost more than the move.
         let (mut seen, mut copied_bytes) = (HashSet::new(), 0);
         for victim in victims {
@@ -347,34 +351,13 @@ impl<M: Materializer> Cleaner<M> {
                 left.push(victim.header.sequence);
                 continue;
             }
-            // In one pass over the segment: pages that are one record here need no read of their own.
-            let mut others = self.pages.log.pool.spans.pages_in(victim.header.sequence);
-            others.retain(|(_, id)| seen.insert(*id));
-            let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
-            // What stands behind damage is not found: the segment stays.
-            loop {
-                let step = match scanner.step() {
-                    Ok(step @ (Step::Record { .. } | Step::Mark { .. })) => step,
-                    Ok(_) => break,
-                    // It has become empty, and a checkpoint has given it back meanwhile.
-                    Err(_) if self.is_gone(victim) => break,
-                    Err(error) => return Err(error),
-                };
-                let Some(record) = PageRecord::of(victim, &step).filter(|record| !seen.contains(&record.id)) else {
-                    continue;
-                };
-                match self.pages.copy_record(&record)? {
-                    Harvest::Copied(copied) => {
-                        copied_bytes += copied.len() as u64;
-                        batch.push(victim, copied, hand_over)?;
-                    }
-                    Harvest::Scattered(oldest) => {
-                        seen.insert(record.id);
-                        others.push((oldest, record.id));
-                    }
-                    Harvest::Dead => {}
-                }
-            }
+            let mut others = match &mut found {
+                Some(found) => found.remove(&victim.header.sequence).unwrap_or_default(),
+                None => self.walk(victim, &mut seen, &mut |copied| {
+                    copied_bytes += copied.len() as u64;
+                    batch.push(victim, copied, hand_over)
+                })?,
+            };
             // Batches of pages of an age, where there are more than fit one; and images that lie beside each other are read so.
             others.sort_unstable();
             for (_, id) in others {
@@ -395,6 +378,48 @@ impl<M: Materializer> Cleaner<M> {
             }
         }
         batch.hand_over(hand_over)
+    }
+
+    /// The pages of segments by the map, where that is shorter than to walk the segments: where they are full of links to few pages.
+    fn found(&self, victims: &[Arc<Segment>]) -> Result<Option<Found>> {
+        let bytes: u64 = victims.iter().map(|victim| victim.header.segment_size).sum();
+        match self.pages.ids.high_water() < bytes / RECORD {
+            true => self.pages.pages_in(victims),
+            false => Ok(None),
+        }
+    }
+
+    /// Walks a segment: pages that are one record here are copied on the way, and need no read of their own. Returns the others, each with its oldest record.
+    fn walk(
+        &self,
+        victim: &Arc<Segment>,
+        seen: &mut HashSet<PageId>,
+        copied: &mut dyn FnMut(Copied) -> Result<()>,
+    ) -> Result<Vec<(Address, PageId)>> {
+        let mut others = self.pages.log.pool.spans.pages_in(victim.header.sequence);
+        others.retain(|(_, id)| seen.insert(*id));
+        let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
+        // What stands behind damage is not found: the segment stays.
+        loop {
+            let step = match scanner.step() {
+                Ok(step @ (Step::Record { .. } | Step::Mark { .. })) => step,
+                Ok(_) => break,
+                // It has become empty, and a checkpoint has given it back meanwhile.
+                Err(_) if self.is_gone(victim) => break,
+                Err(error) => return Err(error),
+            };
+            let record = PageRecord::of(victim, &step).filter(|record| !seen.contains(&record.id));
+            let Some(record) = record else { continue };
+            match self.pages.copy_record(&record)? {
+                Harvest::Copied(copy) => copied(copy)?,
+                Harvest::Scattered(oldest) => {
+                    seen.insert(record.id);
+                    others.push((oldest, record.id));
+                }
+                Harvest::Dead => {}
+            }
+        }
+        Ok(others)
     }
 
     /// Bytes of pages that are written and synced together. There are two batches at once, and not much of a small cache is for them.

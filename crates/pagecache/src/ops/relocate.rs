@@ -6,6 +6,7 @@
 //!   of the swap: an older one may mean something else by now. A record that is not stable stays in memory (G4).
 //! - N3. The image counts as in use before the swap, the records that it stands for until after it and after the leaf's mark.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -47,6 +48,9 @@ pub(crate) struct Copied {
     /// The bytes lie as they do in memory.
     aligned: bool,
 }
+
+/// Pages, each with its oldest record, by segments.
+pub(crate) type Found = BTreeMap<Sequence, Vec<(Address, PageId)>>;
 
 /// What can be moved of a page, and its records, oldest first.
 enum Wanted<'g, P> {
@@ -143,6 +147,41 @@ impl<M: Materializer> Pages<M> {
         let (Wanted::Resident(_, pieces) | Wanted::Cold(pieces)) = &wanted;
         let has = pieces.iter().any(|piece| self.log.pool.is_in(*piece, from));
         Ok(has.then_some((word, wanted)))
+    }
+
+    /// The pages that have records in some segments, by the map: under the first of these segments that has one, each with its oldest record. None where many are
+    /// cold: to walk the segments is faster than a read for each.
+    ///
+    /// # Errors
+    /// Of a leaf's reading.
+    pub(crate) fn pages_in(&self, segments: &[Arc<Segment>]) -> Result<Option<Found>> {
+        let place: BTreeMap<Sequence, usize> =
+            segments.iter().map(|segment| segment.header.sequence).zip(0..).collect();
+        let first = |piece: Piece| match piece.is_long() {
+            false => place.get(&self.log.pool.sequence(piece)).copied(),
+            true => segments.iter().position(|segment| self.log.pool.is_in(piece, segment.header.sequence)),
+        };
+        let (mut found, mut all, mut cold) = (Found::new(), 0u64, 0u64);
+        let mut guard = self.pin();
+        for id in (0..self.ids.high_water()).map(PageId) {
+            if id.0.is_multiple_of(64) {
+                guard.repin();
+            }
+            let Some(slot) = self.table.get(id) else { continue };
+            let word = self.look(id, slot)?;
+            // SAFETY: loaded just now under `guard`, which is of this store's collector.
+            let (wanted, oldest) = match unsafe { word.see::<M::PageFrag>() } {
+                Seen::Resident(chain) => (chain.each_piece().filter_map(first).min(), chain.each_piece().last()),
+                Seen::Cold(pieces) => (pieces.iter().copied().filter_map(first).min(), pieces.first().copied()),
+                Seen::ColdOne(piece) => (first(piece), Some(piece)),
+                _ => continue,
+            };
+            let (Some(wanted), Some(oldest)) = (wanted.and_then(|at| segments.get(at)), oldest) else { continue };
+            found.entry(wanted.header.sequence).or_default().push((oldest.address(), id));
+            all += 1;
+            cold += u64::from(!word.is_resident());
+        }
+        Ok((cold <= all / 16).then_some(found))
     }
 
     /// Copies a cold page out of the only record that it has, as stored.
