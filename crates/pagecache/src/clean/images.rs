@@ -134,8 +134,7 @@ impl Images {
         for image in written {
             moved += u64::from(pages.go_to_image(image, &mut lot, &pages.pin()));
         }
-        // SAFETY: what is in there was just swapped out of the slots of these pages.
-        unsafe { pages.retire_lot(lot) };
+        pages.retire_lot(lot);
         self.folds.settle();
         self.survivors.settle();
         Ok(moved)

@@ -73,13 +73,10 @@ impl<M: Materializer> Pages<M> {
     }
 
     /// Keeps pages that were moved until nobody can see them, and frees those of before that nobody sees.
-    ///
-    /// # Safety
-    /// The words are of the table, and no slot names them any more.
-    pub(crate) unsafe fn retire_lot(&self, lot: Lot<M::PageFrag>) {
+    pub(crate) fn retire_lot(&self, lot: Lot<M::PageFrag>) {
         self.free_retired();
         self.budget.kept().keep(lot.bytes());
-        // SAFETY: the caller's promise; readers' guards are of this collector, which `check` sees to.
+        // SAFETY: readers' guards are of this collector, which `check` sees to.
         unsafe { self.retired.enter(lot, &self.pin()) };
     }
 

@@ -353,7 +353,8 @@ impl<M: Materializer> Pages<M> {
             let old = chain.map_or(0, |chain| chain.weight());
             // SAFETY: loaded under `guard`.
             self.budget.remove(old + unsafe { word.list_bytes() });
-            lot.push(word, old);
+            // SAFETY: the swap took it out of the slot.
+            unsafe { lot.push(word, old) };
             self.read(weight, guard);
             return true;
         }

@@ -38,7 +38,10 @@ impl<P> Lot<P> {
     }
 
     /// Adds a word that was just taken out of its slot, and the bytes of its chain, if it has one.
-    pub(crate) fn push(&mut self, word: Word, bytes: usize) {
+    ///
+    /// # Safety
+    /// It was in a slot of a table of `P`, none names it any more, and nothing else frees what it owns.
+    pub(crate) unsafe fn push(&mut self, word: Word, bytes: usize) {
         self.words.push(word);
         self.bytes += bytes as u64;
     }
@@ -51,9 +54,9 @@ impl<P> Lot<P> {
     /// Frees what the words own.
     ///
     /// # Safety
-    /// Nobody can reach any of it, and all were of a table of `P`.
+    /// Nobody can reach any of it.
     unsafe fn free(self) {
-        // SAFETY: the caller's promise, word by word; each is in one lot, once.
+        // SAFETY: the caller's promise, and that of `push`, word by word.
         self.words.into_iter().for_each(|word| unsafe { word.discard::<P>() });
     }
 }
@@ -66,8 +69,7 @@ impl<P: Send + 'static> Retired<P> {
     /// Keeps a lot until no guard can see it.
     ///
     /// # Safety
-    /// No slot names any of its words, all of which were of a table of `P` whose readers hold guards of the collector of `guard`, and nothing else
-    /// frees them.
+    /// Who reads the table of its words holds a guard of the collector of `guard`.
     pub(crate) unsafe fn enter(&self, lot: Lot<P>, guard: &Guard) {
         let gone = Arc::new(AtomicBool::new(false));
         let says = Arc::clone(&gone);
@@ -121,7 +123,8 @@ mod tests {
         for _ in 0..pages {
             let node = Node::base(Version::NONE, Arc::clone(of), 100, Pieces::one(Piece::from_word(8)));
             let bytes = node.weight();
-            lot.push(Word::resident(Box::into_raw(node)), bytes);
+            // SAFETY: made for this, in no slot.
+            unsafe { lot.push(Word::resident(Box::into_raw(node)), bytes) };
         }
         lot
     }
@@ -135,7 +138,7 @@ mod tests {
         let lot = lot(&of, 10);
         let bytes = lot.bytes();
         assert!(bytes >= 1000);
-        // SAFETY: made for this, in no slot.
+        // SAFETY: who reads it holds guards of this collector.
         unsafe { retired.enter(lot, &mover.pin()) };
         for _ in 0..100 {
             mover.pin().flush();
@@ -156,7 +159,7 @@ mod tests {
         let (collector, of) = (Collector::new(), Counted::default());
         let (handle, retired) = (collector.register(), Retired::new());
         let held = handle.pin();
-        // SAFETY: made for this, in no slot.
+        // SAFETY: who reads it holds guards of this collector.
         unsafe { retired.enter(lot(&of, 3), &held) };
         // One that was never entered stays in memory.
         drop(lot(&of, 1));
