@@ -5,6 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::Range;
 
+use pagecache::crossbeam_epoch::Collector;
 use pagecache::storage::{FileStorage, MemoryStorage, Storage};
 use pagecache::{Background, ConfigBuilder, Fragment, Materializer, PageBytes, PageCache, PageId, Version, version};
 
@@ -277,7 +278,9 @@ fn so_it_does_from_files() {
 #[test]
 fn an_evicted_page_comes_back_in_one_buffer_too() {
     let storage = MemoryStorage::new();
-    let pc = PageCache::<FixedPages>::start(config(&storage).cache_capacity(256 << 10).build()).unwrap();
+    // A collector of its own: what the guards of other tests keep would have pages read without a place in the cache.
+    let config = config(&storage).cache_capacity(256 << 10).collector(Collector::new());
+    let pc = PageCache::<FixedPages>::start(config.build()).unwrap();
     let ids: Vec<_> = (0..64)
         .map(|seed| {
             let guard = pc.pin();

@@ -9,7 +9,7 @@ mod images;
 mod ledger;
 mod victims;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
@@ -22,7 +22,7 @@ use crate::format::segment::Stream;
 use crate::log::core::Patience;
 use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
-use crate::ops::relocate::{Copied, Found, Harvest, PageRecord};
+use crate::ops::relocate::{Attempt, Copied, Found, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::births::Keep;
 use crate::store::limit::Claim;
@@ -42,6 +42,9 @@ const RECORD: u64 = 256;
 /// Part of a segment, as a divisor, that is nearly nothing.
 const DRAINED: u64 = 8;
 
+/// So many of those are emptied in a turn: each may have to be walked.
+const DRAINED_MAX: usize = 16;
+
 /// Moves pages, and has checkpoints give back what they leave behind.
 pub(crate) struct Cleaner<M: Materializer> {
     pages: Arc<Pages<M>>,
@@ -49,6 +52,15 @@ pub(crate) struct Cleaner<M: Materializer> {
     goal: Goal,
     images: Mutex<Images>,
     help: Help,
+}
+
+/// What a turn moves.
+struct Share {
+    /// Bytes of pages that it may copy, and those that it has copied.
+    most: u64,
+    copied: u64,
+    /// Victims in which something may be left though it could be moved.
+    left: Vec<Sequence>,
 }
 
 /// What cleaning is for, and how it goes about it.
@@ -108,22 +120,30 @@ impl<M: Materializer> Cleaner<M> {
         let ledger = self.ledger(images.longest());
         log.pool.keep(ledger.keep());
         let victims = self.victims(&images, &ledger, aim);
-        let mut moved = self.empty(&mut images, &victims, self.most(&ledger))?;
-        if moved > 0 {
-            moved += self.empty(&mut images, &self.drained(), self.most(&ledger))?;
-        }
-        // Under the lock of the images: no other turn's images are on their way.
-        if then == Then::Checkpoint || !victims.is_empty() || self.has_empty() {
-            log.flush(Patience::Wait)?;
-            if planted(Canary::RecycledBeforeCheckpoint) {
-                self.checkpointer.release_empty();
+        let mut share = Share { most: self.most(&ledger), copied: 0, left: Vec::new() };
+        let before = self.in_use();
+        let mut moved = self.empty(&mut images, &victims, &mut share);
+        if let Ok(first) = moved {
+            self.set_stuck(&victims, &before, &share);
+            if first > 0 {
+                moved = self.drain(&mut images, &before, &mut share).map(|more| first + more);
             }
-            self.checkpointer.checkpoint()?;
         }
-        if moved > 0 {
-            self.pages.collect();
+        // Under the lock of the images: no other turn's images are on their way. Where moving has failed what it has emptied is given back all the same.
+        if then == Then::Checkpoint || !victims.is_empty() || self.has_empty() {
+            let given_back = log.flush(Patience::Wait).and_then(|_| {
+                if planted(Canary::RecycledBeforeCheckpoint) {
+                    self.checkpointer.release_empty();
+                }
+                self.checkpointer.checkpoint()
+            });
+            moved = moved.and_then(|moved| given_back.map(|_| moved));
         }
-        Ok(moved)
+        match moved {
+            Ok(moved) if moved > 0 => self.pages.collect(),
+            _ => self.pages.free_retired(),
+        }
+        moved
     }
 
     /// Bytes of log from one turn to the next.
@@ -269,106 +289,115 @@ impl<M: Materializer> Cleaner<M> {
         all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
     }
 
-    /// Segments of the log that are nearly empty: pages that were moved have taken along what links of theirs were in these. With what is left moved too
-    /// they are given back by the same checkpoint.
-    fn drained(&self) -> Vec<Arc<Segment>> {
+    /// Bytes in use of each segment that may be a victim.
+    fn in_use(&self) -> BTreeMap<Sequence, u64> {
         let log = &self.pages.log;
-        let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
-        let is_drained = |segment: &Arc<Segment>| {
-            let live = segment.account.live(log.raised(segment));
-            live > 0 && live <= segment.header.segment_size / DRAINED && self.is_movable(segment, redo)
-        };
-        log.pool.log().into_iter().filter(is_drained).collect()
+        let in_use = |segment: Arc<Segment>| (segment.header.sequence, segment.account.live(log.raised(&segment)));
+        log.pool.all().into_iter().map(in_use).collect()
     }
 
-    /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were.
-    fn empty(&self, images: &mut Images, victims: &[Arc<Segment>], most: u64) -> Result<u64> {
+    /// Empties segments of the log that are nearly empty since: pages that were moved have taken along what links of theirs were in these. With what is left
+    /// moved too they are given back by the same checkpoint. No more is moved than the turn may.
+    fn drain(&self, images: &mut Images, before: &BTreeMap<Sequence, u64>, share: &mut Share) -> Result<u64> {
         let log = &self.pages.log;
-        let in_use: Vec<u64> = victims.iter().map(|victim| victim.account.live(log.raised(victim))).collect();
-        let mut left = Vec::new();
-        let moved = images.turn(log, |images| self.move_pages(images, victims, most, &mut left))?;
-        for (victim, was) in victims.iter().zip(&in_use).filter(|(victim, _)| !left.contains(&victim.header.sequence)) {
-            // Where nothing could be moved it is not tried again before something in there has changed. What was changed meanwhile can be.
-            let live = victim.account.live(log.raised(victim));
-            if live == *was {
+        let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
+        // Of what a cap leaves, one each for the map and the log, and for each of two streams one that is begun.
+        let left = log.pool.left(Claim::Upkeep).map_or(u64::MAX, |left| left.saturating_sub(4));
+        let room = share.most.saturating_sub(share.copied).min(left.saturating_mul(log.pool.segment_size()));
+        let live = |segment: &Arc<Segment>| segment.account.live(log.raised(segment));
+        let is_drained = |segment: &Arc<Segment>| {
+            let (now, size) = (live(segment), segment.header.segment_size);
+            let was = before.get(&segment.header.sequence).copied().unwrap_or(0);
+            0 < now && now < was && now <= size / DRAINED && self.is_movable(segment, redo)
+        };
+        let mut drained: Vec<Arc<Segment>> = log.pool.log().into_iter().filter(is_drained).collect();
+        drained.sort_by_key(live);
+        drained.truncate(DRAINED_MAX);
+        share.most = share.copied + room;
+        self.empty(images, &drained, share)
+    }
+
+    /// Where nothing could be moved it is not tried again before something in there has changed. What was changed meanwhile can be.
+    fn set_stuck(&self, victims: &[Arc<Segment>], before: &BTreeMap<Sequence, u64>, share: &Share) {
+        for victim in victims.iter().filter(|victim| !share.left.contains(&victim.header.sequence)) {
+            let live = victim.account.live(self.pages.log.raised(victim));
+            if before.get(&victim.header.sequence) == Some(&live) {
                 victim.account.set_stuck(live);
             }
         }
-        Ok(moved)
     }
 
-    /// The same for all but `left`; with help one batch is written while the next is copied.
-    fn move_pages(
-        &self,
-        images: &mut Images,
-        victims: &[Arc<Segment>],
-        most: u64,
-        left: &mut Vec<Sequence>,
-    ) -> Result<u64> {
+    /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were.
+    fn empty(&self, images: &mut Images, victims: &[Arc<Segment>], share: &mut Share) -> Result<u64> {
+        images.turn(&self.pages.log, |images| self.move_pages(images, victims, share))
+    }
+
+    /// The same; with help one batch is written while the next is copied.
+    fn move_pages(&self, images: &mut Images, victims: &[Arc<Segment>], share: &mut Share) -> Result<u64> {
         if victims.is_empty() {
             return Ok(0);
         }
         if self.help == Help::Thread {
             let (sender, receiver) = sync_channel(0);
-            let (images, left) = (&mut *images, &mut *left);
+            let (images, share) = (&mut *images, &mut *share);
             let write =
                 || receiver.into_iter().try_fold(0, |moved, batch| Ok(moved + images.write(&self.pages, batch)?));
             let copy = move || {
                 // Where nobody takes it, who writes has ended, and what it says is what counts.
                 let mut hand_over = |batch| sender.send(batch).map_err(|_| Error::Closed);
-                self.copy(victims, most, left, &mut hand_over)
+                self.copy(victims, share, &mut hand_over)
             };
             if let Ok((moved, copied)) = with_help(HELPER, write, copy) {
                 return moved.and_then(|moved| copied.map(|()| moved));
             }
         }
         let mut moved = 0;
-        self.copy(victims, most, left, &mut |batch| {
+        self.copy(victims, share, &mut |batch| {
             moved += images.write(&self.pages, batch)?;
             Ok(())
         })?;
         Ok(moved)
     }
 
-    /// Copies the pages of segments, in batches. Segments of links stand for many times their bytes of pages: what is more than `most` is
-    /// `left` for the next turn, since images take room before those they replace give any.
+    /// Copies the pages of segments, in batches. Segments of links stand for many times their bytes of pages: what is more than the turn's share is
+    /// left for the next turn, since images take room before those they replace give any.
     fn copy(
         &self,
         victims: &[Arc<Segment>],
-        most: u64,
-        left: &mut Vec<Sequence>,
+        share: &mut Share,
         hand_over: &mut dyn FnMut(Batch) -> Result<()>,
     ) -> Result<()> {
         let mut batch = Batch::new(&self.pages.log, self.batch_max());
         let mut found = self.found(victims)?;
         // Pages with records in several places: once in a turn is enough, and a look at each of their records would cost more than the move.
-        let (mut seen, mut copied_bytes) = (HashSet::new(), 0);
+        let mut seen = HashSet::new();
         for victim in victims {
             if victim.account.is_empty(self.pages.log.raised(victim)) {
                 continue;
             }
-            if copied_bytes >= most {
-                left.push(victim.header.sequence);
+            if share.copied >= share.most {
+                share.left.push(victim.header.sequence);
                 continue;
             }
             let mut others = match &mut found {
                 Some(found) => found.remove(&victim.header.sequence).unwrap_or_default(),
                 None => self.walk(victim, &mut seen, &mut |copied| {
-                    copied_bytes += copied.len() as u64;
+                    share.copied += copied.len() as u64;
                     batch.push(victim, copied, hand_over)
                 })?,
             };
             // Batches of pages of an age, where there are more than fit one; and images that lie beside each other are read so.
             others.sort_unstable();
             for (_, id) in others {
-                if copied_bytes >= most {
-                    left.push(victim.header.sequence);
+                if share.copied >= share.most {
+                    share.left.push(victim.header.sequence);
                     break;
                 }
                 match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
-                    Ok(None) => {}
-                    Ok(Some(copied)) => {
-                        copied_bytes += copied.len() as u64;
+                    Ok(Attempt::Not) => {}
+                    Ok(Attempt::Later) => share.left.push(victim.header.sequence),
+                    Ok(Attempt::Copied(copied)) => {
+                        share.copied += copied.len() as u64;
                         batch.push(victim, copied, hand_over)?;
                     }
                     // A page that is damaged stays where it is, and so does its segment.

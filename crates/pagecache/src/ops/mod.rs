@@ -37,6 +37,9 @@ use crate::page::table::Table;
 use memory::Memory;
 pub(crate) use misses::Misses;
 
+/// Pushes to the collector after which who collects leaves the rest to others: they may retire as fast.
+const COLLECT_MAX: u32 = 1000;
+
 /// The pages of a store and the log under them.
 pub(crate) struct Pages<M: Materializer> {
     pub(crate) log: Arc<LogCore>,
@@ -80,7 +83,8 @@ impl<M: Materializer> Pages<M> {
         unsafe { self.retired.enter(lot, &self.pin()) };
     }
 
-    fn free_retired(&self) {
+    /// Frees those that nobody sees any more.
+    pub(crate) fn free_retired(&self) {
         self.budget.kept().let_go(self.retired.free());
     }
 
@@ -88,7 +92,10 @@ impl<M: Materializer> Pages<M> {
     pub(crate) fn collect(&self) {
         // Each push frees a few bags of what is due, and moves the epoch on by one at most: what was retired is free two epochs later.
         let (mut left, mut in_vain) = (self.budget.garbage(), 0);
-        while left > 0 && in_vain < 4 {
+        for _ in 0..COLLECT_MAX {
+            if left == 0 || in_vain == 4 {
+                break;
+            }
             self.pin().flush();
             self.free_retired();
             let now = self.budget.garbage();

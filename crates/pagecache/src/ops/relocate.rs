@@ -56,6 +56,18 @@ pub(crate) type Found = BTreeMap<Sequence, Vec<(Address, PageId)>>;
 enum Wanted<'g, P> {
     Resident(Chain<'g, P>, Vec<Piece>),
     Cold(Vec<Piece>),
+    /// Nothing yet: what is stable of it was merged with what is not.
+    Later,
+}
+
+/// What became of an attempt to copy a page.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Copied(Copied),
+    /// It can be copied once more of it is stable.
+    Later,
+    /// It has no record there any more, or user code refuses.
+    Not,
 }
 
 /// A copy whose image is written.
@@ -138,13 +150,13 @@ impl<M: Materializer> Pages<M> {
         let wanted = match unsafe { word.see::<M::PageFrag>() } {
             Seen::Resident(chain) => match chain.below(self.log.stable()) {
                 Some(chain) => Wanted::Resident(chain, chain.pieces().iter().collect()),
-                None => return Ok(None),
+                None => return Ok(Some((word, Wanted::Later))),
             },
             Seen::Cold(pieces) => Wanted::Cold(pieces.to_vec()),
             Seen::ColdOne(piece) => Wanted::Cold(vec![piece]),
             _ => return Ok(None),
         };
-        let (Wanted::Resident(_, pieces) | Wanted::Cold(pieces)) = &wanted;
+        let (Wanted::Resident(_, pieces) | Wanted::Cold(pieces)) = &wanted else { return Ok(None) };
         let has = pieces.iter().any(|piece| self.log.pool.is_in(*piece, from));
         Ok(has.then_some((word, wanted)))
     }
@@ -216,36 +228,38 @@ impl<M: Materializer> Pages<M> {
         Ok(needed.map_or(Harvest::Dead, |oldest| Harvest::Scattered(oldest.address())))
     }
 
-    /// Copies a page that has a record in a segment. None where it has none any more, or cannot be moved now.
+    /// Copies a page that has a record in a segment.
     ///
     /// # Errors
     /// `Corrupt`, `Io`, `Decode` of the page.
-    pub(crate) fn copy(&self, id: PageId, from: Sequence, guard: Guard) -> Result<Option<Copied>> {
-        match self.wanted(id, from, &guard)? {
-            None => Ok(None),
+    pub(crate) fn copy(&self, id: PageId, from: Sequence, guard: Guard) -> Result<Attempt> {
+        let copied = match self.wanted(id, from, &guard)? {
+            None => None,
+            Some((_, Wanted::Later)) => return Ok(Attempt::Later),
             Some((_, Wanted::Resident(chain, pieces))) => self.copy_resident(id, chain, pieces),
             Some((word, Wanted::Cold(pieces))) => {
                 // No guard is held while the disk is waited for.
                 drop(guard);
                 match self.copy_cold(id, pieces) {
                     // It has moved on, and what was read may have been given back meanwhile.
-                    Err(_) if self.table.get(id).is_none_or(|slot| slot.load() != word) => Ok(None),
-                    copied => copied,
+                    Err(_) if self.table.get(id).is_none_or(|slot| slot.load() != word) => None,
+                    copied => copied?,
                 }
             }
-        }
+        };
+        Ok(copied.map_or(Attempt::Not, Attempt::Copied))
     }
 
-    fn copy_resident(&self, id: PageId, chain: Chain<'_, M::PageFrag>, pieces: Vec<Piece>) -> Result<Option<Copied>> {
+    fn copy_resident(&self, id: PageId, chain: Chain<'_, M::PageFrag>, pieces: Vec<Piece>) -> Option<Copied> {
         let version = chain.head().version;
         // User code: its panic costs this page's move only.
         let encoded = catch_unwind(AssertUnwindSafe(|| match chain.head().is_base() {
             true => encode(&chain.head().frag),
             false => encode(&chain.with_frags(None, |frags| self.materializer.merge(frags))),
         }));
-        let Ok(Ok((payload, aligned))) = encoded else { return Ok(None) };
+        let Ok(Ok((payload, aligned))) = encoded else { return None };
         let prior = chain.nodes().last().map_or(version, |base| base.version);
-        Ok(Some(Copied { id, version, prior, pieces, payload, aligned }))
+        Some(Copied { id, version, prior, pieces, payload, aligned })
     }
 
     fn copy_cold(&self, id: PageId, pieces: Vec<Piece>) -> Result<Option<Copied>> {

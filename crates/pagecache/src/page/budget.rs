@@ -146,14 +146,19 @@ impl Budget {
     /// Whether pages that are evicted make room. Where guards keep much garbage already they would only be more of it, and each page that comes in
     /// costs one.
     pub(crate) fn gains_by_evicting(&self) -> bool {
-        // In small caches a page or two that have just gone are much already.
-        self.garbage() <= self.garbage_max().max(1 << 20)
+        // In small caches a page or two that have just gone are much already. What the background frees by itself says nothing of guards.
+        self.retired() <= self.garbage_max().max(1 << 20)
     }
 
     /// Bytes taken out of slots and not freed yet.
     pub(crate) fn garbage(&self) -> u64 {
+        self.retired() + self.kept.bytes()
+    }
+
+    /// Those that the collector frees.
+    fn retired(&self) -> u64 {
         let own: u64 = self.stripes.iter().map(|stripe| stripe.garbage.load(Ordering::Relaxed)).sum();
-        own + self.handed_over.bytes() + self.kept.bytes()
+        own + self.handed_over.bytes()
     }
 
     /// Bytes that wait to be freed by the background.
