@@ -204,3 +204,37 @@ fn a_page_that_changes_between_its_copy_and_its_move_is_moved_with_what_came_sin
     Arc::into_inner(pc).unwrap().close().unwrap();
     check(&Pages::start(config().build()).unwrap());
 }
+
+/// What is stable of a page was merged with what is not: it cannot be told apart, and is moved as soon as it all is stable.
+#[test]
+fn a_page_that_cannot_be_moved_yet_does_not_keep_its_segment_for_good() {
+    let config = ConfigBuilder::new().segment_size(64 << 10).background(Background::Caller);
+    let pc = Pages::start(config.storage(MemoryStorage::new()).build()).unwrap();
+    let guard = pc.pin();
+    let pages: Vec<(PageId, Version)> = (0..100)
+        .map(|byte| {
+            let id = pc.allocate(&guard);
+            (id, pc.replace_at(id, Version::NONE, Bytes(vec![byte; 3000]), &guard).unwrap())
+        })
+        .collect();
+    let (left, gone): (Vec<_>, Vec<_>) = pages.into_iter().partition(|(id, _)| id.0 % 20 == 0);
+    for (id, at) in gone {
+        pc.free_at(id, at, &guard).unwrap();
+    }
+    pc.flush().unwrap();
+    pc.checkpoint().unwrap();
+    for (id, at) in &left {
+        pc.link_at(*id, *at, Bytes(vec![1]), &guard).unwrap();
+        pc.get(*id, &guard).unwrap();
+    }
+    drop(guard);
+    assert_eq!(pc.clean().unwrap(), 0, "nothing of them is stable by itself");
+    pc.flush().unwrap();
+    assert_eq!(pc.clean().unwrap(), left.len() as u64);
+    for (id, _) in &left {
+        let guard = pc.pin();
+        let (page, _) = pc.get(*id, &guard).unwrap();
+        assert_eq!((page.0.len(), page.0.last()), (3001, Some(&1)), "{id}");
+    }
+    pc.check_accounts().unwrap();
+}
