@@ -86,11 +86,8 @@ fn copy(from: &MemoryStorage) -> MemoryStorage {
     to
 }
 
-#[test]
-fn a_segment_that_is_given_back_before_it_is_walked_is_no_failure() {
-    let storage = Interrupted::default();
-    let config = || ConfigBuilder::new().segment_size(64 << 10).background(Background::Caller).storage(storage.clone());
-    let pc = Pages::start(config().build()).unwrap();
+/// A hundred pages of 3,000 bytes, of which so many of each twenty are left, one segment about; behind a checkpoint.
+fn sparse(pc: &Pages, of_twenty: u64) -> Vec<(PageId, Version)> {
     let guard = pc.pin();
     let pages: Vec<(PageId, Version)> = (0..100)
         .map(|byte| {
@@ -98,14 +95,22 @@ fn a_segment_that_is_given_back_before_it_is_walked_is_no_failure() {
             (id, pc.replace_at(id, Version::NONE, Bytes(vec![byte; 3000]), &guard).unwrap())
         })
         .collect();
-    // One page in each segment is left.
-    let (left, gone): (Vec<_>, Vec<_>) = pages.into_iter().partition(|(id, _)| id.0 % 20 == 0);
+    let (left, gone): (Vec<_>, Vec<_>) = pages.into_iter().partition(|(id, _)| id.0 % 20 < of_twenty);
     for (id, at) in gone {
         pc.free_at(id, at, &guard).unwrap();
     }
     drop(guard);
     pc.flush().unwrap();
     pc.checkpoint().unwrap();
+    left
+}
+
+#[test]
+fn a_segment_that_is_given_back_before_it_is_walked_is_no_failure() {
+    let storage = Interrupted::default();
+    let config = || ConfigBuilder::new().segment_size(64 << 10).background(Background::Caller).storage(storage.clone());
+    let pc = Pages::start(config().build()).unwrap();
+    let left = sparse(&pc, 1);
     pc.close().unwrap();
 
     // Which segments are there is known by the checkpoint, and none of them is open.
@@ -141,20 +146,7 @@ fn a_page_that_changes_between_its_copy_and_its_move_is_moved_with_what_came_sin
     let storage = Interrupted::default();
     let config = || ConfigBuilder::new().segment_size(64 << 10).background(Background::Caller).storage(storage.clone());
     let pc = Arc::new(Pages::start(config().build()).unwrap());
-    let guard = pc.pin();
-    let pages: Vec<(PageId, Version)> = (0..100)
-        .map(|byte| {
-            let id = pc.allocate(&guard);
-            (id, pc.replace_at(id, Version::NONE, Bytes(vec![byte; 3000]), &guard).unwrap())
-        })
-        .collect();
-    let (left, gone): (Vec<_>, Vec<_>) = pages.into_iter().partition(|(id, _)| id.0 % 20 < 4);
-    for (id, at) in gone {
-        pc.free_at(id, at, &guard).unwrap();
-    }
-    drop(guard);
-    pc.flush().unwrap();
-    pc.checkpoint().unwrap();
+    let left = sparse(&pc, 4);
 
     // A fourth each is linked to; linked to and merged; linked to until it is folded and its links are durable; replaced.
     let (other, ids) = (Arc::clone(&pc), left.clone());
@@ -210,19 +202,8 @@ fn a_page_that_changes_between_its_copy_and_its_move_is_moved_with_what_came_sin
 fn a_page_that_cannot_be_moved_yet_does_not_keep_its_segment_for_good() {
     let config = ConfigBuilder::new().segment_size(64 << 10).background(Background::Caller);
     let pc = Pages::start(config.storage(MemoryStorage::new()).build()).unwrap();
+    let left = sparse(&pc, 1);
     let guard = pc.pin();
-    let pages: Vec<(PageId, Version)> = (0..100)
-        .map(|byte| {
-            let id = pc.allocate(&guard);
-            (id, pc.replace_at(id, Version::NONE, Bytes(vec![byte; 3000]), &guard).unwrap())
-        })
-        .collect();
-    let (left, gone): (Vec<_>, Vec<_>) = pages.into_iter().partition(|(id, _)| id.0 % 20 == 0);
-    for (id, at) in gone {
-        pc.free_at(id, at, &guard).unwrap();
-    }
-    pc.flush().unwrap();
-    pc.checkpoint().unwrap();
     for (id, at) in &left {
         pc.link_at(*id, *at, Bytes(vec![1]), &guard).unwrap();
         pc.get(*id, &guard).unwrap();

@@ -5,29 +5,29 @@
 //! - X3. Victims are given back by a checkpoint that begins after they are empty (C4 of the checkpoints), never here.
 
 mod check;
+mod copies;
 mod images;
 mod ledger;
 mod victims;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
-use crate::base::ids::{Address, Lsn, PageId, Sequence};
-use crate::base::sync::{Mutex, Ordering, mpsc::sync_channel, with_help};
+use crate::base::ids::{Lsn, Sequence};
+use crate::base::sync::{Mutex, Ordering};
 use crate::checkpoint::write::{Checkpointer, Weight};
 use crate::format::BLOCK;
 use crate::format::segment::Stream;
 use crate::log::core::Patience;
-use crate::log::scan::{Scanner, Step};
 use crate::ops::Pages;
-use crate::ops::relocate::{Attempt, Copied, Found, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::births::Keep;
 use crate::store::limit::Claim;
 use crate::store::segment::Segment;
-use images::{Batch, Images};
+use copies::Share;
+use images::Images;
 use ledger::Ledger;
 pub use victims::Order;
 use victims::{Candidate, Terms, choose};
@@ -35,9 +35,6 @@ use victims::{Candidate, Terms, choose};
 /// Bytes of pages for each byte of links on top of them, beyond which links are folded, as in memory: deltas that weigh more than a quarter
 /// of their base. Where that is less than half of the log's limit they wait until they are so many, and more of a page's links go into one image.
 const LINKS_SHARE: u64 = 4;
-
-/// Bytes of log for a page, above which its place is looked for in the map and not in the log: a look at a page takes about as long as one at two records of links.
-const RECORD: u64 = 256;
 
 /// Part of a segment, as a divisor, that is nearly nothing.
 const DRAINED: u64 = 8;
@@ -52,15 +49,6 @@ pub(crate) struct Cleaner<M: Materializer> {
     goal: Goal,
     images: Mutex<Images>,
     help: Help,
-}
-
-/// What a turn moves.
-struct Share {
-    /// Bytes of pages that it may copy, and those that it has copied.
-    most: u64,
-    copied: u64,
-    /// Victims in which something may be left though it could be moved.
-    left: Vec<Sequence>,
 }
 
 /// What cleaning is for, and how it goes about it.
@@ -86,9 +74,6 @@ pub(crate) enum Help {
     Thread,
     None,
 }
-
-/// The name of that thread.
-const HELPER: &str = "pagecache-move";
 
 /// How much a turn is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -330,133 +315,5 @@ impl<M: Materializer> Cleaner<M> {
     /// Moves every page that has a record in one of these segments, as far as it can be moved now. Returns how many were.
     fn empty(&self, images: &mut Images, victims: &[Arc<Segment>], share: &mut Share) -> Result<u64> {
         images.turn(&self.pages.log, |images| self.move_pages(images, victims, share))
-    }
-
-    /// The same; with help one batch is written while the next is copied.
-    fn move_pages(&self, images: &mut Images, victims: &[Arc<Segment>], share: &mut Share) -> Result<u64> {
-        if victims.is_empty() {
-            return Ok(0);
-        }
-        if self.help == Help::Thread {
-            let (sender, receiver) = sync_channel(0);
-            let (images, share) = (&mut *images, &mut *share);
-            let write =
-                || receiver.into_iter().try_fold(0, |moved, batch| Ok(moved + images.write(&self.pages, batch)?));
-            let copy = move || {
-                // Where nobody takes it, who writes has ended, and what it says is what counts.
-                let mut hand_over = |batch| sender.send(batch).map_err(|_| Error::Closed);
-                self.copy(victims, share, &mut hand_over)
-            };
-            if let Ok((moved, copied)) = with_help(HELPER, write, copy) {
-                return moved.and_then(|moved| copied.map(|()| moved));
-            }
-        }
-        let mut moved = 0;
-        self.copy(victims, share, &mut |batch| {
-            moved += images.write(&self.pages, batch)?;
-            Ok(())
-        })?;
-        Ok(moved)
-    }
-
-    /// Copies the pages of segments, in batches. Segments of links stand for many times their bytes of pages: what is more than the turn's share is
-    /// left for the next turn, since images take room before those they replace give any.
-    fn copy(
-        &self,
-        victims: &[Arc<Segment>],
-        share: &mut Share,
-        hand_over: &mut dyn FnMut(Batch) -> Result<()>,
-    ) -> Result<()> {
-        let mut batch = Batch::new(&self.pages.log, self.batch_max());
-        let mut found = self.found(victims)?;
-        // Pages with records in several places: once in a turn is enough, and a look at each of their records would cost more than the move.
-        let mut seen = HashSet::new();
-        for victim in victims {
-            if victim.account.is_empty(self.pages.log.raised(victim)) {
-                continue;
-            }
-            if share.copied >= share.most {
-                share.left.push(victim.header.sequence);
-                continue;
-            }
-            let mut others = match &mut found {
-                Some(found) => found.remove(&victim.header.sequence).unwrap_or_default(),
-                None => self.walk(victim, &mut seen, &mut |copied| {
-                    share.copied += copied.len() as u64;
-                    batch.push(victim, copied, hand_over)
-                })?,
-            };
-            // Batches of pages of an age, where there are more than fit one; and images that lie beside each other are read so.
-            others.sort_unstable();
-            for (_, id) in others {
-                if share.copied >= share.most {
-                    share.left.push(victim.header.sequence);
-                    break;
-                }
-                match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
-                    Ok(Attempt::Not) => {}
-                    Ok(Attempt::Later) => share.left.push(victim.header.sequence),
-                    Ok(Attempt::Copied(copied)) => {
-                        share.copied += copied.len() as u64;
-                        batch.push(victim, copied, hand_over)?;
-                    }
-                    // A page that is damaged stays where it is, and so does its segment.
-                    Err(Error::Corrupt(_) | Error::Decode { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        batch.hand_over(hand_over)
-    }
-
-    /// The pages of segments by the map, where that is shorter than to walk the segments: where they are full of links to few pages.
-    fn found(&self, victims: &[Arc<Segment>]) -> Result<Option<Found>> {
-        let bytes: u64 = victims.iter().map(|victim| victim.header.segment_size).sum();
-        match self.pages.ids.high_water() < bytes / RECORD {
-            true => self.pages.pages_in(victims),
-            false => Ok(None),
-        }
-    }
-
-    /// Walks a segment: pages that are one record here are copied on the way, and need no read of their own. Returns the others, each with its oldest record.
-    fn walk(
-        &self,
-        victim: &Arc<Segment>,
-        seen: &mut HashSet<PageId>,
-        copied: &mut dyn FnMut(Copied) -> Result<()>,
-    ) -> Result<Vec<(Address, PageId)>> {
-        let mut others = self.pages.log.pool.spans.pages_in(victim.header.sequence);
-        others.retain(|(_, id)| seen.insert(*id));
-        let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
-        // What stands behind damage is not found: the segment stays.
-        loop {
-            let step = match scanner.step() {
-                Ok(step @ (Step::Record { .. } | Step::Mark { .. })) => step,
-                Ok(_) => break,
-                // It has become empty, and a checkpoint has given it back meanwhile.
-                Err(_) if self.is_gone(victim) => break,
-                Err(error) => return Err(error),
-            };
-            let record = PageRecord::of(victim, &step).filter(|record| !seen.contains(&record.id));
-            let Some(record) = record else { continue };
-            match self.pages.copy_record(&record)? {
-                Harvest::Copied(copy) => copied(copy)?,
-                Harvest::Scattered(oldest) => {
-                    seen.insert(record.id);
-                    others.push((oldest, record.id));
-                }
-                Harvest::Dead => {}
-            }
-        }
-        Ok(others)
-    }
-
-    /// Bytes of pages that are written and synced together. There are two batches at once, and not much of a small cache is for them.
-    fn batch_max(&self) -> u64 {
-        (self.pages.budget.capacity() / 16).clamp(1 << 20, 4 << 20)
-    }
-
-    fn is_gone(&self, victim: &Segment) -> bool {
-        self.pages.log.pool.get(victim.header.sequence).is_none()
     }
 }

@@ -1,0 +1,164 @@
+//! Copying pages out of victims: which they are, by a walk or by the map, and how they come to who writes their images.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::images::{Batch, Images};
+use super::{Cleaner, Help};
+use crate::base::error::{Error, Result};
+use crate::base::ids::{Address, PageId, Sequence};
+use crate::base::sync::{mpsc::sync_channel, with_help};
+use crate::log::scan::{Scanner, Step};
+use crate::ops::relocate::{Attempt, Copied, Found, Harvest, PageRecord};
+use crate::page::materialize::Materializer;
+use crate::store::segment::Segment;
+
+/// Bytes of victims for each page, above which pages are looked for in the map and not in the log. Guessed: links are shorter, and a look at a page
+/// takes longer than one at a link.
+const RECORD: u64 = 256;
+
+/// The name of the thread that writes images beside the one that cleans and copies.
+const HELPER: &str = "pagecache-move";
+
+/// What a turn moves.
+pub(super) struct Share {
+    /// Bytes of pages that it may copy, and those that it has copied.
+    pub(super) most: u64,
+    pub(super) copied: u64,
+    /// Victims in which something may be left though it could be moved.
+    pub(super) left: Vec<Sequence>,
+}
+
+impl<M: Materializer> Cleaner<M> {
+    /// Moves every page that has a record in one of these segments, as far as it can be moved now; with help one batch is written while the next is
+    /// copied. Returns how many were.
+    ///
+    /// # Errors
+    /// As a copy, a write and a sync of images.
+    pub(super) fn move_pages(&self, images: &mut Images, victims: &[Arc<Segment>], share: &mut Share) -> Result<u64> {
+        if victims.is_empty() {
+            return Ok(0);
+        }
+        if self.help == Help::Thread {
+            let (sender, receiver) = sync_channel(0);
+            let (images, share) = (&mut *images, &mut *share);
+            let write =
+                || receiver.into_iter().try_fold(0, |moved, batch| Ok(moved + images.write(&self.pages, batch)?));
+            let copy = move || {
+                // Where nobody takes it, who writes has ended, and what it says is what counts.
+                let mut hand_over = |batch| sender.send(batch).map_err(|_| Error::Closed);
+                self.copy(victims, share, &mut hand_over)
+            };
+            if let Ok((moved, copied)) = with_help(HELPER, write, copy) {
+                return moved.and_then(|moved| copied.map(|()| moved));
+            }
+        }
+        let mut moved = 0;
+        self.copy(victims, share, &mut |batch| {
+            moved += images.write(&self.pages, batch)?;
+            Ok(())
+        })?;
+        Ok(moved)
+    }
+
+    /// Copies the pages of segments, in batches. Segments of links stand for many times their bytes of pages: what is more than the turn's share is
+    /// left for the next turn, since images take room before those they replace give any.
+    fn copy(
+        &self,
+        victims: &[Arc<Segment>],
+        share: &mut Share,
+        hand_over: &mut dyn FnMut(Batch) -> Result<()>,
+    ) -> Result<()> {
+        let mut batch = Batch::new(&self.pages.log, self.batch_max());
+        let mut found = self.found(victims)?;
+        // Pages with records in several places: once in a turn is enough, and a look at each of their records would cost more than the move.
+        let mut seen = HashSet::new();
+        for victim in victims {
+            if victim.account.is_empty(self.pages.log.raised(victim)) {
+                continue;
+            }
+            if share.copied >= share.most {
+                share.left.push(victim.header.sequence);
+                continue;
+            }
+            let mut others = match &mut found {
+                Some(found) => found.remove(&victim.header.sequence).unwrap_or_default(),
+                None => self.walk(victim, &mut seen, &mut |copied| {
+                    share.copied += copied.len() as u64;
+                    batch.push(victim, copied, hand_over)
+                })?,
+            };
+            // Batches of pages of an age, where there are more than fit one; and images that lie beside each other are read so.
+            others.sort_unstable();
+            for (_, id) in others {
+                if share.copied >= share.most {
+                    share.left.push(victim.header.sequence);
+                    break;
+                }
+                match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
+                    Ok(Attempt::Not) => {}
+                    Ok(Attempt::Later) => share.left.push(victim.header.sequence),
+                    Ok(Attempt::Copied(copied)) => {
+                        share.copied += copied.len() as u64;
+                        batch.push(victim, copied, hand_over)?;
+                    }
+                    // A page that is damaged stays where it is, and so does its segment.
+                    Err(Error::Corrupt(_) | Error::Decode { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        batch.hand_over(hand_over)
+    }
+
+    /// The pages of segments by the map, where that is shorter than to walk the segments: where they are full of links to few pages.
+    fn found(&self, victims: &[Arc<Segment>]) -> Result<Option<Found>> {
+        let bytes: u64 = victims.iter().map(|victim| victim.header.segment_size).sum();
+        match self.pages.ids.high_water() < bytes / RECORD {
+            true => self.pages.pages_in(victims),
+            false => Ok(None),
+        }
+    }
+
+    /// Walks a segment: pages that are one record here are copied on the way, and need no read of their own. Returns the others, each with its oldest record.
+    fn walk(
+        &self,
+        victim: &Arc<Segment>,
+        seen: &mut HashSet<PageId>,
+        copied: &mut dyn FnMut(Copied) -> Result<()>,
+    ) -> Result<Vec<(Address, PageId)>> {
+        let mut others = self.pages.log.pool.spans.pages_in(victim.header.sequence);
+        others.retain(|(_, id)| seen.insert(*id));
+        let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
+        // What stands behind damage is not found: the segment stays.
+        loop {
+            let step = match scanner.step() {
+                Ok(step @ (Step::Record { .. } | Step::Mark { .. })) => step,
+                Ok(_) => break,
+                // It has become empty, and a checkpoint has given it back meanwhile.
+                Err(_) if self.is_gone(victim) => break,
+                Err(error) => return Err(error),
+            };
+            let record = PageRecord::of(victim, &step).filter(|record| !seen.contains(&record.id));
+            let Some(record) = record else { continue };
+            match self.pages.copy_record(&record)? {
+                Harvest::Copied(copy) => copied(copy)?,
+                Harvest::Scattered(oldest) => {
+                    seen.insert(record.id);
+                    others.push((oldest, record.id));
+                }
+                Harvest::Dead => {}
+            }
+        }
+        Ok(others)
+    }
+
+    /// Bytes of pages that are written and synced together. There are two batches at once, and not much of a small cache is for them.
+    fn batch_max(&self) -> u64 {
+        (self.pages.budget.capacity() / 16).clamp(1 << 20, 4 << 20)
+    }
+
+    fn is_gone(&self, victim: &Segment) -> bool {
+        self.pages.log.pool.get(victim.header.sequence).is_none()
+    }
+}
