@@ -55,26 +55,7 @@ fn end(state: &mut State) {
     state.moving.stage = MoveStage::Idle;
 }
 
-/// What of a page is stable: its oldest records.
-fn stable_part(state: &State, slot: Slot, rules: &Rules) -> Option<Slot> {
-    let is_stable = |piece: &Piece| match piece {
-        Piece::Log(lsn) => *lsn <= state.stable || rules.planted(Bug::UnstableCopied),
-        _ => true,
-    };
-    let mut pieces = slot.pieces().take_while(is_stable);
-    let first = pieces.next().filter(|_| slot.holds == Holds::Data)?;
-    let mut part = pieces.fold(Slot::data(0, first), Slot::and);
-    // Behind an image there may be records that it holds already.
-    let version = |piece| match piece {
-        Piece::Image(image) => state.images[image as usize].version,
-        Piece::Log(lsn) => lsn,
-        Piece::None => 0,
-    };
-    part.version = part.pieces().map(version).max()?;
-    Some(part)
-}
-
-/// What of a page is stable is copied and its image written. Together: what changes the page between the two is found later.
+/// A page is copied, stable or not, and its image written. Together: what changes the page between the two is found later.
 /// Victims are told when they are needed, not when the turn begins: what was one then is one still.
 fn copy(state: &State, rules: &Rules, steps: &mut Steps) {
     if state.left.moves == 0 {
@@ -82,7 +63,10 @@ fn copy(state: &State, rules: &Rules, steps: &mut Steps) {
     }
     let image = rules.bounds.moves - state.left.moves;
     for page in 0..rules.bounds.pages {
-        let Some(copied) = stable_part(state, state.slots[page as usize], rules) else { continue };
+        let copied = state.slots[page as usize];
+        if copied.holds != Holds::Data {
+            continue;
+        }
         let is_sparse = copied.pieces().any(|piece| match piece {
             Piece::None => false,
             Piece::Log(lsn) => rules.is_below(rules.segment(lsn), state.redo),

@@ -300,7 +300,7 @@ impl<M: Materializer> Checkpointer<M> {
     /// A leaf as its slots are now. The guard ends here, before any I/O (C6).
     fn capture(&self, leaf: u64, handle: &LocalHandle) -> Captured {
         let guard = handle.pin();
-        let (mut writer, mut high_water) = (LeafWriter::default(), 0);
+        let (mut writer, mut high_water, mut pieces) = (LeafWriter::default(), 0, Vec::new());
         for id in self.pages.leaves.range(leaf) {
             let Some(slot) = self.pages.table.get(PageId(id)) else {
                 writer.absent();
@@ -320,8 +320,8 @@ impl<M: Materializer> Checkpointer<M> {
                 Seen::ColdOne(piece) => writer.data(1, std::iter::once(piece)),
                 Seen::Cold(pieces) | Seen::Headless(pieces) => writer.data(pieces.len(), pieces.iter().copied()),
                 Seen::Resident(chain) => {
-                    let pieces = chain.pieces();
-                    writer.data(pieces.len(), pieces.iter());
+                    chain.oldest_first(&mut pieces);
+                    writer.data(pieces.len(), pieces.iter().copied());
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, PageId, Sequence};
 use crate::base::sync::{mpsc::sync_channel, with_help};
 use crate::log::scan::{Scanner, Step};
-use crate::ops::relocate::{Attempt, Copied, Found, Harvest, PageRecord};
+use crate::ops::relocate::{Copied, Found, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::segment::Segment;
 
@@ -25,7 +25,7 @@ pub(super) struct Share {
     /// Bytes of pages that it may copy, and those that it has copied.
     pub(super) most: u64,
     pub(super) copied: u64,
-    /// Victims in which something may be left though it could be moved.
+    /// Victims that were not looked at to the end.
     pub(super) left: Vec<Sequence>,
 }
 
@@ -96,9 +96,8 @@ impl<M: Materializer> Cleaner<M> {
                     break;
                 }
                 match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
-                    Ok(Attempt::Not) => {}
-                    Ok(Attempt::Later) => share.left.push(victim.header.sequence),
-                    Ok(Attempt::Copied(copied)) => {
+                    Ok(None) => {}
+                    Ok(Some(copied)) => {
                         share.copied += copied.len() as u64;
                         batch.push(victim, copied, hand_over)?;
                     }

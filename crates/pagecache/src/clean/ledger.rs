@@ -54,10 +54,12 @@ impl Ledger {
         (self.log_limit / 4).max(self.size)
     }
 
-    /// Bytes in use that there is always room for a turn to move: each ends in a checkpoint, which gives its victims back. Of too few victims
-    /// nothing is gained, and their pages are sorted in vain.
+    /// Bytes in use that there is always room for a turn to move: each ends in a checkpoint, which gives its victims back, and the fewer victims the more of
+    /// these. What is kept for this is not there for writers; a turn that finds more takes it.
     fn least(&self) -> u64 {
-        (self.log_limit / 2).clamp(4 * self.size, TURN_MAX.max(4 * self.size))
+        // Of fewer segments nothing may be gained: of those as full as is aimed at, `fill / (1 - fill)` are moved to gain one. Victims are emptier than the others.
+        let gainful = (self.size as f64 * (0.75 * self.fill_target / (1.0 - self.fill_target)).clamp(2.0, 16.0)) as u64;
+        (self.log_limit / 4).clamp(gainful, TURN_MAX.max(gainful))
     }
 
     /// Bytes in use that this turn may move: more than the least where there is room for it.
@@ -138,12 +140,12 @@ mod tests {
             let ledger = Ledger { log_limit, granted, ..ledger(live, segments) };
             (ledger.turn(), ledger.most() / SIZE)
         };
-        assert_eq!(turn(0, 64 << 20, 12, 0), (2, 4), "there is nothing to be moved");
-        assert_eq!(turn(1 << 30, 64 << 20, 1000, 0), (7, 4));
+        assert_eq!(turn(0, 64 << 20, 12, 0), (2, 3), "there is nothing to be moved");
+        assert_eq!(turn(1 << 30, 64 << 20, 1000, 0), (6, 3));
         assert_eq!(turn(1 << 30, 1 << 30, 1000, 0), (11, 8));
-        assert_eq!(turn(1 << 30, SIZE, 1000, 0), (7, 4), "of fewer nothing would be gained");
+        assert_eq!(turn(1 << 30, SIZE, 1000, 0), (6, 3), "of fewer nothing would be gained");
         let promised = ledger(1 << 30, 0).promised();
-        assert_eq!(turn(1 << 30, 64 << 20, promised - 9, 0), (7, 6), "there is room for more");
-        assert_eq!(turn(1 << 30, 64 << 20, promised - 9, 1), (7, 5), "if nobody else takes it");
+        assert_eq!(turn(1 << 30, 64 << 20, promised - 9, 0), (6, 6), "there is room for more");
+        assert_eq!(turn(1 << 30, 64 << 20, promised - 9, 1), (6, 5), "if nobody else takes it");
     }
 }

@@ -174,7 +174,7 @@ impl<M: Materializer> Cleaner<M> {
         let movable = log.pool.log().into_iter().filter(|segment| self.is_movable(segment, redo));
         let links: u64 = movable.map(|segment| segment.account.live_deltas(log.raised(&segment))).sum();
         let share = ledger.live.saturating_sub(links) / LINKS_SHARE;
-        links - links.min(share.max(ledger.log_limit / 2))
+        links.saturating_sub(share.max(ledger.log_limit / 2))
     }
 
     /// Segments on disk beyond what is promised and needed until the next turn.
@@ -258,14 +258,19 @@ impl<M: Materializer> Cleaner<M> {
             live: segment.account.live(log.raised(segment)),
             deltas: segment.account.live_deltas(log.raised(segment)),
         });
+        let (excess, beyond) = (self.excess(ledger), ledger.beyond_target(log.tail().0 - redo.0));
         let terms = Terms {
             order: self.goal.order,
             now: all.iter().map(|segment| segment.header.sequence).max().unwrap_or_default(),
             room: ledger.room,
             packed: ledger.packed,
             wanted: match aim {
-                Aim::Promise => self.excess(ledger),
-                Aim::Target => self.excess(ledger).max(ledger.beyond_target(log.tail().0 - redo.0)),
+                Aim::Promise => excess,
+                Aim::Target => excess.max(beyond),
+            },
+            pressing: match aim {
+                Aim::Promise => excess.saturating_sub(ledger.step() / ledger.size),
+                Aim::Target => excess.max(beyond),
             },
             overdue: self.overdue(ledger),
             most: self.most(ledger),

@@ -33,8 +33,9 @@ pub(super) struct Terms {
     /// Bytes of a segment that records may take; and those that they take at least, whatever stays empty at its end.
     pub(super) room: u64,
     pub(super) packed: u64,
-    /// Segments that there are to be fewer.
+    /// Segments that there are to be fewer; and how many of these even if links have to be folded for it.
     pub(super) wanted: u64,
+    pub(super) pressing: u64,
     /// Bytes of links that are to be folded into their pages.
     pub(super) overdue: u64,
     /// Bytes in use that are moved at most.
@@ -62,43 +63,45 @@ impl Candidate {
 }
 
 /// Segments of links to be folded, the oldest first: their pages have had the most time to get more links, which the same fold takes in. Moving
-/// them gains next to nothing where they are, so no score would ever choose them; what is gained is the images that they lie on.
-fn overdue(candidates: &[Candidate], terms: &Terms) -> BTreeSet<Sequence> {
-    let mut links: Vec<&Candidate> = candidates.iter().filter(|one| one.deltas > one.live / 2).collect();
+/// them gains next to nothing where they are, so no score would ever choose them; what is gained is the images that they lie on. So many that
+/// `overdue` bytes are folded and `pressing` segments given back.
+fn folds(links: &[Candidate], pressing: u64, terms: &Terms) -> BTreeSet<Sequence> {
+    let mut links: Vec<&Candidate> = links.iter().collect();
     links.sort_unstable_by_key(|candidate| candidate.sequence);
-    let (mut folded, mut moved) = (0, 0);
+    let (mut count, mut folded, mut moved) = (0, 0, 0);
     let enough = |candidate: &&&Candidate| {
-        let goes_on = folded < terms.overdue && moved + candidate.live <= terms.most;
-        (folded, moved) = (folded + candidate.deltas, moved + candidate.live);
+        let goes_on = (folded < terms.overdue || count < pressing) && moved + candidate.live <= terms.most;
+        (count, folded, moved) = (count + 1, folded + candidate.deltas, moved + candidate.live);
         goes_on
     };
     links.iter().take_while(enough).map(|candidate| candidate.sequence).collect()
 }
 
 /// The cheapest candidates, until so many segments are gained as are wanted, or `most` bytes would be moved. Empty ones cost nothing.
-/// And those of links that have waited long enough.
-pub(super) fn choose(mut candidates: Vec<Candidate>, terms: &Terms) -> BTreeSet<Sequence> {
-    let links = overdue(&candidates, terms);
-    candidates.retain(|candidate| !links.contains(&candidate.sequence));
+/// And those of links that have waited long enough, or where nothing else is to be gained: a fold of a few links for each page writes pages for next to nothing.
+pub(super) fn choose(candidates: Vec<Candidate>, terms: &Terms) -> BTreeSet<Sequence> {
+    let (empty, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| candidate.live == 0);
+    let (links, mut candidates): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|candidate| candidate.deltas > candidate.live / 2);
     // What is all in use gives nothing.
     candidates.retain(|candidate| candidate.live < terms.room - terms.room / 32);
-    let (empty, mut candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| candidate.live == 0);
     let wanted = terms.wanted.saturating_sub(empty.len() as u64);
     let order = |a: &Candidate, b: &Candidate, by: Order| {
         a.score(terms, by).total_cmp(&b.score(terms, by)).then(a.sequence.cmp(&b.sequence))
     };
     candidates.sort_by(|a, b| order(a, b, terms.order));
-    let mut chosen = first(&candidates, wanted, terms);
+    let (mut chosen, mut gained) = first(&candidates, wanted, terms);
     if chosen.is_empty() && wanted > 0 && terms.order == Order::DecliningCost {
         // The old ones are too full for so short a turn.
         candidates.sort_by(|a, b| order(a, b, Order::Greedy));
-        chosen = first(&candidates, wanted, terms);
+        (chosen, gained) = first(&candidates, wanted, terms);
     }
+    let links = folds(&links, terms.pressing.saturating_sub(empty.len() as u64 + gained), terms);
     empty.iter().chain(chosen).map(|candidate| candidate.sequence).chain(links).collect()
 }
 
-/// The first of these, as many as are wanted or as may be moved; none where nothing is gained.
-fn first<'a>(candidates: &'a [Candidate], wanted: u64, terms: &Terms) -> &'a [Candidate] {
+/// The first of these, as many as are wanted or as may be moved, and how many segments are gained; none where nothing is.
+fn first<'a>(candidates: &'a [Candidate], wanted: u64, terms: &Terms) -> (&'a [Candidate], u64) {
     let (mut gained, mut moved, mut count) = (0, 0, 0);
     for candidate in candidates {
         if gained >= wanted || moved + candidate.live > terms.most {
@@ -109,7 +112,7 @@ fn first<'a>(candidates: &'a [Candidate], wanted: u64, terms: &Terms) -> &'a [Ca
         gained = (count as u64).saturating_sub(moved.div_ceil(terms.packed));
     }
     let chosen = if gained > 0 { count } else { 0 };
-    candidates.get(..chosen).unwrap_or_default()
+    (candidates.get(..chosen).unwrap_or_default(), gained)
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -122,7 +125,7 @@ mod tests {
 
     fn terms(wanted: u64, most: u64) -> Terms {
         let (order, now) = (Order::DecliningCost, Sequence(1000));
-        Terms { order, now, room: 1000, packed: 1000, wanted, overdue: 0, most }
+        Terms { order, now, room: 1000, packed: 1000, wanted, pressing: wanted, overdue: 0, most }
     }
 
     fn chosen(all: &[Candidate], terms: Terms) -> Vec<u64> {
@@ -166,6 +169,18 @@ mod tests {
         assert_eq!((count([900, 900]), count([600, 300]), count([0, 900])), (0, 2, 1));
         assert_eq!(count([600, 400]), 0, "there may not be room for both in one");
         assert_eq!(count([990, 1030]), 0, "all in use, by lengths that are a little too long");
+    }
+
+    #[test]
+    fn links_are_folded_for_room_only_where_it_is_pressing_and_nothing_else_gives_it() {
+        let links = |number, live| Candidate { deltas: live, ..candidate(number, live) };
+        let all = [links(7, 100), links(6, 900), links(5, 300), candidate(4, 600), candidate(3, 300), candidate(2, 0)];
+        let chosen = |wanted, pressing| chosen(&all, Terms { pressing, ..terms(wanted, 5000) });
+        assert_eq!(chosen(2, 0), [2, 3, 4]);
+        assert_eq!(chosen(2, 2), [2, 3, 4], "two are gained as it is");
+        assert_eq!(chosen(3, 3), [2, 3, 4, 5], "the oldest of the links, not the emptiest");
+        assert_eq!(chosen(4, 4), [2, 3, 4, 5, 6]);
+        assert_eq!(chosen(4, 0), [2, 3, 4]);
     }
 
     #[test]

@@ -85,6 +85,10 @@ impl LogCore {
             settled.account.raise(raised);
         }
         self.lives.publish(segment.header.start, segment.header.salt, segment.header.sequence);
+        if self.granted().is_some() {
+            // It is one less that may be made.
+            self.behind.ring();
+        }
         let grown = match fill {
             Fill::Zeros if !segment.recycled => self.fill_step(),
             _ => size,

@@ -59,6 +59,10 @@ pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: i
         let wants_checkpoint = log.wants_checkpoint() || is_first && is_stopped;
         let wants_cleaning = if is_first { log.wants_cleaning() } else { cleaner.is_due() };
         if !wants_checkpoint && !wants_cleaning {
+            // A segment was made since: what has been linked or has died meanwhile leaves room for more.
+            if let Some(granted) = log.granted().filter(|_| is_first) {
+                pace(cleaner.headroom().max(granted));
+            }
             break;
         }
         let before = cleaner.segments();

@@ -1,9 +1,10 @@
-//! Moving a page: its content as of a stable version is written as one image, which takes the place of the records that it was copied from. What was
-//! linked since stays on top of it: so a page that is changed all the time is moved as well as any other.
+//! Moving a page: its content is written as one image, which takes the place of the records that it was copied from. What was linked since stays on
+//! top of it: so a page that is changed all the time is moved as well as any other.
 //!
-//! - N1. Only a stable version is copied, and a page goes to an image only when that is synced: what a slot names is durable.
+//! - N1. A page goes to an image only when that is synced: what a slot names can be read. The image may hold what is not stable in the log yet; no
+//!   root names it before that is (C2).
 //! - N2. A page goes to its image only if the records that were copied are still its oldest ones. The slot's word is loaded anew under the guard
-//!   of the swap: an older one may mean something else by now. A record that is not stable stays in memory (G4).
+//!   of the swap: an older one may mean something else by now. A newer record that is not stable stays in memory (G4).
 //! - N3. The image counts as in use before the swap, the records that it stands for until after it and after the leaf's mark.
 
 use std::collections::BTreeMap;
@@ -52,22 +53,10 @@ pub(crate) struct Copied {
 /// Pages, each with its oldest record, by segments.
 pub(crate) type Found = BTreeMap<Sequence, Vec<(Address, PageId)>>;
 
-/// What can be moved of a page, and its records, oldest first.
+/// A page that is to be moved, and its records, oldest first.
 enum Wanted<'g, P> {
     Resident(Chain<'g, P>, Vec<Piece>),
     Cold(Vec<Piece>),
-    /// Nothing yet: what is stable of it was merged with what is not.
-    Later,
-}
-
-/// What became of an attempt to copy a page.
-#[derive(Debug)]
-pub(crate) enum Attempt {
-    Copied(Copied),
-    /// It can be copied once more of it is stable.
-    Later,
-    /// It has no record there any more, or user code refuses.
-    Not,
 }
 
 /// A copy whose image is written.
@@ -134,7 +123,7 @@ impl Copied {
 }
 
 impl<M: Materializer> Pages<M> {
-    /// What can be moved of a page that has a record in a segment: what of it is stable.
+    /// A page, if it has a record in a segment.
     ///
     /// # Errors
     /// Of the leaf's reading.
@@ -146,19 +135,19 @@ impl<M: Materializer> Pages<M> {
     ) -> Result<Option<(Word, Wanted<'g, M::PageFrag>)>> {
         let Some(slot) = self.table.get(id) else { return Ok(None) };
         let word = self.look(id, slot)?;
+        let is_there = |pieces: &[Piece]| pieces.iter().any(|piece| self.log.pool.is_in(*piece, from));
         // SAFETY: loaded just now under `guard`, which is of this store's collector.
         let wanted = match unsafe { word.see::<M::PageFrag>() } {
-            Seen::Resident(chain) => match chain.below(self.log.stable()) {
-                Some(chain) => Wanted::Resident(chain, chain.pieces().iter().collect()),
-                None => return Ok(Some((word, Wanted::Later))),
-            },
-            Seen::Cold(pieces) => Wanted::Cold(pieces.to_vec()),
-            Seen::ColdOne(piece) => Wanted::Cold(vec![piece]),
-            _ => return Ok(None),
+            Seen::Resident(chain) => {
+                let mut pieces = Vec::new();
+                chain.oldest_first(&mut pieces);
+                is_there(&pieces).then_some(Wanted::Resident(chain, pieces))
+            }
+            Seen::Cold(pieces) if is_there(pieces) => Some(Wanted::Cold(pieces.to_vec())),
+            Seen::ColdOne(piece) if is_there(&[piece]) => Some(Wanted::Cold(vec![piece])),
+            _ => None,
         };
-        let (Wanted::Resident(_, pieces) | Wanted::Cold(pieces)) = &wanted else { return Ok(None) };
-        let has = pieces.iter().any(|piece| self.log.pool.is_in(*piece, from));
-        Ok(has.then_some((word, wanted)))
+        Ok(wanted.map(|wanted| (word, wanted)))
     }
 
     /// The pages that have records in some segments, by the map: under the first of these segments that has one, each with its oldest record. None where many are
@@ -167,12 +156,23 @@ impl<M: Materializer> Pages<M> {
     /// # Errors
     /// Of a leaf's reading.
     pub(crate) fn pages_in(&self, segments: &[Arc<Segment>]) -> Result<Option<Found>> {
-        let place: BTreeMap<Sequence, usize> =
+        let mut places: Vec<(Sequence, usize)> =
             segments.iter().map(|segment| segment.header.sequence).zip(0..).collect();
-        let first = |piece: Piece| match piece.is_long() {
-            false => place.get(&self.log.pool.sequence(piece)).copied(),
-            true => segments.iter().position(|segment| self.log.pool.is_in(piece, segment.header.sequence)),
+        places.sort_unstable();
+        let place = |piece: &Piece| match piece.is_long() {
+            false => {
+                let at =
+                    places.binary_search_by_key(&self.log.pool.sequence(*piece), |(sequence, _)| *sequence).ok()?;
+                places.get(at).map(|(_, place)| *place)
+            }
+            true => segments.iter().position(|segment| self.log.pool.is_in(*piece, segment.header.sequence)),
         };
+        // Behind the oldest, which may be an image, they follow in the order of their segments.
+        let first = |pieces: &[Piece]| {
+            let (oldest, links) = pieces.split_first()?;
+            place(oldest).into_iter().chain(links.iter().find_map(place)).min()
+        };
+        let mut pieces = Vec::new();
         let (mut found, mut all, mut cold) = (Found::new(), 0u64, 0u64);
         let mut guard = self.pin();
         for id in (0..self.ids.high_water()).map(PageId) {
@@ -182,13 +182,17 @@ impl<M: Materializer> Pages<M> {
             let Some(slot) = self.table.get(id) else { continue };
             let word = self.look(id, slot)?;
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
-            let (wanted, oldest) = match unsafe { word.see::<M::PageFrag>() } {
-                Seen::Resident(chain) => (chain.each_piece().filter_map(first).min(), chain.each_piece().last()),
-                Seen::Cold(pieces) => (pieces.iter().copied().filter_map(first).min(), pieces.first().copied()),
-                Seen::ColdOne(piece) => (first(piece), Some(piece)),
+            let wanted = match unsafe { word.see::<M::PageFrag>() } {
+                Seen::Resident(chain) => {
+                    chain.oldest_first(&mut pieces);
+                    first(&pieces).zip(pieces.first().copied())
+                }
+                Seen::Cold(pieces) => first(pieces).zip(pieces.first().copied()),
+                Seen::ColdOne(piece) => place(&piece).zip(Some(piece)),
                 _ => continue,
             };
-            let (Some(wanted), Some(oldest)) = (wanted.and_then(|at| segments.get(at)), oldest) else { continue };
+            let Some((at, oldest)) = wanted else { continue };
+            let Some(wanted) = segments.get(at) else { continue };
             found.entry(wanted.header.sequence).or_default().push((oldest.address(), id));
             all += 1;
             cold += u64::from(!word.is_resident());
@@ -228,26 +232,24 @@ impl<M: Materializer> Pages<M> {
         Ok(needed.map_or(Harvest::Dead, |oldest| Harvest::Scattered(oldest.address())))
     }
 
-    /// Copies a page that has a record in a segment.
+    /// Copies a page that has a record in a segment; none where it has none any more, or user code refuses.
     ///
     /// # Errors
     /// `Corrupt`, `Io`, `Decode` of the page.
-    pub(crate) fn copy(&self, id: PageId, from: Sequence, guard: Guard) -> Result<Attempt> {
-        let copied = match self.wanted(id, from, &guard)? {
-            None => None,
-            Some((_, Wanted::Later)) => return Ok(Attempt::Later),
-            Some((_, Wanted::Resident(chain, pieces))) => self.copy_resident(id, chain, pieces),
+    pub(crate) fn copy(&self, id: PageId, from: Sequence, guard: Guard) -> Result<Option<Copied>> {
+        match self.wanted(id, from, &guard)? {
+            None => Ok(None),
+            Some((_, Wanted::Resident(chain, pieces))) => Ok(self.copy_resident(id, chain, pieces)),
             Some((word, Wanted::Cold(pieces))) => {
                 // No guard is held while the disk is waited for.
                 drop(guard);
                 match self.copy_cold(id, pieces) {
                     // It has moved on, and what was read may have been given back meanwhile.
-                    Err(_) if self.table.get(id).is_none_or(|slot| slot.load() != word) => None,
-                    copied => copied?,
+                    Err(_) if self.table.get(id).is_none_or(|slot| slot.load() != word) => Ok(None),
+                    copied => copied,
                 }
             }
-        };
-        Ok(copied.map_or(Attempt::Not, Attempt::Copied))
+        }
     }
 
     fn copy_resident(&self, id: PageId, chain: Chain<'_, M::PageFrag>, pieces: Vec<Piece>) -> Option<Copied> {
@@ -343,18 +345,22 @@ impl<M: Materializer> Pages<M> {
         lot: &mut Lot<M::PageFrag>,
         guard: &Guard,
     ) -> bool {
+        let mut pieces = Vec::new();
         for _ in 0..TRIES {
             let word = slot.load();
             // SAFETY: loaded just now under `guard`, which is of this store's collector (N2).
             let (newer, chain) = match unsafe { word.see::<M::PageFrag>() } {
-                Seen::Resident(chain) => (behind(&copied.pieces, chain.pieces().iter()), Some(chain)),
-                Seen::Cold(pieces) => (behind(&copied.pieces, pieces.iter().copied()), None),
-                Seen::ColdOne(piece) => (behind(&copied.pieces, std::iter::once(piece)), None),
+                Seen::Resident(chain) => {
+                    chain.oldest_first(&mut pieces);
+                    (pieces.strip_prefix(&copied.pieces[..]), Some(chain))
+                }
+                Seen::Cold(pieces) => (pieces.strip_prefix(&copied.pieces[..]), None),
+                Seen::ColdOne(piece) => ((copied.pieces[..] == [piece]).then_some(&[][..]), None),
                 _ => (None, None),
             };
             let is_planted = planted(Canary::MovedWithoutCompare) && word.holds_data();
-            let Some(newer) = newer.or_else(|| is_planted.then(Vec::new)) else { return false };
-            let Some((new, weight)) = self.at_image(copied, image, &newer, chain) else { return false };
+            let Some(newer) = newer.or(is_planted.then_some(&[])) else { return false };
+            let Some((new, weight)) = self.at_image(copied, image, newer, chain) else { return false };
             if !slot.swap(word, new) {
                 // SAFETY: it was not published.
                 unsafe { new.discard::<M::PageFrag>() };
@@ -422,11 +428,6 @@ impl<M: Materializer> Pages<M> {
             false => self.collector.register().pin(),
         }
     }
-}
-
-/// The pieces behind these, if there are these first.
-fn behind(these: &[Piece], mut all: impl Iterator<Item = Piece>) -> Option<Vec<Piece>> {
-    these.iter().all(|piece| all.next() == Some(*piece)).then(|| all.collect())
 }
 
 fn decode<P: Fragment>(payload: &[u8]) -> Option<P> {

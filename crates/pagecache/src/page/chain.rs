@@ -9,7 +9,7 @@ use super::pieces::PIECES_MAX;
 use super::pieces::Pieces;
 use super::queues::Tag;
 use crate::base::canary::{Canary, planted};
-use crate::base::ids::{Lsn, Version};
+use crate::base::ids::Version;
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::format::piece::Piece;
 
@@ -250,19 +250,6 @@ impl<'g, P> Chain<'g, P> {
         Nodes { next: self.head, _guard: PhantomData }
     }
 
-    /// The page as it was below an LSN: its nodes from there on. None where nothing was, or it was merged with what is newer.
-    pub(crate) fn below(self, lsn: Lsn) -> Option<Chain<'g, P>> {
-        let mut head = self.head;
-        loop {
-            // SAFETY: null, or a node that lives as long as the chain's head does (G2).
-            let node: &'g Node<P> = unsafe { head.as_ref() }?;
-            if node.version.0 < lsn.0 {
-                return Some(Chain { head, _guard: PhantomData });
-            }
-            head = node.next;
-        }
-    }
-
     /// Shows the fragments, oldest first, as `merge` takes them; `more` comes last.
     pub(crate) fn with_frags<R>(self, more: Option<&'g P>, show: impl FnOnce(&[&'g P]) -> R) -> R {
         // Newest first: the usual chain needs no memory of its own.
@@ -285,6 +272,13 @@ impl<'g, P> Chain<'g, P> {
             count => usize::from(count),
         };
         Pieces::from_newest_first(count, self.each_piece())
+    }
+
+    /// Every record of the page, oldest first, to a list that is used again.
+    pub(crate) fn oldest_first(self, pieces: &mut Vec<Piece>) {
+        pieces.clear();
+        pieces.extend(self.each_piece());
+        pieces.reverse();
     }
 
     /// Shows every record of the page, newest first.
