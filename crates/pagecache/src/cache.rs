@@ -423,7 +423,12 @@ mod tests {
     }
 
     fn start() -> PageCache<Numbers> {
-        let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(1 << 20).cache_capacity(1 << 30);
+        start_with(1 << 20)
+    }
+
+    fn start_with(segment_size: u64) -> PageCache<Numbers> {
+        let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(segment_size);
+        let config = config.cache_capacity(1 << 30);
         PageCache::start(config.background(Background::Caller).build()).unwrap()
     }
 
@@ -480,5 +485,29 @@ mod tests {
         println!("{full} bytes for 100,000 pages, {less} for 20,000 others");
         // Two entries a page.
         assert!(less < 2 * 20_000 * 10, "{less} bytes");
+    }
+    /// Each checkpoint writes the leaf anew, and after a few of them a segment of the map is empty.
+    #[test]
+    fn segments_of_the_map_that_are_given_back_are_forgotten() {
+        let pc = start_with(64 << 10);
+        let mut seen = std::collections::BTreeMap::new();
+        let mut at = Vec::new();
+        for round in 0..300 {
+            let guard = pc.pin();
+            match at.first_mut() {
+                None => at.extend((0..100).map(|page| {
+                    let id = pc.allocate(&guard);
+                    (id, pc.replace_at(id, Version::NONE, page, &guard).unwrap())
+                })),
+                Some((id, at)) => *at = pc.replace_at(*id, *at, round, &guard).unwrap(),
+            }
+            drop(guard);
+            pc.checkpoint().unwrap();
+            let all = pc.pages.log.pool.all().into_iter();
+            seen.extend(all.map(|segment| (segment.header.sequence, Arc::downgrade(&segment))));
+        }
+        let held = seen.values().filter(|segment| segment.strong_count() > 0).count();
+        println!("{} segments, {} of them are there, {held} are held", seen.len(), pc.stats().segments);
+        assert!(seen.len() > 30 && held < 10, "{held} of {}", seen.len());
     }
 }

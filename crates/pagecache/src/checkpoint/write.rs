@@ -269,6 +269,7 @@ impl<M: Materializer> Checkpointer<M> {
         taken.numbers.clear();
         (books.leaves, books.holds_root, books.counts) = (root.leaves, holds_root, number);
         (books.redo, books.high_water, books.uncertain, books.doubtful) = (redo, high_water, false, None);
+        books.writer.settle();
         log.checkpointed(redo);
         self.release(books, &live, &emptied)?;
         Ok(redo)
