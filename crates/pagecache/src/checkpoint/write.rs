@@ -203,12 +203,17 @@ impl<M: Materializer> Checkpointer<M> {
         let sparse = self.sparse(&leaves, &books.writer);
         let handle = pages.collector.register();
         for leaf in 0..count {
-            if pages.leaves.take(leaf) {
+            let has_changed = pages.leaves.take(leaf);
+            if has_changed {
                 taken.numbers.push(leaf);
             } else if !sparse.contains(&leaf) {
                 continue;
             }
-            pages.read_leaf(leaf)?;
+            match pages.read_leaf(leaf) {
+                // Only its place was to change: it stays where it is.
+                Err(Error::Corrupt(_)) if !has_changed => continue,
+                read => read?,
+            }
             let Captured { entries, vacant, high_water: highest } = self.capture(leaf, &handle);
             high_water = high_water.max(highest);
             let head = LeafHead { number: leaf, checkpoint: number }.encode();

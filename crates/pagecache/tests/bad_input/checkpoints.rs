@@ -241,6 +241,20 @@ fn a_damaged_leaf_is_told_by_its_pages_and_all_others_are_read_and_written() {
             check(&pc, &after);
             let guard = pc.pin();
             assert!(pc.get(PageId(spoilt * LEAF), &guard).unwrap_err().is_corrupt());
+            drop(guard);
+            // All others are written again and again, a leaf at a time: at last it is alone in its segment, which would be cleaned, and stays.
+            for round in 0..200 {
+                let guard = pc.pin();
+                let (id, content, at) = &mut after[round * LEAF as usize % (count - LEAF) as usize];
+                *at = pc.replace_at(*id, *at, content.clone(), &guard).unwrap();
+                drop(guard);
+                pc.flush().unwrap();
+                pc.checkpoint().unwrap_or_else(|error| panic!("checkpoint {round}: {error}"));
+            }
+            pc.close().unwrap();
+            let pc = Texts::start(small(&path).build()).unwrap();
+            check(&pc, &after);
+            assert!(pc.get(PageId(spoilt * LEAF), &pc.pin()).unwrap_err().is_corrupt());
         }
     });
 }
