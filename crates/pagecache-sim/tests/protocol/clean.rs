@@ -1,4 +1,4 @@
-//! Moving a page out of a segment: `clean/mod.rs`, `ops/relocate.rs`.
+//! Moving a page out of a segment: `clean/mod.rs`, `ops/copy.rs`, `ops/relocate.rs`.
 
 use crate::bugs::{Bug, Rules};
 use crate::state::{Bytes, Holds, Image, Lsn, Move, MoveStage, Piece, Slot, State};

@@ -9,7 +9,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, PageId, Sequence};
 use crate::base::sync::{mpsc::sync_channel, with_help};
 use crate::log::scan::{Scanner, Step};
-use crate::ops::relocate::{Copied, Found, Harvest, PageRecord};
+use crate::ops::copy::{Copied, Found, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::segment::Segment;
 

@@ -8,7 +8,7 @@ use crate::base::sync::Ordering;
 use crate::format::segment::Stream;
 use crate::log::core::LogCore;
 use crate::ops::Pages;
-use crate::ops::relocate::Copied;
+use crate::ops::copy::Copied;
 use crate::page::materialize::Materializer;
 use crate::page::retired::Lot;
 use crate::store::segment::Segment;

@@ -7,6 +7,7 @@
 //!   physical change ever fails a caller's update: it is tried again inside.
 
 mod allocate;
+pub(crate) mod copy;
 mod evict;
 pub(crate) mod files_pin;
 mod get;
