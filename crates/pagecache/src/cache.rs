@@ -510,4 +510,35 @@ mod tests {
         println!("{} segments, {} of them are there, {held} are held", seen.len(), pc.stats().segments);
         assert!(seen.len() > 30 && held < 10, "{held} of {}", seen.len());
     }
+    /// Nothing but links, so that only folds make room: a tick makes it ahead, not when a writer has met the cap.
+    #[test]
+    fn below_a_cap_links_are_folded_before_there_is_no_room() {
+        let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(64 << 10).log_limit(2 << 20);
+        let config = config.max_disk_bytes(17 * (64 << 10)).background(Background::Caller);
+        let pc = PageCache::<Numbers>::start(config.build()).unwrap();
+        let guard = pc.pin();
+        let mut pages: Vec<_> = (0..2000)
+            .map(|page| {
+                let id = pc.allocate(&guard);
+                (id, pc.replace_at(id, Version::NONE, page, &guard).unwrap())
+            })
+            .collect();
+        drop(guard);
+        let mut refused = 0;
+        for round in 0..200_000 {
+            let (id, at) = &mut pages[round * 7 % 2000];
+            match pc.link_at(*id, *at, 1, &pc.pin()) {
+                Ok(new) => *at = new,
+                Err(_) => refused += 1,
+            }
+            if round % 500 == 0 {
+                pc.flush().unwrap();
+                pc.tick().unwrap();
+            }
+        }
+        let stats = pc.stats();
+        println!("{refused} links were refused; {} checkpoints, {} segments", stats.checkpoints, stats.segments);
+        assert_eq!(refused, 0);
+        assert!(stats.tail.0 > 60 * (64 << 10), "the cap was met again and again");
+    }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use common::{Bytes, Joined};
+use pagecache::inspect::verify;
 use pagecache::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile, read_full, write_all};
 use pagecache::{Background, ConfigBuilder, PageCache, PageId, Version, version};
 
@@ -227,4 +228,35 @@ fn a_page_whose_links_are_not_stable_is_moved_all_the_same() {
     let crashed = copy(&storage);
     drop(pc);
     check(&Pages::start(config().storage(crashed).build()).unwrap());
+}
+
+/// The process dies when images are synced and the log is not: they are in a segment that the last checkpoint knows, and ahead of the log. Nobody names them.
+#[test]
+fn a_crash_with_images_that_are_ahead_of_the_log_leaves_a_sound_store() {
+    let storage = Interrupted::default();
+    let config = || ConfigBuilder::new().segment_size(64 << 10).flush_every_ms(None).background(Background::Caller);
+    let pc = Pages::start(config().storage(storage.clone()).build()).unwrap();
+    let first = sparse(&pc, 1);
+    assert_eq!(pc.clean().unwrap(), first.len() as u64, "the segment of images is begun, and named by a checkpoint");
+    let second = sparse(&pc, 5);
+    let guard = pc.pin();
+    for (id, at) in &second {
+        pc.link_at(*id, *at, Bytes(vec![1]), &guard).unwrap();
+    }
+    drop(guard);
+    let crashed: Arc<Mutex<Option<MemoryStorage>>> = Arc::default();
+    let (keep, memory) = (Arc::clone(&crashed), storage.memory.clone());
+    *storage.before_name.lock().unwrap() = Some(Box::new(move || *keep.lock().unwrap() = Some(copy(&memory))));
+    assert!(pc.clean().unwrap() > 0);
+    let crashed = crashed.lock().unwrap().take().expect("more images than have room in the first segment");
+    let report = verify(config().storage(crashed.clone()).build()).unwrap();
+    assert!(report.problems.is_empty(), "{:#?}", report.problems);
+    let again = Pages::start(config().storage(crashed).build()).unwrap();
+    for (ids, len) in [(&first, 3000), (&second, 3000)] {
+        for (id, _) in ids {
+            let guard = again.pin();
+            assert_eq!(again.get(*id, &guard).unwrap().0.0.len(), len, "the links were lost with the log");
+        }
+    }
+    again.check_accounts().unwrap();
 }

@@ -58,7 +58,8 @@ impl Ledger {
     /// these. What is kept for this is not there for writers; a turn that finds more takes it.
     fn least(&self) -> u64 {
         // Of fewer segments nothing may be gained: of those as full as is aimed at, `fill / (1 - fill)` are moved to gain one. Victims are emptier than the others.
-        let gainful = (self.size as f64 * (0.75 * self.fill_target / (1.0 - self.fill_target)).clamp(2.0, 16.0)) as u64;
+        // Where these are many, log and reserve may not leave so much room, and writers would get none.
+        let gainful = (self.size as f64 * (0.75 * self.fill_target / (1.0 - self.fill_target)).clamp(2.0, 4.0)) as u64;
         (self.log_limit / 4).clamp(gainful, TURN_MAX.max(gainful))
     }
 

@@ -179,12 +179,15 @@ impl<M: Materializer> Cleaner<M> {
 
     /// Segments on disk beyond what is promised and needed until the next turn.
     fn excess(&self, ledger: &Ledger) -> u64 {
-        let pool = &self.pages.log.pool;
-        // Below a cap there is to be room for what is written until the next turn, however full that makes the segments.
+        ledger.excess().max(self.missing(ledger))
+    }
+
+    /// Those below a cap: there is to be room for what is written until the next turn, however full that makes the segments.
+    fn missing(&self, ledger: &Ledger) -> u64 {
         let wanted = ledger.step().div_ceil(ledger.size) + 1;
-        let missing = pool.left(Claim::User).map_or(0, |left| wanted.saturating_sub(left));
+        let missing = self.pages.log.pool.left(Claim::User).map_or(0, |left| wanted.saturating_sub(left));
         let unused = (ledger.stock.segments * ledger.room).saturating_sub(ledger.live + ledger.map) / ledger.room;
-        ledger.excess().max(missing.min(unused))
+        missing.min(unused)
     }
 
     /// Segments of log that may be made before the next turn has ended, so that disk stays within what is promised.
@@ -269,7 +272,7 @@ impl<M: Materializer> Cleaner<M> {
                 Aim::Target => excess.max(beyond),
             },
             pressing: match aim {
-                Aim::Promise => excess.saturating_sub(ledger.step() / ledger.size),
+                Aim::Promise => ledger.excess().saturating_sub(ledger.step() / ledger.size).max(self.missing(ledger)),
                 Aim::Target => excess.max(beyond),
             },
             overdue: self.overdue(ledger),

@@ -70,7 +70,9 @@ fn folds(links: &[Candidate], pressing: u64, terms: &Terms) -> BTreeSet<Sequence
     links.sort_unstable_by_key(|candidate| candidate.sequence);
     let (mut count, mut folded, mut moved) = (0, 0, 0);
     let enough = |candidate: &&&Candidate| {
-        let goes_on = (folded < terms.overdue || count < pressing) && moved + candidate.live <= terms.most;
+        // One is begun in any case: no more of it is moved than the turn may.
+        let fits = count == 0 || moved + candidate.live <= terms.most;
+        let goes_on = (folded < terms.overdue || count < pressing) && fits;
         (count, folded, moved) = (count + 1, folded + candidate.deltas, moved + candidate.live);
         goes_on
     };

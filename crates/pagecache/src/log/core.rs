@@ -63,7 +63,7 @@ pub(crate) struct LogCore {
     /// A checkpoint is due when the tail is here; never for a log alone. Relaxed: it orders nothing.
     due: AtomicU64,
     /// Bytes of log from one checkpoint to the next.
-    checkpoint_every: u64,
+    pub(super) checkpoint_every: u64,
     /// It is looked for something to clean when the tail is here; never before the first checkpoint. Relaxed, as above.
     clean_at: AtomicU64,
     flush_asked: AtomicBool,

@@ -29,11 +29,15 @@ impl LogCore {
 
     fn extend_filled(&self, supply: &mut Supply, needed: Lsn, fill: Fill, claim: Claim) -> Result<()> {
         while supply.ready(&self.geometry) < needed {
+            let before = self.next_made();
             let extended = self.extend(supply, fill, claim);
             // Also where it failed half-way: a segment that was born and not filled is ready as far as it goes.
             // Release pairs with the acquire in `refresh_limits`: the new segment's life comes before.
             self.ready.store(supply.ready(&self.geometry).0, Ordering::Release);
             self.refresh_limits(&self.rounds.lock());
+            if self.next_made() != before && self.is_short_of_grant() {
+                self.behind.ring();
+            }
             match extended {
                 Ok(()) => {}
                 Err(error @ Error::NoSpace { what: CAPPED }) => {
@@ -85,10 +89,6 @@ impl LogCore {
             settled.account.raise(raised);
         }
         self.lives.publish(segment.header.start, segment.header.salt, segment.header.sequence);
-        if self.granted().is_some() {
-            // It is one less that may be made.
-            self.behind.ring();
-        }
         let grown = match fill {
             Fill::Zeros if !segment.recycled => self.fill_step(),
             _ => size,

@@ -30,7 +30,7 @@ pub(crate) mod open;
 mod pace;
 pub(crate) mod read;
 pub(crate) mod ring;
-mod room;
+pub(crate) mod room;
 pub(crate) mod rounds;
 pub(crate) mod scan;
 pub(crate) mod supply;

@@ -8,21 +8,49 @@ use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
 use crate::store::limit::{CAPPED, Claim};
 
+/// How far the log may go on before disk is cleaned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// So many segments behind a place, and no more.
+    Exactly(Lsn, u64),
+    /// So many behind a place, or what was granted before.
+    AtLeast(Lsn, u64),
+    /// There is nobody to wait for.
+    Unlimited,
+}
+
 impl LogCore {
-    /// Lets the log make so many segments from now on; without a limit where there is none to be held. Writers that are faster than the
-    /// cleaner wait for it so: those who need a new segment, before there is an LSN. Seals and frees go on.
-    pub(crate) fn allow(&self, segments: Option<u64>) {
-        // Relaxed: a segment that is made at this moment is one more than was counted, until the next turn.
-        let next = self.ready.load(Ordering::Relaxed).next_multiple_of(self.geometry.segment);
-        let allowed = |segments: u64| next.saturating_add(segments.saturating_mul(self.geometry.segment));
-        self.pace.set(segments.map_or(u64::MAX, allowed));
+    /// Where the next segment of the log starts that is made.
+    pub(crate) fn next_made(&self) -> Lsn {
+        // Relaxed: a segment that is made at this moment is counted by who counts after this, so that too few are granted, not too many.
+        Lsn(self.ready.load(Ordering::Relaxed).next_multiple_of(self.geometry.segment))
+    }
+
+    /// Says how far the log may go on. Writers that are faster than the cleaner wait for it so: those who need a new segment, before there is an LSN.
+    /// Seals and frees go on.
+    pub(crate) fn grant(&self, grant: Grant) {
+        let end = |next: Lsn, segments: u64| next.0.saturating_add(segments.saturating_mul(self.geometry.segment));
+        match grant {
+            Grant::Exactly(next, segments) => self.pace.set(end(next, segments)),
+            Grant::AtLeast(next, segments) => {
+                // One thread grants.
+                if self.pace.allowed().is_some_and(|allowed| allowed < end(next, segments)) {
+                    self.pace.set(end(next, segments));
+                }
+            }
+            Grant::Unlimited => self.pace.set(u64::MAX),
+        }
     }
 
     /// Segments that the log may still make; none where there is no limit.
     pub(crate) fn granted(&self) -> Option<u64> {
-        // Relaxed, as in `allow`.
-        let next = self.ready.load(Ordering::Relaxed).next_multiple_of(self.geometry.segment);
-        self.pace.allowed().map(|allowed| allowed.saturating_sub(next) / self.geometry.segment)
+        self.pace.allowed().map(|allowed| allowed.saturating_sub(self.next_made().0) / self.geometry.segment)
+    }
+
+    /// Whether the grant is nearly used up, so that it is time to look whether there is room for more.
+    pub(super) fn is_short_of_grant(&self) -> bool {
+        let few = (self.checkpoint_every / 8 / self.geometry.segment).max(1);
+        self.granted().is_some_and(|left| left <= few)
     }
 
     /// Whether the log is ready as far as is allowed.

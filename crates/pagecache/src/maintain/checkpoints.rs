@@ -6,6 +6,7 @@ use crate::base::error::Result;
 use crate::base::event::Woken;
 use crate::clean::{Aim, Cleaner, Then};
 use crate::log::core::LogCore;
+use crate::log::room::Grant;
 use crate::page::materialize::Materializer;
 use crate::store::limit::Claim;
 
@@ -35,34 +36,35 @@ pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
             }
             Woken::Rung => {}
         }
-        let outcome = turn(log, cleaner, |segments| log.allow(Some(segments)));
+        let outcome = turn(log, cleaner, |grant| log.grant(grant));
         if outcome.is_err() {
             // Writers wait for what this thread can do; where it can do nothing they go on.
-            log.allow(None);
+            log.grant(Grant::Unlimited);
         }
         log.attend(true);
         super::shrug(outcome);
     }
     log.attend(false);
-    log.allow(None);
+    log.grant(Grant::Unlimited);
 }
 
-/// Turns of cleaning, each with a checkpoint behind it, as long as something is due. `pace` is told after each how many segments of log may be
+/// Turns of cleaning, each with a checkpoint behind it, as long as something is due. `pace` is told before and after each how many segments of log may be
 /// made.
 ///
 /// # Errors
 /// As the cleaning or a checkpoint; the next is due some log later.
-pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: impl Fn(u64)) -> Result<()> {
+pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: impl Fn(Grant)) -> Result<()> {
     for nth in 0..TURNS_MAX {
         let is_first = nth == 0;
+        if is_first && log.granted().is_some() {
+            // What has been linked or has died since the last turn leaves room for more.
+            let next = log.next_made();
+            pace(Grant::AtLeast(next, cleaner.headroom()));
+        }
         let is_stopped = log.is_paced_out() || log.pool.left(Claim::User) == Some(0);
         let wants_checkpoint = log.wants_checkpoint() || is_first && is_stopped;
         let wants_cleaning = if is_first { log.wants_cleaning() } else { cleaner.is_due() };
         if !wants_checkpoint && !wants_cleaning {
-            // A segment was made since: what has been linked or has died meanwhile leaves room for more.
-            if let Some(granted) = log.granted().filter(|_| is_first) {
-                pace(cleaner.headroom().max(granted));
-            }
             break;
         }
         let before = cleaner.segments();
@@ -71,7 +73,8 @@ pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: i
         log.clean_after(cleaner.step());
         // Nobody waits for what cannot be helped.
         let least = u64::from(moved == 0 && cleaner.segments() >= before);
-        pace(cleaner.headroom().max(least));
+        let next = log.next_made();
+        pace(Grant::Exactly(next, cleaner.headroom().max(least)));
         // Each turn gives back what it has emptied, so there is less to do behind it; where it is not, what is left cannot be moved.
         if !is_first && moved == 0 {
             break;
