@@ -20,11 +20,22 @@ const RECORD: u64 = 256;
 /// The name of the thread that writes images beside the one that cleans and copies.
 const HELPER: &str = "pagecache-move";
 
+/// Which pages are copied first, where not all can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Those of the first victim.
+    Victim,
+    /// Those whose oldest records come first, whichever victim they are found in. What links lie on is emptied segment by segment so: where there is little
+    /// room, what is written has to give as much back.
+    Oldest,
+}
+
 /// What a turn moves.
 pub(super) struct Share {
     /// Bytes of pages that it may copy, and those that it has copied.
     pub(super) most: u64,
     pub(super) copied: u64,
+    pub(super) order: By,
     /// Victims that were not looked at to the end.
     pub(super) left: Vec<Sequence>,
 }
@@ -73,6 +84,7 @@ impl<M: Materializer> Cleaner<M> {
         let mut found = self.found(victims)?;
         // Pages with records in several places: once in a turn is enough, and a look at each of their records would cost more than the move.
         let mut seen = HashSet::new();
+        let mut pages = Vec::new();
         for victim in victims {
             if victim.account.is_empty(self.pages.log.raised(victim)) {
                 continue;
@@ -81,33 +93,49 @@ impl<M: Materializer> Cleaner<M> {
                 share.left.push(victim.header.sequence);
                 continue;
             }
-            let mut others = match &mut found {
+            let others = match &mut found {
                 Some(found) => found.remove(&victim.header.sequence).unwrap_or_default(),
                 None => self.walk(victim, &mut seen, &mut |copied| {
                     share.copied += copied.len() as u64;
                     batch.push(victim, copied, hand_over)
                 })?,
             };
-            // Batches of pages of an age, where there are more than fit one; and images that lie beside each other are read so.
-            others.sort_unstable();
-            for (_, id) in others {
-                if share.copied >= share.most {
-                    share.left.push(victim.header.sequence);
-                    break;
-                }
-                match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
-                    Ok(None) => {}
-                    Ok(Some(copied)) => {
-                        share.copied += copied.len() as u64;
-                        batch.push(victim, copied, hand_over)?;
-                    }
-                    // A page that is damaged stays where it is, and so does its segment.
-                    Err(Error::Corrupt(_) | Error::Decode { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+            pages.extend(others.into_iter().map(|(oldest, id)| (oldest, id, victim)));
+            if share.order == By::Victim {
+                self.copy_pages(&mut pages, &mut batch, share, hand_over)?;
             }
         }
+        self.copy_pages(&mut pages, &mut batch, share, hand_over)?;
         batch.hand_over(hand_over)
+    }
+
+    /// Copies pages, those first whose oldest records come first: batches of pages of an age, where there are more than fit one; and images that lie beside each
+    /// other are read so.
+    fn copy_pages(
+        &self,
+        pages: &mut Vec<(Address, PageId, &Arc<Segment>)>,
+        batch: &mut Batch,
+        share: &mut Share,
+        hand_over: &mut dyn FnMut(Batch) -> Result<()>,
+    ) -> Result<()> {
+        pages.sort_unstable_by_key(|(oldest, id, _)| (*oldest, *id));
+        for (_, id, victim) in pages.drain(..) {
+            if share.copied >= share.most {
+                share.left.push(victim.header.sequence);
+                continue;
+            }
+            match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
+                Ok(None) => {}
+                Ok(Some(copied)) => {
+                    share.copied += copied.len() as u64;
+                    batch.push(victim, copied, hand_over)?;
+                }
+                // A page that is damaged stays where it is, and so does its segment.
+                Err(Error::Corrupt(_) | Error::Decode { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The pages of segments by the map, where that is shorter than to walk the segments: where they are full of links to few pages.

@@ -10,7 +10,7 @@ mod images;
 mod ledger;
 mod victims;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
@@ -26,7 +26,7 @@ use crate::page::materialize::Materializer;
 use crate::store::births::Keep;
 use crate::store::limit::Claim;
 use crate::store::segment::Segment;
-use copies::Share;
+use copies::{By, Share};
 use images::Images;
 use ledger::Ledger;
 pub use victims::Order;
@@ -41,6 +41,12 @@ const DRAINED: u64 = 8;
 
 /// So many of those are emptied in a turn: each may have to be walked.
 const DRAINED_MAX: usize = 16;
+
+/// Of what a cap leaves: one each for the map and the log, and one that a stream begins.
+const FOLDS_LEAVE: u64 = 3;
+
+/// And one for the other stream.
+const DRAIN_LEAVES: u64 = 4;
 
 /// Moves pages, and has checkpoints give back what they leave behind.
 pub(crate) struct Cleaner<M: Materializer> {
@@ -101,21 +107,23 @@ impl<M: Materializer> Cleaner<M> {
         }
         let mut images = self.images.lock();
         log.check_failed()?;
-        self.pages.read_all_leaves()?;
+        if let Err(error) = self.pages.read_all_leaves() {
+            // Nothing can be cleaned, and the log goes on: a checkpoint is as due as ever.
+            if then == Then::Checkpoint {
+                log.flush(Patience::Wait)?;
+                self.checkpointer.checkpoint()?;
+            }
+            return Err(error);
+        }
         let ledger = self.ledger(images.longest());
         log.pool.keep(ledger.keep());
         let victims = self.victims(&images, &ledger, aim);
-        let mut share = Share { most: self.most(&ledger), copied: 0, left: Vec::new() };
-        let before = self.in_use();
-        let mut moved = self.empty(&mut images, &victims, &mut share);
-        if let Ok(first) = moved {
-            self.set_stuck(&victims, &before, &share);
-            if first > 0 {
-                moved = self.drain(&mut images, &before, &mut share).map(|more| first + more);
-            }
-        }
+        let none = victims.iter().all(Vec::is_empty);
+        let share = Share { most: self.most(&ledger), copied: 0, order: By::Victim, left: Vec::new() };
+        let folds = if self.missing(&ledger) > 0 { By::Oldest } else { By::Victim };
+        let mut moved = self.move_out(&mut images, victims, folds, share);
         // Under the lock of the images: no other turn's images are on their way. Where moving has failed what it has emptied is given back all the same.
-        if then == Then::Checkpoint || !victims.is_empty() || self.has_empty() {
+        if then == Then::Checkpoint || !none || self.has_empty() {
             let given_back = log.flush(Patience::Wait).and_then(|_| {
                 if planted(Canary::RecycledBeforeCheckpoint) {
                     self.checkpointer.release_empty();
@@ -131,6 +139,29 @@ impl<M: Materializer> Cleaner<M> {
         moved
     }
 
+    /// Moves pages out of victims, and then out of what has become nearly empty by that. Returns how many were.
+    fn move_out(
+        &self,
+        images: &mut Images,
+        [scored, folds]: [Vec<Arc<Segment>>; 2],
+        order: By,
+        mut share: Share,
+    ) -> Result<u64> {
+        let before = self.in_use();
+        let mut moved = self.empty(images, &scored, &mut share)?;
+        if !folds.is_empty() {
+            // What they give is not known before, so they come last, and leave what the next turn needs to gain anything at all.
+            share.order = order;
+            moved += self.within(&mut share, FOLDS_LEAVE, |share| self.empty(images, &folds, share))?;
+            share.order = By::Victim;
+        }
+        self.set_stuck(&[scored, folds].concat(), &before, &share);
+        if moved > 0 {
+            moved += self.drain(images, &before, &mut share)?;
+        }
+        Ok(moved)
+    }
+
     /// Bytes of log from one turn to the next.
     pub(crate) fn step(&self) -> u64 {
         self.ledger(0).step()
@@ -139,8 +170,19 @@ impl<M: Materializer> Cleaner<M> {
     /// Bytes in use that a turn moves at most.
     fn most(&self, ledger: &Ledger) -> u64 {
         // Of what a cap leaves, one for the map and one for the log.
-        let capped = self.pages.log.pool.left(Claim::Upkeep).map_or(u64::MAX, |left| left.saturating_sub(2).max(1));
+        let capped = self.pages.log.pool.left(Claim::Upkeep).map_or(u64::MAX, |left| left.saturating_sub(2));
         ledger.most().min(capped.saturating_mul(ledger.room))
+    }
+
+    /// Does a part of a turn within what is left of its share, and of what a cap leaves beside so many segments.
+    fn within<T>(&self, share: &mut Share, leave: u64, part: impl FnOnce(&mut Share) -> T) -> T {
+        let pool = &self.pages.log.pool;
+        let left = pool.left(Claim::Upkeep).map_or(u64::MAX, |left| left.saturating_sub(leave));
+        let room = share.most.saturating_sub(share.copied).min(left.saturating_mul(pool.segment_size() - 2 * BLOCK));
+        let most = std::mem::replace(&mut share.most, share.copied + room);
+        let done = part(share);
+        share.most = most;
+        done
     }
 
     /// Frees memory that nobody can see any more, and weighs what is held.
@@ -247,7 +289,8 @@ impl<M: Materializer> Cleaner<M> {
         self.is_closed(segment, redo) && !segment.account.is_stuck(live)
     }
 
-    fn victims(&self, images: &Images, ledger: &Ledger, aim: Aim) -> Vec<Arc<Segment>> {
+    /// Those that are moved by what it costs, and those of links.
+    fn victims(&self, images: &Images, ledger: &Ledger, aim: Aim) -> [Vec<Arc<Segment>>; 2] {
         let log = &self.pages.log;
         let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
         let open = images.open();
@@ -272,14 +315,19 @@ impl<M: Materializer> Cleaner<M> {
                 Aim::Target => excess.max(beyond),
             },
             pressing: match aim {
-                Aim::Promise => ledger.excess().saturating_sub(ledger.step() / ledger.size).max(self.missing(ledger)),
+                Aim::Promise => ledger.excess().saturating_sub(ledger.step() / ledger.size),
                 Aim::Target => excess.max(beyond),
             },
             overdue: self.overdue(ledger),
+            missing: self.missing(ledger),
             most: self.most(ledger),
         };
         let chosen = choose(candidates.collect(), &terms);
-        all.into_iter().filter(|segment| chosen.contains(&segment.header.sequence)).collect()
+        let of = |chosen: &BTreeSet<Sequence>| {
+            let is_chosen = |segment: &&Arc<Segment>| chosen.contains(&segment.header.sequence);
+            all.iter().filter(is_chosen).map(Arc::clone).collect::<Vec<_>>()
+        };
+        [of(&chosen.moved), of(&chosen.folds)]
     }
 
     /// Bytes in use of each segment that may be a victim.
@@ -294,9 +342,6 @@ impl<M: Materializer> Cleaner<M> {
     fn drain(&self, images: &mut Images, before: &BTreeMap<Sequence, u64>, share: &mut Share) -> Result<u64> {
         let log = &self.pages.log;
         let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
-        // Of what a cap leaves, one each for the map and the log, and for each of two streams one that is begun.
-        let left = log.pool.left(Claim::Upkeep).map_or(u64::MAX, |left| left.saturating_sub(4));
-        let room = share.most.saturating_sub(share.copied).min(left.saturating_mul(log.pool.segment_size()));
         let live = |segment: &Arc<Segment>| segment.account.live(log.raised(segment));
         let is_drained = |segment: &Arc<Segment>| {
             let (now, size) = (live(segment), segment.header.segment_size);
@@ -306,8 +351,7 @@ impl<M: Materializer> Cleaner<M> {
         let mut drained: Vec<Arc<Segment>> = log.pool.log().into_iter().filter(is_drained).collect();
         drained.sort_by_key(live);
         drained.truncate(DRAINED_MAX);
-        share.most = share.copied + room;
-        self.empty(images, &drained, share)
+        self.within(share, DRAIN_LEAVES, |share| self.empty(images, &drained, share))
     }
 
     /// Where nothing could be moved it is not tried again before something in there has changed. What was changed meanwhile can be.

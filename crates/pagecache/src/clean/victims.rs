@@ -38,8 +38,19 @@ pub(super) struct Terms {
     pub(super) pressing: u64,
     /// Bytes of links that are to be folded into their pages.
     pub(super) overdue: u64,
+    /// Segments missing below a cap: where nothing else gives so many, pages are chosen from all segments of links.
+    pub(super) missing: u64,
     /// Bytes in use that are moved at most.
     pub(super) most: u64,
+}
+
+/// What a turn cleans.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// By what moving them costs and gains.
+    pub(super) moved: BTreeSet<Sequence>,
+    /// Those of links. What they cost is not known before, so they come last: what is gained for certain is gained first.
+    pub(super) folds: BTreeSet<Sequence>,
 }
 
 impl Candidate {
@@ -65,13 +76,13 @@ impl Candidate {
 /// Segments of links to be folded, the oldest first: their pages have had the most time to get more links, which the same fold takes in. Moving
 /// them gains next to nothing where they are, so no score would ever choose them; what is gained is the images that they lie on. So many that
 /// `overdue` bytes are folded and `pressing` segments given back.
-fn folds(links: &[Candidate], pressing: u64, terms: &Terms) -> BTreeSet<Sequence> {
+fn folds(links: &[Candidate], pressing: u64, most: u64, terms: &Terms) -> BTreeSet<Sequence> {
     let mut links: Vec<&Candidate> = links.iter().collect();
     links.sort_unstable_by_key(|candidate| candidate.sequence);
     let (mut count, mut folded, mut moved) = (0, 0, 0);
     let enough = |candidate: &&&Candidate| {
         // One is begun in any case: no more of it is moved than the turn may.
-        let fits = count == 0 || moved + candidate.live <= terms.most;
+        let fits = most > 0 && (count == 0 || moved + candidate.live <= most);
         let goes_on = (folded < terms.overdue || count < pressing) && fits;
         (count, folded, moved) = (count + 1, folded + candidate.deltas, moved + candidate.live);
         goes_on
@@ -81,7 +92,7 @@ fn folds(links: &[Candidate], pressing: u64, terms: &Terms) -> BTreeSet<Sequence
 
 /// The cheapest candidates, until so many segments are gained as are wanted, or `most` bytes would be moved. Empty ones cost nothing.
 /// And those of links that have waited long enough, or where nothing else is to be gained: a fold of a few links for each page writes pages for next to nothing.
-pub(super) fn choose(candidates: Vec<Candidate>, terms: &Terms) -> BTreeSet<Sequence> {
+pub(super) fn choose(candidates: Vec<Candidate>, terms: &Terms) -> Chosen {
     let (empty, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| candidate.live == 0);
     let (links, mut candidates): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|candidate| candidate.deltas > candidate.live / 2);
@@ -98,8 +109,13 @@ pub(super) fn choose(candidates: Vec<Candidate>, terms: &Terms) -> BTreeSet<Sequ
         candidates.sort_by(|a, b| order(a, b, Order::Greedy));
         (chosen, gained) = first(&candidates, wanted, terms);
     }
-    let links = folds(&links, terms.pressing.saturating_sub(empty.len() as u64 + gained), terms);
-    empty.iter().chain(chosen).map(|candidate| candidate.sequence).chain(links).collect()
+    let most = terms.most.saturating_sub(chosen.iter().map(|candidate| candidate.live).sum());
+    let gained = empty.len() as u64 + gained;
+    let folds = match terms.missing > gained {
+        true => links.iter().map(|candidate| candidate.sequence).collect(),
+        false => folds(&links, terms.pressing.saturating_sub(gained), most, terms),
+    };
+    Chosen { moved: empty.iter().chain(chosen).map(|candidate| candidate.sequence).collect(), folds }
 }
 
 /// The first of these, as many as are wanted or as may be moved, and how many segments are gained; none where nothing is.
@@ -127,11 +143,12 @@ mod tests {
 
     fn terms(wanted: u64, most: u64) -> Terms {
         let (order, now) = (Order::DecliningCost, Sequence(1000));
-        Terms { order, now, room: 1000, packed: 1000, wanted, pressing: wanted, overdue: 0, most }
+        Terms { order, now, room: 1000, packed: 1000, wanted, pressing: wanted, overdue: 0, missing: 0, most }
     }
 
     fn chosen(all: &[Candidate], terms: Terms) -> Vec<u64> {
-        choose(all.to_vec(), &terms).into_iter().map(|sequence| sequence.0).collect()
+        let Chosen { moved, folds } = choose(all.to_vec(), &terms);
+        moved.union(&folds).map(|sequence| sequence.0).collect()
     }
 
     #[test]
@@ -183,6 +200,9 @@ mod tests {
         assert_eq!(chosen(3, 3), [2, 3, 4, 5], "the oldest of the links, not the emptiest");
         assert_eq!(chosen(4, 4), [2, 3, 4, 5, 6]);
         assert_eq!(chosen(4, 0), [2, 3, 4]);
+        let below_a_cap = |missing| self::chosen(&all, Terms { pressing: 0, missing, ..terms(4, 5000) });
+        assert_eq!(below_a_cap(2), [2, 3, 4], "two are gained as it is");
+        assert_eq!(below_a_cap(3), [2, 3, 4, 5, 6, 7]);
     }
 
     #[test]
