@@ -1,6 +1,6 @@
 //! Copying pages out of victims: which they are, by a walk or by the map, and how they come to who writes their images.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::images::{Batch, Images};
@@ -37,7 +37,7 @@ pub(super) struct Share {
     pub(super) copied: u64,
     pub(super) order: By,
     /// Victims that were not looked at to the end.
-    pub(super) left: Vec<Sequence>,
+    pub(super) left: BTreeSet<Sequence>,
 }
 
 impl<M: Materializer> Cleaner<M> {
@@ -90,7 +90,7 @@ impl<M: Materializer> Cleaner<M> {
                 continue;
             }
             if share.copied >= share.most {
-                share.left.push(victim.header.sequence);
+                share.left.insert(victim.header.sequence);
                 continue;
             }
             let others = match &mut found {
@@ -121,7 +121,7 @@ impl<M: Materializer> Cleaner<M> {
         pages.sort_unstable_by_key(|(oldest, id, _)| (*oldest, *id));
         for (_, id, victim) in pages.drain(..) {
             if share.copied >= share.most {
-                share.left.push(victim.header.sequence);
+                share.left.insert(victim.header.sequence);
                 continue;
             }
             match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {

@@ -117,10 +117,12 @@ impl<M: Materializer> Cleaner<M> {
         }
         let ledger = self.ledger(images.longest());
         log.pool.keep(ledger.keep());
-        let victims = self.victims(&images, &ledger, aim);
+        // One look: what is chosen, and in which order it is copied, are of the same.
+        let missing = self.missing(&ledger);
+        let victims = self.victims(&images, &ledger, aim, missing);
         let none = victims.iter().all(Vec::is_empty);
-        let share = Share { most: self.most(&ledger), copied: 0, order: By::Victim, left: Vec::new() };
-        let folds = if self.missing(&ledger) > 0 { By::Oldest } else { By::Victim };
+        let share = Share { most: self.most(&ledger), copied: 0, order: By::Victim, left: BTreeSet::new() };
+        let folds = if missing > 0 { By::Oldest } else { By::Victim };
         let mut moved = self.move_out(&mut images, victims, folds, share);
         // Under the lock of the images: no other turn's images are on their way. Where moving has failed what it has emptied is given back all the same.
         if then == Then::Checkpoint || !none || self.has_empty() {
@@ -290,7 +292,7 @@ impl<M: Materializer> Cleaner<M> {
     }
 
     /// Those that are moved by what it costs, and those of links.
-    fn victims(&self, images: &Images, ledger: &Ledger, aim: Aim) -> [Vec<Arc<Segment>>; 2] {
+    fn victims(&self, images: &Images, ledger: &Ledger, aim: Aim, missing: u64) -> [Vec<Arc<Segment>>; 2] {
         let log = &self.pages.log;
         let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));
         let open = images.open();
@@ -304,7 +306,7 @@ impl<M: Materializer> Cleaner<M> {
             live: segment.account.live(log.raised(segment)),
             deltas: segment.account.live_deltas(log.raised(segment)),
         });
-        let (excess, beyond) = (self.excess(ledger), ledger.beyond_target(log.tail().0 - redo.0));
+        let (excess, beyond) = (ledger.excess().max(missing), ledger.beyond_target(log.tail().0 - redo.0));
         let terms = Terms {
             order: self.goal.order,
             now: all.iter().map(|segment| segment.header.sequence).max().unwrap_or_default(),
@@ -319,7 +321,7 @@ impl<M: Materializer> Cleaner<M> {
                 Aim::Target => excess.max(beyond),
             },
             overdue: self.overdue(ledger),
-            missing: self.missing(ledger),
+            missing,
             most: self.most(ledger),
         };
         let chosen = choose(candidates.collect(), &terms);
