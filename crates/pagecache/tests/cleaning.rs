@@ -239,6 +239,67 @@ fn a_mass_of_frees_shrinks_the_directory() {
     Store { pages, versions, seed: 0 }.check();
 }
 
+/// Files on disk, those kept for reuse too, once there are no more of them than `most`, or after so long.
+fn files_within(storage: &MemoryStorage, most: u64, seconds: u64) -> u64 {
+    let files = || storage.list().unwrap().len() as u64;
+    let begun = Instant::now();
+    while files() > most && begun.elapsed() < Duration::from_secs(seconds) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    files()
+}
+
+#[test]
+fn a_store_that_is_left_alone_after_a_mass_of_frees_shrinks_by_itself() {
+    let storage = MemoryStorage::new();
+    // All of the frees are less log than a turn waits for.
+    let log_limit = 4 << 20;
+    let mut store = Store::with(config(&storage).log_limit(log_limit).background(Background::Threads), 20_000);
+    // What is due after the load is not what is looked for.
+    let mut before = u64::MAX;
+    while std::mem::replace(&mut before, store.pages.stats().checkpoints) != before {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let files = storage.list().unwrap().len();
+    // Every tenth stays, so that hardly any segment is empty: they have to be moved.
+    let mut kept = Vec::new();
+    for (at, page) in std::mem::take(&mut store.versions).into_iter().enumerate() {
+        match at % 10 {
+            0 => kept.push(page),
+            _ => drop(store.pages.free_at(page.0, page.1, &store.pages.pin()).unwrap()),
+        }
+    }
+    store.versions = kept;
+    // And the superblocks, and files kept for reuse.
+    let most = promised_at(0.8, store.live()) + (log_limit - LOG_LIMIT) / SEGMENT + 4;
+    let left = files_within(&storage, most, 60);
+    println!("{files} files before, {left} after, {most} promised; {:?}", store.pages.stats().checkpoints);
+    assert!(files as u64 > 2 * most && left <= most, "{files} before, {left} after");
+    store.check();
+}
+
+#[test]
+fn a_tick_after_a_mass_of_frees_shrinks_the_store() {
+    let storage = MemoryStorage::new();
+    let log_limit = 4 << 20;
+    let mut store = Store::with(config(&storage).log_limit(log_limit), 20_000);
+    store.pages.tick().unwrap();
+    let kept = store.versions.split_off(19_900);
+    for (id, version, _) in std::mem::replace(&mut store.versions, kept) {
+        store.pages.free_at(id, version, &store.pages.pin()).unwrap();
+    }
+    let before = store.pages.stats();
+    store.pages.tick().unwrap();
+    let after = store.pages.stats();
+    println!("{} segments before, {} after", before.segments, after.segments);
+    let most = promised_at(0.8, store.live()) + (log_limit - LOG_LIMIT) / SEGMENT;
+    assert!(before.segments > 2 * most && after.segments <= most, "{after:?}");
+    // Nothing else has died: the next tick has nothing to do.
+    store.pages.tick().unwrap();
+    assert_eq!(store.pages.stats().checkpoints, after.checkpoints);
+    store.check();
+}
+
 #[test]
 fn a_move_keeps_the_version_and_fails_no_update() {
     let storage = MemoryStorage::new();

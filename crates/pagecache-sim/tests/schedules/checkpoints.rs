@@ -259,7 +259,28 @@ fn a_checkpoint_meets_updates() {
     stop(&disk, store, &past);
 }
 
-/// The same, and the machine stops at any moment.
+/// Segments of the log are born while two checkpoints list what there is.
+fn checkpoints_meet_births() {
+    let (disk, store, past) = game(ROOMY);
+    let before = store.pages.stats().segments;
+    let authored = Arc::clone(&past);
+    let writer = store.spawn(move |store, _| {
+        let author = Author { store, past: &authored };
+        // New pages: nothing of the log becomes empty, and all of it stays.
+        for word in 0..20 {
+            author.make(vec![word; WIDE]);
+        }
+    });
+    let checkpoints = checkpoints(&store);
+    writer.join().unwrap();
+    let told = checkpoints.join().unwrap();
+    // Two of them are of the map.
+    count("births", store.pages.stats().segments.saturating_sub(before + 2));
+    count_met(&past.lock().unwrap(), &told);
+    stop(&disk, store, &past);
+}
+
+/// Two write and two checkpoints are made, and the machine stops at any moment.
 fn a_checkpoint_is_cut_short_at_any_moment() {
     let (_, store, past) = game(ROOMY);
     let writers = [([0, 4], 100), ([1, 5], 200)].map(|(own, name)| writer(&store, &past, own, name));
@@ -525,6 +546,7 @@ fn a_close_meets_a_checkpoint_of_the_background() {
 
 scenarios! {
     a_checkpoint_meets_updates,
+    checkpoints_meet_births,
     a_checkpoint_is_cut_short_at_any_moment,
     a_checkpoint_that_fails_meets_updates,
     a_checkpoint_meets_page_ins_and_evictions,

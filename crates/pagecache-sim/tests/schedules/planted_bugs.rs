@@ -11,7 +11,7 @@ const PLANT: &str = "PAGECACHE_SCHEDULES_PLANT";
 /// A bug, the scenario that meets it, and what is said of it.
 type Hunt = (Canary, &'static str, &'static [&'static str]);
 
-const HUNTS: [Hunt; 19] = [
+const HUNTS: [Hunt; 20] = [
     (Canary::PageInWithoutCompare, "histories::every_schedule::a_history_has_an_order", &["no order"]),
     (Canary::UnstableEvicted, "links::every_schedule::a_link_meets_page_ins_and_evictions", &["Corrupt", "damaged"]),
     (Canary::FailedSwapTakenForSuccess, "links::every_schedule::a_link_meets_links", &["a conflict of"]),
@@ -39,6 +39,11 @@ const HUNTS: [Hunt; 19] = [
         Canary::DirtyBeforePublish,
         "checkpoints::every_schedule::a_checkpoint_meets_updates",
         &["by the whole log", "was stable", "does not go on the version below it"],
+    ),
+    (
+        Canary::DirectoryDuringBirth,
+        "checkpoints::every_schedule::checkpoints_meet_births",
+        &["by the whole log", "was stable", "damaged", "Corrupt"],
     ),
     (
         Canary::RedoPointTooHigh,

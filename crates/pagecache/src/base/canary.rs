@@ -18,6 +18,8 @@ pub enum Canary {
     IdReusedBeforeFreeStable,
     /// A leader parks without looking at the open slot again.
     LostWakeup,
+    /// A checkpoint lists the segments while one of the log is being born.
+    DirectoryDuringBirth,
     /// A record may run one granule over the end of its segment's data.
     OffByOneAtSegmentEnd,
     /// The stable LSN follows written bytes, not whole records.

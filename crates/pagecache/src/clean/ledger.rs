@@ -80,6 +80,10 @@ impl Ledger {
         self.least().min(self.live).div_ceil(self.packed) + self.beside()
     }
 
+    pub(super) fn is_beyond_promise(&self) -> bool {
+        self.stock.segments > self.promised()
+    }
+
     /// Segments beyond those with which writers would have room for two steps.
     pub(super) fn excess(&self) -> u64 {
         let goal = self.promised().saturating_sub(self.turn() + 2 * self.step().div_ceil(self.size));

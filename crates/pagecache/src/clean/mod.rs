@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
-use crate::base::sync::{Mutex, Ordering};
+use crate::base::sync::{AtomicU64, Mutex, Ordering};
 use crate::checkpoint::write::{Checkpointer, Weight};
 use crate::format::BLOCK;
 use crate::format::segment::Stream;
@@ -55,6 +55,8 @@ pub(crate) struct Cleaner<M: Materializer> {
     goal: Goal,
     images: Mutex<Images>,
     help: Help,
+    /// Bytes in use at the end of the last turn, where it has given back nothing. Relaxed: a number to compare with.
+    in_vain: AtomicU64,
 }
 
 /// What cleaning is for, and how it goes about it.
@@ -92,7 +94,14 @@ pub(crate) enum Aim {
 
 impl<M: Materializer> Cleaner<M> {
     pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, goal: Goal, help: Help) -> Cleaner<M> {
-        Cleaner { pages, checkpointer, goal, images: Mutex::new(Images::new()), help }
+        Cleaner {
+            pages,
+            checkpointer,
+            goal,
+            images: Mutex::new(Images::new()),
+            help,
+            in_vain: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// Moves pages out of the segments that cost least, as many as the aim asks for, and gives back what is empty.
@@ -138,6 +147,8 @@ impl<M: Materializer> Cleaner<M> {
             Ok(moved) if moved > 0 => self.pages.collect(),
             _ => self.pages.free_retired(),
         }
+        let is_in_vain = self.segments() >= ledger.stock.segments;
+        self.in_vain.store(if is_in_vain { log.usage().live } else { u64::MAX }, Ordering::Relaxed);
         moved
     }
 
@@ -209,6 +220,16 @@ impl<M: Materializer> Cleaner<M> {
         }
         let ledger = self.ledger(0);
         self.excess(&ledger) > 0 || self.overdue(&ledger) > 0
+    }
+
+    /// Whether there is more on disk than is promised (P3), since pages were freed: what is written keeps within it. Not where a turn has just found that
+    /// it cannot be helped, and no more than a segment has died since.
+    pub(crate) fn is_beyond_promise(&self) -> bool {
+        if !self.pages.leaves.are_all_read() {
+            return false;
+        }
+        let ledger = self.ledger(0);
+        ledger.is_beyond_promise() && ledger.live.saturating_add(ledger.size) <= self.in_vain.load(Ordering::Relaxed)
     }
 
     /// Bytes of links, in segments that can be cleaned, beyond what pages may have on top of them.

@@ -29,10 +29,13 @@ pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
             Woken::TimedOut => {
                 cleaner.collect();
                 let tail = log.tail();
-                if std::mem::replace(&mut rests_at, tail) == tail {
-                    super::shrug(cleaner.rest());
+                let rests = std::mem::replace(&mut rests_at, tail) == tail;
+                if !cleaner.is_beyond_promise() {
+                    if rests {
+                        super::shrug(cleaner.rest());
+                    }
+                    continue;
                 }
-                continue;
             }
             Woken::Rung => {}
         }
@@ -62,7 +65,8 @@ pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: i
             pace(Grant::AtLeast(next, cleaner.headroom()));
         }
         let is_stopped = log.is_paced_out() || log.pool.left(Claim::User) == Some(0);
-        let wants_checkpoint = log.wants_checkpoint() || is_first && is_stopped;
+        // Frees are short: many of them are little log.
+        let wants_checkpoint = log.wants_checkpoint() || is_first && (is_stopped || cleaner.is_beyond_promise());
         let wants_cleaning = if is_first { log.wants_cleaning() } else { cleaner.is_due() };
         if !wants_checkpoint && !wants_cleaning {
             break;

@@ -1,16 +1,16 @@
-//! The files of segments: made under a scratch name, kept for another life, removed.
+//! Which segments are being born, which files are kept for another life, and which are to go: numbers and names, under one lock that nobody holds
+//! while the disk works.
+//!
+//! What is under way is counted as if it were done, so that nobody makes more than there may be.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
-use crate::format::BLOCK;
-use crate::format::segment::{Previous, SegmentHeader, Stream, name, scratch_name};
-use crate::storage::{OpenMode, Storage, StorageFile, write_all};
-use crate::store::handles::Handles;
+use crate::format::segment::{Previous, Stream};
 use crate::store::limit::{CAPPED, Claim, Limit};
-use crate::store::segment::{Identity, Linked, Segment};
+use crate::store::segment::{Linked, Segment};
 
 /// Files kept for reuse in any case.
 const SPARES: u64 = 2;
@@ -46,49 +46,101 @@ pub(crate) struct Stock {
     pub(crate) spares: u64,
 }
 
+/// A birth that has begun: its number, and the file of an earlier life that it gets, if there is one.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    pub(super) sequence: Sequence,
+    pub(super) spare: Option<String>,
+    /// How often all files had been made to stay before.
+    pub(super) pins_ever: u64,
+}
+
+/// A segment that is not in the table yet.
+#[derive(Debug)]
+struct Underway {
+    stream: Stream,
+    /// None until it has a file.
+    segment: Option<Arc<Segment>>,
+}
+
+/// Files of segments that nobody needs any more, taken to be kept or removed.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    /// To be kept for reuse.
+    pub(super) keep: Vec<Sequence>,
+    pub(super) remove: Vec<(Sequence, Linked)>,
+    /// Kept ones that are too many now.
+    pub(super) surplus: Vec<String>,
+}
+
+impl Leaving {
+    pub(super) fn is_empty(&self) -> bool {
+        self.keep.is_empty() && self.remove.is_empty() && self.surplus.is_empty()
+    }
+}
+
+/// What has become of them.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Kept for reuse, under these names.
+    pub(super) spares: Vec<String>,
+    /// Still there: they are tried again with the next.
+    pub(super) stay: Vec<(Sequence, Linked)>,
+}
+
 /// What the lock of births guards.
 #[derive(Debug)]
 pub(super) struct Births {
-    handles: Arc<Handles>,
-    identity: Identity,
     segment_size: u64,
-    pub(super) next: Sequence,
+    next: Sequence,
     spares: Vec<String>,
     keep: Keep,
-    /// Segments that are being written and have no name yet.
-    begun: Vec<Arc<Segment>>,
+    /// Being made, or written and without a name yet.
+    underway: BTreeMap<Sequence, Underway>,
     /// Files of segments that nobody needs any more, and whether there may be other links to them.
     unwanted: Vec<(Sequence, Linked)>,
-    /// Who wants all files to stay.
+    /// Files that are being kept or removed just now: of segments, and of those that were kept before.
+    leaving: Stock,
+    /// Who wants all files to stay, and how many ever did.
     pins: u64,
+    pins_ever: u64,
     limit: Limit,
 }
 
 impl Births {
-    pub(super) fn new(handles: Arc<Handles>, identity: Identity, segment_size: u64, next: Sequence) -> Births {
+    pub(super) fn new(segment_size: u64, next: Sequence) -> Births {
         Births {
-            handles,
-            identity,
             segment_size,
             next,
             spares: Vec::new(),
             keep: Keep::default(),
-            begun: Vec::new(),
+            underway: BTreeMap::new(),
             unwanted: Vec::new(),
+            leaving: Stock { segments: 0, spares: 0 },
             pins: 0,
+            pins_ever: 0,
             limit: Limit::NONE,
         }
     }
 
-    fn storage(&self) -> &dyn Storage {
-        self.handles.storage()
+    /// The first sequence that is not given out.
+    pub(super) fn next(&self) -> Sequence {
+        self.next
+    }
+
+    /// Whether a segment of the log has its number and is not in the table.
+    pub(super) fn is_log_underway(&self) -> bool {
+        self.underway.values().any(|underway| underway.stream == Stream::Log)
     }
 
     /// What there is of files, where so many segments are in the pool's table.
     pub(super) fn stock(&self, named: usize, unwanted: Unwanted) -> Stock {
         let stays = unwanted == Unwanted::Counts || self.pins == 0;
         let unwanted = if stays { self.unwanted.len() } else { 0 };
-        Stock { segments: (named + self.begun.len() + unwanted) as u64, spares: self.spares.len() as u64 }
+        Stock {
+            segments: (named + self.underway.len() + unwanted) as u64 + self.leaving.segments,
+            spares: self.spares.len() as u64 + self.leaving.spares,
+        }
     }
 
     /// Caps the bytes on disk from now on.
@@ -102,99 +154,36 @@ impl Births {
         self.limit.left(self.stock(named, Unwanted::Counts).segments, claim)
     }
 
-    /// Makes a segment under its scratch name, with its headers written and not synced.
+    /// Begins a birth.
     ///
     /// # Errors
-    /// `NoSpace` and `Io` leave nothing behind but a scratch file that the next open removes.
-    pub(super) fn make(&mut self, order: &Order, named: usize) -> Result<(Arc<Segment>, Arc<dyn StorageFile>)> {
-        let sequence = self.next;
-        let header = SegmentHeader {
-            purpose: self.identity.purpose,
-            stream: order.stream,
-            store: self.identity.store,
-            segment_size: self.segment_size,
-            sequence,
-            start: order.start.unwrap_or(Lsn(sequence.0.saturating_mul(self.segment_size))),
-            salt: self.storage().entropy(),
-            previous: order.previous,
-            stable: order.stable,
-            first: order.first,
-        };
-        // After 2^53 bytes, or behind a file whose name says so: nobody could read it.
-        // The segments of the models are smaller than any on disk.
-        if cfg!(not(loom)) && !header.is_sound() {
-            return Err(Error::NoSpace { what: "segment numbers" });
-        }
+    /// `NoSpace` where there may not be one more.
+    pub(super) fn draw(&mut self, order: &Order, named: usize) -> Result<Drawn> {
         // Files kept for reuse are used first, and are there already.
         if !self.limit.allows(self.stock(named, Unwanted::Counts).segments + 1, order.claim) {
             return Err(Error::NoSpace { what: CAPPED });
         }
-        let scratch = scratch_name(sequence);
-        let recycled = !self.spares.is_empty();
-        let file = self.blank(&scratch)?;
-        if let Err(error) = self.furnish(file.as_ref(), &header, order.allocate, &scratch) {
-            // Best effort: what stays is a scratch file, which means nothing.
-            let _ = self.storage().remove(&scratch);
-            return Err(error);
-        }
-        let handle = self.handles.opened(name(sequence), Arc::clone(&file));
-        let segment = Arc::new(Segment::new(header, handle, recycled));
-        // Before anyone finds it: it holds nothing yet, and is not empty.
-        segment.account.set_growing(order.stream != Stream::Log);
-        if self.pins > 0 {
+        let sequence = self.next;
+        // Whatever becomes of it, nobody has this number again (P3).
+        self.next = Sequence(sequence.0 + 1);
+        self.underway.insert(sequence, Underway { stream: order.stream, segment: None });
+        Ok(Drawn { sequence, spare: self.spares.pop(), pins_ever: self.pins_ever })
+    }
+
+    /// It has a file. Somebody may have looked at that while it was made.
+    pub(super) fn made(&mut self, segment: &Arc<Segment>, pins_ever: u64) {
+        if self.pins > 0 || self.pins_ever != pins_ever {
             segment.link();
         }
-        Ok((segment, file))
+        if let Some(underway) = self.underway.get_mut(&segment.header.sequence) {
+            underway.segment = Some(Arc::clone(segment));
+        }
     }
 
-    /// As [`make`](Self::make), to be written before it is named.
-    pub(super) fn begin(&mut self, order: &Order, named: usize) -> Result<(Arc<Segment>, Arc<dyn StorageFile>)> {
-        let (segment, file) = self.make(order, named)?;
-        self.next = Sequence(self.next.0 + 1);
-        self.begun.push(Arc::clone(&segment));
-        Ok((segment, file))
-    }
-
-    /// Begun segments have a name now, or never will.
-    pub(super) fn ended(&mut self, begun: &[Arc<Segment>]) {
-        self.begun.retain(|one| !begun.iter().any(|ended| Arc::ptr_eq(one, ended)));
-    }
-
-    /// A file under a scratch name: a recycled one if there is one, else new.
-    fn blank(&mut self, scratch: &str) -> Result<Arc<dyn StorageFile>> {
-        if let Some(spare) = self.spares.pop() {
-            if let Err(error) = self.storage().rename(&spare, scratch) {
-                let failed = Error::io("rename", &spare, error);
-                self.spares.push(spare);
-                return Err(failed);
-            }
-            return self.handles.open(scratch, OpenMode::ReadWrite).map_err(|error| Error::io("open", scratch, error));
-        }
-        match self.handles.open(scratch, OpenMode::CreateNew) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                // Left by a birth that failed in this process.
-                self.storage().remove(scratch).map_err(|error| Error::io("remove", scratch, error))?;
-                self.handles.open(scratch, OpenMode::CreateNew)
-            }
-            opened => opened,
-        }
-        .map_err(|error| Error::io("create", scratch, error))
-    }
-
-    fn furnish(&self, file: &dyn StorageFile, header: &SegmentHeader, allocate: u64, scratch: &str) -> Result<()> {
-        let block = header.encode();
-        // Systems refuse to set nothing aside.
-        if allocate > 0 {
-            file.allocate(0, allocate).map_err(|error| Error::io("allocate", scratch, error))?;
-        }
-        file.set_len(self.segment_size).map_err(|error| Error::io("set_len", scratch, error))?;
-        for offset in [0, self.segment_size - BLOCK] {
-            if offset > 0 && planted(Canary::SecondHeaderMissing) {
-                continue;
-            }
-            write_all(file, &block, offset).map_err(|error| Error::io("write", scratch, error))?;
-        }
-        Ok(())
+    /// It is in the table now, or never will be. A file of an earlier life that it did not take is kept for the next.
+    pub(super) fn ended(&mut self, sequence: Sequence, spare: Option<String>) {
+        self.underway.remove(&sequence);
+        self.spares.extend(spare);
     }
 
     /// Says how many files are kept from the next that are given back on.
@@ -202,71 +191,60 @@ impl Births {
         self.keep = keep;
     }
 
-    /// Takes the files of segments that nobody needs any more: some are kept for reuse, the others removed, once nobody wants them to stay.
-    /// The directory is to be synced afterwards where it says so.
-    ///
-    /// # Errors
-    /// `Io` of the first that failed: what was not given back is tried again with the next.
-    pub(super) fn give_back(&mut self, gone: &[Arc<Segment>], named: usize) -> (Changed, Result<()>) {
-        self.unwanted.extend(gone.iter().map(|segment| (segment.header.sequence, segment.linked())));
-        let most = self.most(named);
-        let surplus = self.spares.len() as u64 > most;
-        if self.pins > 0 || self.unwanted.is_empty() && !surplus {
-            return (Changed::No, Ok(()));
+    /// Takes the files of segments that nobody needs any more, with those that could not be given back before, unless somebody wants all of them to stay.
+    pub(super) fn leave(&mut self, gone: &[Arc<Segment>], named: usize) -> Leaving {
+        // Whoever made all files stay before these came here may have a link to them.
+        let linked = |segment: &Segment| if self.pins > 0 { Linked::Maybe } else { segment.linked() };
+        let gone: Vec<_> = gone.iter().map(|segment| (segment.header.sequence, linked(segment))).collect();
+        self.unwanted.extend(gone);
+        let mut leaving = Leaving::default();
+        if self.pins > 0 {
+            return leaving;
         }
-        // One that fails keeps no other one.
-        let mut failed = None;
+        let most = self.most(named);
         for (sequence, linked) in std::mem::take(&mut self.unwanted) {
-            let (old, spare) = (name(sequence), scratch_name(sequence));
-            let is_kept = linked == Linked::No && (self.spares.len() as u64) < most;
-            let done = match is_kept {
-                true => self.storage().rename(&old, &spare).map_err(|error| Error::io("rename", &old, error)),
-                false => self.storage().remove(&old).map_err(|error| Error::io("remove", &old, error)),
-            };
-            match done {
-                Ok(()) if is_kept => self.spares.push(spare),
-                Ok(()) => {}
-                Err(error) => {
-                    self.unwanted.push((sequence, linked));
-                    failed.get_or_insert(error);
-                }
+            let is_kept = linked == Linked::No && ((self.spares.len() + leaving.keep.len()) as u64) < most;
+            match is_kept {
+                true => leaving.keep.push(sequence),
+                false => leaving.remove.push((sequence, linked)),
             }
         }
         while self.spares.len() as u64 > most
             && let Some(spare) = self.spares.pop()
         {
-            if let Err(error) = self.storage().remove(&spare) {
-                failed.get_or_insert(Error::io("remove", &spare, error));
-                self.spares.push(spare);
-                break;
-            }
+            leaving.surplus.push(spare);
         }
-        (Changed::Yes, failed.map_or(Ok(()), Err))
+        self.leaving = Stock {
+            segments: (leaving.keep.len() + leaving.remove.len()) as u64,
+            spares: leaving.surplus.len() as u64,
+        };
+        leaving
+    }
+
+    /// They have left.
+    pub(super) fn left_behind(&mut self, left: Left) {
+        self.leaving = Stock { segments: 0, spares: 0 };
+        self.spares.extend(left.spares);
+        self.unwanted.extend(left.stay);
     }
 
     /// Files kept for reuse at most.
     fn most(&self, named: usize) -> u64 {
-        let used = (named + self.begun.len()) as u64;
+        let used = (named + self.underway.len()) as u64;
         let capped = self.limit.left(used, Claim::User).unwrap_or(u64::MAX);
         SPARES.max(self.keep.spares.min(self.keep.files.saturating_sub(used)).min(capped))
     }
 
-    /// Nothing that is begun or made from now on is ever used for another segment, nor is anything removed.
+    /// Nothing that is under way or made from now on is ever used for another segment, nor is anything removed.
     pub(super) fn pin(&mut self) {
         self.pins += 1;
-        self.begun.iter().for_each(|segment| segment.link());
+        self.pins_ever += 1;
+        self.underway.values().filter_map(|underway| underway.segment.as_ref()).for_each(|segment| segment.link());
     }
 
     pub(super) fn unpin(&mut self) {
         self.pins -= 1;
     }
-}
-
-/// Whether the directory has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Changed {
-    Yes,
-    No,
 }
 
 /// Whether files that only stay because somebody wants them to are counted.

@@ -3,6 +3,7 @@
 mod account;
 pub(crate) mod births;
 pub(crate) mod extent;
+mod files;
 pub(crate) mod handles;
 pub(crate) mod in_use;
 pub(crate) mod limit;

@@ -16,15 +16,16 @@ use std::sync::Arc;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, Lsn, Sequence};
-use crate::base::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::base::sync::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::format::BLOCK;
 use crate::format::parts::Parts;
 use crate::format::piece::Piece;
 use crate::format::root::Known;
-use crate::format::segment::{Previous, Stream, scratch_name};
+use crate::format::segment::{Previous, SegmentHeader, Stream, name, scratch_name};
 use crate::storage::{Storage, StorageFile};
 use crate::store::account::Account;
-use crate::store::births::{Births, Changed, Keep, Order, Stock, Unwanted};
+use crate::store::births::{Births, Drawn, Keep, Order, Stock, Unwanted};
+use crate::store::files;
 use crate::store::handles::Handles;
 use crate::store::in_use::{InUse, parts};
 use crate::store::limit::Claim;
@@ -38,7 +39,12 @@ pub(crate) struct Pool {
     identity: Identity,
     segment_size: u64,
     table: RwLock<Table>,
+    /// Held by nobody while the disk works.
     births: Mutex<Births>,
+    /// A segment of the log was born, or will not be.
+    born: Condvar,
+    /// Held while files are given back, and by who wants them to stay.
+    leaving: Mutex<()>,
     /// Records whose payload is in parts.
     pub(crate) spans: Spans,
 }
@@ -83,6 +89,31 @@ impl Table {
     }
 }
 
+/// A segment that has its number and is not in the table. Whatever ends a birth half-way, a panic of the storage's too, nobody waits for it any more.
+struct Underway<'a> {
+    pool: &'a Pool,
+    sequence: Sequence,
+    /// A file of an earlier life that it gets.
+    spare: Option<String>,
+    goes_on: bool,
+}
+
+impl Underway<'_> {
+    /// It is written before it is named: somebody else ends it.
+    fn goes_on(mut self) {
+        self.goes_on = true;
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if !self.goes_on {
+            self.pool.births.lock().ended(self.sequence, self.spare.take());
+            self.pool.born.notify_all();
+        }
+    }
+}
+
 /// What the birth of a segment of the log needs to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Birth {
@@ -104,10 +135,11 @@ impl Pool {
         segments: impl IntoIterator<Item = Arc<Segment>>,
         next: Sequence,
     ) -> Pool {
-        let births = Mutex::new(Births::new(Arc::clone(&handles), identity, segment_size, next));
+        let (births, leaving) = (Mutex::new(Births::new(segment_size, next)), Mutex::new(()));
         let mut table = Table::default();
         segments.into_iter().for_each(|segment| table.enter(segment));
-        Pool { handles, identity, segment_size, table: RwLock::new(table), births, spans: Spans::default() }
+        let (table, born, spans) = (RwLock::new(table), Condvar::new(), Spans::default());
+        Pool { handles, identity, segment_size, table, births, born, leaving, spans }
     }
 
     /// What every segment of this store says of it.
@@ -232,11 +264,14 @@ impl Pool {
         self.table().len() as u64 * (size_of::<Segment>() + 160) as u64
     }
 
-    /// The segments that `keep` wants as a checkpoint knows them, by sequence; and the first sequence that is not given out. What is
-    /// born later has that or a higher one.
+    /// The segments that `keep` wants as a checkpoint knows them, by sequence; and the first sequence that is not given out. What
+    /// comes later has that or a higher one, but for segments outside of the log that are being written, in which nothing is named. Waits for a segment of the log
+    /// that is just being born.
     pub(crate) fn directory(&self, keep: impl Fn(&Segment) -> bool) -> (Vec<Known>, Sequence) {
-        // Under this lock nothing is being born.
-        let births = self.births.lock();
+        let mut births = self.births.lock();
+        while births.is_log_underway() && !planted(Canary::DirectoryDuringBirth) {
+            births = self.born.wait(births);
+        }
         let table = self.table();
         let mut known: Vec<Known> = (table.all())
             .filter(|segment| keep(segment))
@@ -249,7 +284,7 @@ impl Pool {
             })
             .collect();
         known.sort_unstable_by_key(|known| known.sequence);
-        (known, births.next)
+        (known, births.next())
     }
 
     /// Files of segments, of whatever stream. Files that a backup keeps are beside what cleaning answers for.
@@ -274,21 +309,28 @@ impl Pool {
     pub(crate) fn birth(&self, birth: Birth) -> Result<Arc<Segment>> {
         let Birth { start, previous, first, claim, stable, allocate } = birth;
         let order = Order { stream: Stream::Log, start: Some(start), previous, first, stable, claim, allocate };
-        // Held to the end: nothing is being born while a directory is listed.
+        let (segment, file, _underway) = self.make(&order)?;
+        let sequence = segment.header.sequence;
+        self.name_synced(sequence, file.as_ref())?;
         let mut births = self.births.lock();
-        let (segment, file) = births.make(&order, self.table().len())?;
-        let scratch = scratch_name(segment.header.sequence);
+        self.table_mut().enter(Arc::clone(&segment));
+        births.ended(sequence, None);
+        drop(births);
+        Ok(segment)
+    }
+
+    /// Has a segment's file bear its name, durably.
+    fn name_synced(&self, sequence: Sequence, file: &dyn StorageFile) -> Result<()> {
         if let Err(error) = file.sync_data() {
+            let scratch = scratch_name(sequence);
             let _ = self.storage().remove(&scratch);
             return Err(Error::sync("sync", &scratch, error));
         }
-        self.storage().rename(&scratch, &segment.name()).map_err(|error| Error::io("rename", &scratch, error))?;
-        births.next = Sequence(segment.header.sequence.0 + 1);
-        if !planted(Canary::SkippedDirectorySync) {
-            self.sync_dir()?;
+        files::christen(self.storage(), sequence)?;
+        match planted(Canary::SkippedDirectorySync) {
+            true => Ok(()),
+            false => self.sync_dir(),
         }
-        self.table_mut().enter(Arc::clone(&segment));
-        Ok(segment)
     }
 
     /// Makes a segment outside of the log that is to be written before it is named: its headers are synced with what it holds. No
@@ -300,7 +342,41 @@ impl Pool {
         // No space is set aside: a full disk is met by a write, and costs this piece of work only.
         let claim = Claim::Upkeep;
         let order = Order { stream, start: None, previous: None, first: Lsn(0), stable, claim, allocate: 0 };
-        self.births.lock().begin(&order, self.table().len())
+        let (segment, file, underway) = self.make(&order)?;
+        underway.goes_on();
+        Ok((segment, file))
+    }
+
+    /// Makes a segment under its scratch name, with its headers written and not synced. It is under way until it is [named](Self::name),
+    /// [abandoned](Self::abandon) or, of the log, born.
+    fn make(&self, order: &Order) -> Result<(Arc<Segment>, Arc<dyn StorageFile>, Underway<'_>)> {
+        let Drawn { sequence, spare, pins_ever } = self.births.lock().draw(order, self.table().len())?;
+        let mut underway = Underway { pool: self, sequence, spare, goes_on: false };
+        let header = SegmentHeader {
+            purpose: self.identity.purpose,
+            stream: order.stream,
+            store: self.identity.store,
+            segment_size: self.segment_size,
+            sequence,
+            start: order.start.unwrap_or(Lsn(sequence.0.saturating_mul(self.segment_size))),
+            salt: self.storage().entropy(),
+            previous: order.previous,
+            stable: order.stable,
+            first: order.first,
+        };
+        // After 2^53 bytes, or behind a file whose name says so: nobody could read it.
+        // The segments of the models are smaller than any on disk.
+        if cfg!(not(loom)) && !header.is_sound() {
+            return Err(Error::NoSpace { what: "segment numbers" });
+        }
+        let recycled = underway.spare.is_some();
+        let file = files::make(&self.handles, &header, order.allocate, &mut underway.spare)?;
+        let handle = self.handles.opened(name(sequence), Arc::clone(&file));
+        let segment = Arc::new(Segment::new(header, handle, recycled));
+        // Before anyone finds it: it holds nothing yet, and is not empty.
+        segment.account.set_growing(order.stream != Stream::Log);
+        self.births.lock().made(&segment, pins_ever);
+        Ok((segment, file, underway))
     }
 
     /// Names segments that were begun, and are synced, and enters them (P1, P2).
@@ -312,16 +388,17 @@ impl Pool {
             return Ok(());
         }
         for segment in begun {
-            let scratch = scratch_name(segment.header.sequence);
-            self.storage().rename(&scratch, &segment.name()).map_err(|error| Error::io("rename", &scratch, error))?;
+            files::christen(self.storage(), segment.header.sequence)?;
         }
         if !planted(Canary::SkippedDirectorySync) {
             self.sync_dir()?;
         }
         let mut births = self.births.lock();
         let mut table = self.table_mut();
-        begun.iter().for_each(|segment| table.enter(Arc::clone(segment)));
-        births.ended(begun);
+        for segment in begun {
+            table.enter(Arc::clone(segment));
+            births.ended(segment.header.sequence, None);
+        }
         Ok(())
     }
 
@@ -332,7 +409,8 @@ impl Pool {
                 let _ = self.storage().remove(&name);
             }
         }
-        self.births.lock().ended(begun);
+        let mut births = self.births.lock();
+        begun.iter().for_each(|segment| births.ended(segment.header.sequence, None));
     }
 
     /// Where the segments are, for messages.
@@ -376,12 +454,17 @@ impl Pool {
     }
 
     fn give_back(&self, gone: Vec<Arc<Segment>>) -> Result<u64> {
-        let mut births = self.births.lock();
-        let (changed, given_back) = births.give_back(&gone, self.table().len());
-        if changed == Changed::Yes && !planted(Canary::SegmentReusedEarly) {
-            self.sync_dir()?;
-        }
-        given_back.map(|()| gone.len() as u64)
+        let _one_at_a_time = self.leaving.lock();
+        let leaving = self.births.lock().leave(&gone, self.table().len());
+        let has_changed = !leaving.is_empty();
+        let (left, given_back) = files::leave(self.storage(), leaving);
+        // Before any of them is used for another segment.
+        let synced = match has_changed && !planted(Canary::SegmentReusedEarly) {
+            true => self.sync_dir(),
+            false => Ok(()),
+        };
+        self.births.lock().left_behind(left);
+        synced.and(given_back).map(|()| gone.len() as u64)
     }
 
     /// Removes files beyond those that are to be kept for reuse.
@@ -400,6 +483,8 @@ impl Pool {
     /// Keeps all files of segments until [`unpin`](Self::unpin): those that are given back meanwhile are removed then, and none that is there
     /// now, or made meanwhile, is ever used for another segment.
     pub(crate) fn pin(&self) {
+        // What is leaving has left then, or stays.
+        let _nothing_leaves = self.leaving.lock();
         let mut births = self.births.lock();
         births.pin();
         self.table().all().for_each(|segment| segment.link());

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod hanging;
 mod watched;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,7 +67,6 @@ fn a_start_touches_superblocks_checkpoint_and_tail_and_no_segment_besides() {
     // The first get reads one leaf, and the segment of its page.
     check(&pc, &old[..1], 3000);
     let first_get = storage.opened();
-    // Asks every file for its size.
     let stats = pc.stats();
     let tail = (stats.tail.0.div_ceil(SEGMENT) - redo.0 / SEGMENT) as usize;
     println!("of {segments} segments, {opened:?} were opened, {} bytes replayed", stats.replayed_bytes);
@@ -103,30 +103,6 @@ fn a_checkpoint_writes_in_proportion_to_the_leaves_that_have_changed() {
     // Nothing has changed: nothing is written.
     let before = (written(&pc), pc.checkpoint().unwrap());
     assert_eq!((written(&pc), pc.checkpoint().unwrap()), before);
-}
-
-#[test]
-fn nobody_waits_for_a_checkpoint_that_hangs() {
-    let storage = Watched::default();
-    let pc = Pages::start(small().storage(storage.clone()).build()).unwrap();
-    let pages = put(&pc, 50, 100);
-    storage.shut();
-    std::thread::scope(|scope| {
-        let hanging = scope.spawn(|| pc.checkpoint());
-        storage.somebody_waits();
-        // Everything else goes on: updates, durability, new segments, reads.
-        let guard = pc.pin();
-        let at = pc.link_at(pages[0].0, pages[0].1, Bytes(vec![1]), &guard).unwrap();
-        pc.make_stable(at).unwrap();
-        let more = put(&pc, 100, 3000);
-        pc.flush().unwrap();
-        check(&pc, &more, 3000);
-        check(&pc, &pages[1..], 100);
-        pc.free_at(pages[1].0, pages[1].1, &guard).unwrap();
-        assert!(!hanging.is_finished());
-        storage.open_gate();
-        hanging.join().unwrap().unwrap();
-    });
 }
 
 #[test]

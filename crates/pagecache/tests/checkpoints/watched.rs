@@ -1,11 +1,12 @@
-//! A storage that notes which files are opened, and stops where it is told to.
+//! Storage in memory that knows what was opened, and in which one thread's calls hang.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
+use std::time::Duration;
 
 use pagecache::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile};
 
-/// Memory, watched.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
     memory: MemoryStorage,
@@ -22,9 +23,27 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Gate {
-    /// Syncs of the superblock wait.
-    shut: bool,
-    waiting: usize,
+    /// Whose calls are counted, and the one that hangs.
+    thread: Option<ThreadId>,
+    calls: usize,
+    hangs: usize,
+    /// The call that hangs now.
+    waiting: Option<String>,
+}
+
+impl Shared {
+    fn pass(&self, call: &str, name: &str) {
+        let mut gate = self.gate.lock().unwrap();
+        if gate.thread != Some(std::thread::current().id()) {
+            return;
+        }
+        gate.calls += 1;
+        if gate.calls == gate.hangs {
+            gate.waiting = Some(format!("{call} {name}"));
+            self.moved.notify_all();
+            drop(self.moved.wait_while(gate, |gate| gate.waiting.is_some()).unwrap());
+        }
+    }
 }
 
 impl Watched {
@@ -38,36 +57,40 @@ impl Watched {
         names
     }
 
-    /// Lets no superblock be synced.
-    pub fn shut(&self) {
-        self.shared.gate.lock().unwrap().shut = true;
+    /// From now on the calling thread's calls are counted, and this one hangs until the gate is opened.
+    pub fn hang_at(&self, call: usize) {
+        let thread = Some(std::thread::current().id());
+        *self.shared.gate.lock().unwrap() = Gate { thread, hangs: call, ..Gate::default() };
     }
 
-    /// Returns once somebody waits at the gate.
-    pub fn somebody_waits(&self) {
+    /// The call that hangs, or none after so long.
+    pub fn hanging(&self, patience: Duration) -> Option<String> {
         let gate = self.shared.gate.lock().unwrap();
-        drop(self.shared.moved.wait_while(gate, |gate| gate.waiting == 0).unwrap());
+        let (gate, _) = self.shared.moved.wait_timeout_while(gate, patience, |gate| gate.waiting.is_none()).unwrap();
+        gate.waiting.clone()
     }
 
     pub fn open_gate(&self) {
-        self.shared.gate.lock().unwrap().shut = false;
+        *self.shared.gate.lock().unwrap() = Gate::default();
         self.shared.moved.notify_all();
     }
 }
 
 impl Storage for Watched {
     fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        self.shared.pass("open", name);
         let file = self.memory.open(name, mode)?;
         self.shared.opened.lock().unwrap().push(name.to_owned());
-        let gate = name.starts_with("super-").then(|| Arc::clone(&self.shared));
-        Ok(Arc::new(WatchedFile { file, gate }))
+        Ok(Arc::new(WatchedFile { file, name: name.to_owned(), shared: Arc::clone(&self.shared) }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.shared.pass("rename", from);
         self.memory.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.shared.pass("remove", name);
         self.memory.remove(name)
     }
 
@@ -76,6 +99,7 @@ impl Storage for Watched {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
+        self.shared.pass("sync_dir", "");
         self.memory.sync_dir()
     }
 
@@ -91,34 +115,33 @@ impl Storage for Watched {
 #[derive(Debug)]
 struct WatchedFile {
     file: Arc<dyn StorageFile>,
-    gate: Option<Arc<Shared>>,
+    name: String,
+    shared: Arc<Shared>,
 }
 
 impl StorageFile for WatchedFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.shared.pass("read", &self.name);
         self.file.read_at(buf, offset)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.shared.pass("write", &self.name);
         self.file.write_at(buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if let Some(shared) = &self.gate {
-            let mut gate = shared.gate.lock().unwrap();
-            gate.waiting += 1;
-            shared.moved.notify_all();
-            gate = shared.moved.wait_while(gate, |gate| gate.shut).unwrap();
-            gate.waiting -= 1;
-        }
+        self.shared.pass("sync", &self.name);
         self.file.sync_data()
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.shared.pass("allocate", &self.name);
         self.file.allocate(offset, len)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.shared.pass("set_len", &self.name);
         self.file.set_len(len)
     }
 
