@@ -20,6 +20,8 @@ fn nothing_acknowledged_is_lost_in_50_kills_some_of_them_during_recovery() {
     let of = |what: &str| sum[what].as_u64().unwrap();
     assert_eq!((of("cycles"), of("threads"), of("lost")), (50, 4, 0));
     assert!(of("kills_in_recovery") > 0 && of("kills") >= 50);
+    // The stores were killed while they did this, too.
+    assert!(of("checkpoints") > 0 && of("fold_bytes") > 0 && of("survivor_bytes") > 0, "{out}");
     assert!(of("acknowledged") >= 1000 && of("found") == of("acknowledged"), "{out}");
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use pagecache::inspect;
 use pagecache::{Lsn, PageCache};
+use serde::Serialize;
 
 use super::plan::{BATCH, Plan, RECORDS, claimed, entry, record, shared};
 use super::stores::{Stores, config};
@@ -23,6 +24,26 @@ pub(super) struct Ledger {
     lsns: Vec<Vec<(u64, Lsn)>>,
     /// The highest LSN that a trim was asked for.
     trimmed: Lsn,
+    /// What the child's store did by itself.
+    pub(super) upkeep: Upkeep,
+}
+
+/// What the stores of pages did by themselves before they were killed, as far as it was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Upkeep {
+    pub(super) checkpoints: u64,
+    /// Bytes of pages that were moved out of the log.
+    pub(super) fold_bytes: u64,
+    /// Bytes of pages that were moved before.
+    pub(super) survivor_bytes: u64,
+}
+
+impl Upkeep {
+    pub(super) fn add(&mut self, other: Upkeep) {
+        self.checkpoints += other.checkpoints;
+        self.fold_bytes += other.fold_bytes;
+        self.survivor_bytes += other.survivor_bytes;
+    }
 }
 
 /// What a check found, in steps and records.
@@ -43,6 +64,7 @@ impl Ledger {
             records: vec![0; THREADS as usize],
             lsns: vec![Vec::new(); THREADS as usize],
             trimmed: Lsn(0),
+            upkeep: Upkeep::default(),
         }
     }
 
@@ -59,6 +81,11 @@ impl Ledger {
             }
             (Some(&"trim"), [lsn]) => {
                 self.trimmed = self.trimmed.max(Lsn(*lsn));
+                return false;
+            }
+            (Some(&"upkeep"), [checkpoints, fold_bytes, survivor_bytes]) => {
+                let (checkpoints, fold_bytes, survivor_bytes) = (*checkpoints, *fold_bytes, *survivor_bytes);
+                self.upkeep = Upkeep { checkpoints, fold_bytes, survivor_bytes };
                 return false;
             }
             _ => return false,

@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::child::{Child, lock};
-use crate::show::{self, count};
+use crate::show::{self, bytes, count, many};
 use crate::tour::ledger::{THREADS, mix};
 use crate::tour::place::{Place, random};
 use crate::{DAMAGED, FAILED, Failure, SOUND};
-use check::{Found, Ledger, problems};
+use check::{Found, Ledger, Upkeep, problems};
 use plan::Plan;
 use stores::Stores;
 
-/// Cycles on one store, before a new one: nothing cleans the pages' log yet.
+/// Cycles on one store, before a new one: long enough for images to be moved again; and the birth of a store is killed, too.
 const CYCLES_A_STORE: u64 = 25;
 
 #[derive(clap::Args)]
@@ -81,6 +81,8 @@ struct Sum {
     lost: u64,
     /// Found, though the kill came before the acknowledgement.
     unacknowledged: u64,
+    #[serde(flatten)]
+    upkeep: Upkeep,
     seconds: f64,
 }
 
@@ -111,12 +113,30 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     }
     sum.seconds = started.elapsed().as_secs_f64();
     show::line(if args.json { serde_json::to_string_pretty(&sum)? } else { shown(&sum) });
-    Ok(if sum.lost == 0 && sum.kills_in_recovery > 0 { SOUND } else { FAILED })
+    let missing = missing(&sum);
+    if !missing.is_empty() {
+        eprintln!("the run says nothing: there was {}", missing.join(", "));
+    }
+    Ok(if sum.lost == 0 && missing.is_empty() { SOUND } else { FAILED })
+}
+
+/// What a run must have met to say anything.
+fn missing(sum: &Sum) -> Vec<&'static str> {
+    [
+        (sum.kills_in_recovery, "no kill during recovery"),
+        (sum.upkeep.checkpoints, "no checkpoint"),
+        (sum.upkeep.fold_bytes, "no page moved out of the log"),
+        (sum.upkeep.survivor_bytes, "no page moved a second time"),
+    ]
+    .into_iter()
+    .filter_map(|(number, what)| (number == 0).then_some(what))
+    .collect()
 }
 
 fn shown(sum: &Sum) -> String {
     format!(
-        "{} cycles, {} kills, {} of them during recovery; {} acknowledged, {} found, {} lost ({} more found, in order)",
+        "{} cycles, {} kills, {} of them during recovery; {} acknowledged, {} found, {} lost ({} more found, in order); \
+         before the kills {}, {} of pages moved out of the log and {} moved again",
         count(sum.cycles),
         count(sum.kills),
         count(sum.kills_in_recovery),
@@ -124,6 +144,9 @@ fn shown(sum: &Sum) -> String {
         count(sum.found),
         count(sum.lost),
         count(sum.unacknowledged),
+        many(sum.upkeep.checkpoints, "checkpoint"),
+        bytes(sum.upkeep.fold_bytes),
+        bytes(sum.upkeep.survivor_bytes),
     )
 }
 
@@ -177,6 +200,7 @@ impl<'a> Store<'a> {
         std::thread::sleep(Duration::from_micros(self.dice(self.write_ms * 1000)));
         let heard = writer.kill()?;
         sum.kills += 1;
+        sum.upkeep.add(std::mem::take(&mut lock(&self.ledger).upkeep));
         sum.kills_in_recovery += u64::from(heard.opening.is_some() && heard.open.is_none());
         if let (Some(opening), Some(open)) = (heard.opening, heard.open) {
             self.opening = open - opening;
@@ -213,8 +237,10 @@ impl<'a> Store<'a> {
         let mut found = Found::default();
         let stores = Stores::open(self.place, false)?;
         let compared = ledger.compare(&stores, &mut found);
+        let accounts = stores.pages.check_accounts();
         stores.close()?;
         compared?;
+        accounts?;
         let problems = problems(self.place)?;
         if !problems.is_empty() {
             return Err(problems.join("; ").into());

@@ -1,6 +1,7 @@
 //! The child: four threads that take the steps of their plans and append to a bare log, and say on a pipe what is durable.
 //!
-//! `pages THREAD STEPS` and `log THREAD NUMBER LSN` after each `make_stable`; `trim LSN` before each trim.
+//! `pages THREAD STEPS` and `log THREAD NUMBER LSN` after each `make_stable`; `trim LSN` before each trim; `upkeep CHECKPOINTS FOLDS
+//! SURVIVORS` where the store has done some of that by itself, with all since it was opened, in bytes where they are pages moved.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -114,6 +115,7 @@ struct Own<'a> {
     records: u64,
     lsns: Vec<Lsn>,
     turns: u64,
+    upkeep: [u64; 3],
 }
 
 impl<'a> Own<'a> {
@@ -136,6 +138,7 @@ impl<'a> Own<'a> {
             records: nth(&args.records),
             lsns: Vec::new(),
             turns: 0,
+            upkeep: [0; 3],
         })
     }
 
@@ -160,12 +163,24 @@ impl<'a> Own<'a> {
         say(&format!("log {} {} {}", self.thread, self.records, lsn.0));
         self.lsns.push(lsn);
         self.turns += 1;
+        if self.thread == 0 {
+            self.tell_upkeep();
+        }
         if self.thread == 0 && self.turns.is_multiple_of(TRIM_EVERY) {
             let to = self.lsns[self.lsns.len() / 2];
             say(&format!("trim {}", to.0));
             self.log.trim(to)?;
         }
         Ok(())
+    }
+
+    fn tell_upkeep(&mut self) {
+        let stats = self.pc.stats();
+        let upkeep = [stats.checkpoints, stats.fold_bytes, stats.survivor_bytes];
+        if std::mem::replace(&mut self.upkeep, upkeep) != upkeep {
+            let [checkpoints, folds, survivors] = upkeep;
+            say(&format!("upkeep {checkpoints} {folds} {survivors}"));
+        }
     }
 
     fn step(&mut self) -> Result<Version, Failure> {
