@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use pagecache::inspect::{self, Purpose, Report};
-use pagecache::{Config, ConfigBuilder, Space};
+use pagecache::{Config, ConfigBuilder, Space, Stats};
 use serde::Serialize;
 
 use crate::show::{self, Table};
@@ -32,8 +32,12 @@ struct Answer<'a> {
     file_bytes: u64,
     /// Bytes of log that the next start replays.
     replay_bytes: u64,
-    /// Where every byte of every file is. Nothing of a bare log, and of a store that is too damaged to be opened.
+    /// Where every byte of every file is, and what that costs: fill now and target, what cleaning is predicted to copy, how far the last checkpoint lags behind and how long a start takes.
+    /// Nothing of a bare log, and of a store that is too damaged to be opened.
     space: Option<Space>,
+    /// What a start that reads only says of itself: its memory by kind, too. Nothing where `space` is nothing. What counts since the start is nothing or nearly so:
+    /// `PageCache::stats` says it of a store that is open.
+    stats: Option<Stats>,
     #[serde(flatten)]
     report: &'a Report,
 }
@@ -41,15 +45,16 @@ struct Answer<'a> {
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let config = || ConfigBuilder::new().path(&args.store).build();
     if args.why_space && !args.json {
-        why::explain(&args.store.display().to_string(), &inspect::space(config())?);
+        let (stats, space) = inspect::stats(config())?;
+        why::explain(&args.store.display().to_string(), &space, &stats.memory);
         return Ok(SOUND);
     }
     let report = inspect::verify(config())?;
     let (disk_bytes, file_bytes) = (report.allocated_bytes(), report.all_bytes().total());
     if args.json {
         let replay_bytes = verify::replay_bytes(&report);
-        let space = space(&report, config())?;
-        let answer = Answer { disk_bytes, file_bytes, replay_bytes, space, report: &report };
+        let (stats, space) = open(&report, config())?.unzip();
+        let answer = Answer { disk_bytes, file_bytes, replay_bytes, space, stats, report: &report };
         show::line(serde_json::to_string_pretty(&answer)?);
         return Ok(SOUND);
     }
@@ -77,11 +82,11 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     Ok(SOUND)
 }
 
-/// Where every byte is, where that can be told.
-fn space(report: &Report, config: Config) -> Result<Option<Space>, Failure> {
+/// What an opening says, where there can be one.
+fn open(report: &Report, config: Config) -> Result<Option<(Stats, Space)>, Failure> {
     match report.purpose {
-        Some(Purpose::Pages) if report.is_sound() => Ok(Some(inspect::space(config)?)),
-        Some(Purpose::Pages) => Ok(inspect::space(config).ok()),
+        Some(Purpose::Pages) if report.is_sound() => Ok(Some(inspect::stats(config)?)),
+        Some(Purpose::Pages) => Ok(inspect::stats(config).ok()),
         _ => Ok(None),
     }
 }

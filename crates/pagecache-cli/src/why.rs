@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pagecache::Space;
+use pagecache::{Memory, RestartBy, Space};
 
 use crate::show;
 
@@ -73,7 +73,7 @@ fn parts(space: &Space) -> [Part; 13] {
 }
 
 /// Prints the whole answer.
-pub(crate) fn explain(store: &str, space: &Space) {
+pub(crate) fn explain(store: &str, space: &Space, memory: &Memory) {
     let whole = space.files_bytes;
     show::line(format!("{store}: {} in {}\n", show::bytes(whole), show::many(space.files, "file")));
     for (name, bytes, why) in parts(space) {
@@ -90,6 +90,7 @@ pub(crate) fn explain(store: &str, space: &Space) {
     }
     show::line("");
     outlook(space);
+    of_memory(memory);
 }
 
 fn row(name: &str, bytes: u64, share: &str) -> String {
@@ -110,11 +111,33 @@ fn outlook(space: &Space) {
         ));
     }
     let lag = show::bytes(space.lag_bytes);
-    match space.restart_ms {
-        Some(millis) => {
-            let time = show::time(Duration::from_millis(millis.max(1)));
-            show::line(format!("  restart: {lag} of log to replay, about {time}, as it took just now"));
-        }
-        None => show::line(format!("  restart: {lag} of log to replay, too little to tell a time")),
-    }
+    let time = show::time(Duration::from_millis(space.restart_ms.max(1)));
+    let by = match space.restart_by {
+        RestartBy::ThisStart => "as it took just now",
+        _ => "at 512 MiB a second: it was too little to measure",
+    };
+    show::line(format!("  restart: {lag} of log to replay, about {time}, {by}"));
+}
+
+/// What a start takes.
+fn of_memory(memory: &Memory) {
+    let kinds = [
+        ("pages", memory.pages),
+        ("garbage", memory.garbage),
+        ("map", memory.map),
+        ("queues", memory.queues),
+        ("log", memory.log),
+        ("segments", memory.segments),
+        ("buffers", memory.buffers),
+    ];
+    let kinds: Vec<_> = kinds
+        .into_iter()
+        .filter(|(_, bytes)| *bytes > 0)
+        .map(|(kind, bytes)| format!("{kind} {}", show::bytes(bytes)))
+        .collect();
+    show::line(format!(
+        "  memory: {} after a start that reads only: {}",
+        show::bytes(memory.total()),
+        kinds.join(", ")
+    ));
 }

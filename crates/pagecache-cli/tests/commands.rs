@@ -346,7 +346,10 @@ fn every_byte_is_explained_and_the_sum_is_the_files() {
     {
         assert_eq!(space[key], value);
     }
-    assert_eq!((&space["written"]["given"], &space["restart_ms"]), (&Value::from(0), &Value::Null));
+    assert_eq!((&space["written"]["given"], &space["restart_by"]), (&Value::from(0), &Value::from("default_rate")));
+    let stats = &answer["stats"];
+    assert_eq!((&stats["lag_bytes"], &stats["fill_target"]), (&space["lag_bytes"], &space["fill_target"]));
+    assert_eq!(stats["clean_start"], true);
 
     let output = run(&["stats", "--why-space"], &path);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -362,10 +365,54 @@ fn every_byte_is_explained_and_the_sum_is_the_files() {
     }
     assert_eq!((row("all parts"), row("the files' lengths")), (lengths, lengths));
     assert!(
-        shown.contains("not looked at: 1 name") && shown.contains("fill: 0.") && shown.contains("restart: "),
+        shown.contains("not looked at: 1 name")
+            && shown.contains("fill: 0.")
+            && shown.contains("too little to measure")
+            && shown.contains("memory: "),
         "{shown}"
     );
     println!("{shown}");
+}
+
+/// A start that replays more than 1 MiB says how long the next one takes; memory is told by kind, and fill, lag and what cleaning costs once more.
+#[test]
+fn a_store_with_a_long_log_says_how_long_a_start_takes() {
+    let place = Place::new("restart");
+    let path = place.at("store");
+    let config = ConfigBuilder::new().path(&path).segment_size(64 << 10).log_limit(16 << 20);
+    let pc = PageCache::<Concat>::start(config.background(Background::Caller).build()).unwrap();
+    let mut pages: Vec<_> = (0..100).map(|_| (pc.allocate(&pc.pin()), Version::NONE)).collect();
+    let page = "word ".repeat(200);
+    for round in 0..35 {
+        for (id, at) in &mut pages {
+            *at = pc.replace_at(*id, *at, page.clone(), &pc.pin()).unwrap();
+        }
+        if round == 9 {
+            pc.flush().unwrap();
+            pc.checkpoint().unwrap();
+        }
+    }
+    let live = pc.stats();
+    pc.close().unwrap();
+    let amplified = live.amplification.unwrap();
+    assert!((1.0..1.1).contains(&amplified.log) && amplified.map > 0.0 && amplified.whole > amplified.log, "{live:?}");
+    assert!(live.lag_bytes > 2 << 20 && live.fill == Some(0.0), "{live:?}");
+
+    let answer = json(&run(&["stats", "--json"], &path));
+    let (stats, space) = (&answer["stats"], &answer["space"]);
+    assert!(stats["lag_bytes"].as_u64().unwrap() > 2 << 20, "{answer}");
+    for name in ["lag_bytes", "restart_by", "fill_target"] {
+        assert_eq!(stats[name], space[name], "{name}");
+    }
+    assert_eq!((&stats["lag_bytes"], stats["restart_by"].as_str()), (&answer["replay_bytes"], Some("this_start")));
+    assert!(space["restart_ms"].is_u64() && stats["restart_ms"].is_u64(), "{answer}");
+    let kinds = stats["memory"].as_object().unwrap();
+    assert_eq!(kinds.len(), 7);
+    assert!(["map", "log", "segments"].iter().all(|kind| kinds[*kind].as_u64().unwrap() > 0), "{answer}");
+    // Nothing of the checkpoint's past is in use, so nothing is to be moved.
+    assert_eq!((stats["fill"].as_f64(), &stats["predicted_moves"]), (Some(0.0), &Value::Null));
+    let shown = text(&run(&["stats", "--why-space"], &path).stdout);
+    assert!(shown.contains(", as it took just now") && shown.contains("  memory: "), "{shown}");
 }
 
 #[test]
@@ -379,7 +426,10 @@ fn what_is_too_damaged_to_be_opened_has_no_parts_and_a_bare_log_neither() {
     pagecache::Log::start(ConfigBuilder::new().path(&log).build()).unwrap().close().unwrap();
     for (path, why) in [(path, "seg"), (log, "a bare log")] {
         let answer = json(&run(&["stats", "--json"], &path));
-        assert!(answer["space"].is_null() && answer["bytes"]["payload"].is_u64(), "{answer}");
+        assert!(
+            answer["space"].is_null() && answer["stats"].is_null() && answer["bytes"]["payload"].is_u64(),
+            "{answer}"
+        );
         let output = run(&["stats", "--why-space"], &path);
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains(why), "{output:?}");

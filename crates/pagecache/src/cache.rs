@@ -54,6 +54,7 @@ pub struct PageCache<M: Materializer, P = <M as Materializer>::PageFrag, R = <M 
     engine: Engine,
     recovered: Option<M::Recovery>,
     fill_target: f64,
+    /// What this start took, to tell what the next one will.
     restart: Restart,
     release_memory: Option<fn()>,
     _shape: PhantomData<fn() -> (P, R)>,
@@ -378,7 +379,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
 
     /// A snapshot of what the store holds and has done. Cheap: nothing is read.
     pub fn stats(&self) -> Stats {
-        Stats::of(&self.engine, &self.pages)
+        Stats::of(&self.engine, &self.pages, self.fill_target, &self.restart)
     }
 
     /// Says where every byte on disk is; the parts add up to the lengths of the files. Every segment is read for it: see [`Space`].

@@ -45,6 +45,7 @@ pub use page::materialize::Materializer;
 pub use page::page_ref::{Fragments, PageRef};
 pub use page::pins::{OldestGuard, Pin};
 pub use page::token::{PagePtr, PageVersion, version};
+pub use restart::RestartBy;
 pub use space::Space;
 pub use stats::Stats;
 

@@ -1,4 +1,4 @@
-//! How long the next start will take, by how long this one did.
+//! How long the next start will take, by how long this one did, or by a rate that is known of starts.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,21 @@ use crate::recovery::rebuild::Rebuild;
 
 /// Bytes that a start must have replayed before it says anything of another: with fewer, what does not depend on them hides the rest.
 const ENOUGH: u64 = 1 << 20;
+
+/// Bytes that are replayed in a second, where this start does not say it: what links of 64 bytes take on one core (`docs/BENCHMARKS.md`).
+const RATE: u64 = 512 << 20;
+
+/// By what rate the time of the next start is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RestartBy {
+    /// This start replayed 1 MiB of log or more, and the next one is taken to be as fast.
+    ThisStart,
+    /// This start replayed less, which says too little. The next one is taken to replay 512 MiB a second: what a single core of 2026 makes of records of 64 bytes.
+    /// Longer records, more cores and files that are cached make it faster, a slow disk slower.
+    DefaultRate,
+}
 
 /// What this start took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,12 +36,15 @@ pub(crate) struct Restart {
 }
 
 impl Restart {
-    /// How long a start takes that replays so many bytes, as fast as this one did and with the same for everything else. Nothing where
-    /// this one replayed too little to tell.
-    pub(crate) fn expected(&self, bytes: u64) -> Option<Duration> {
-        let scaled = self.replaying.as_secs_f64() * bytes as f64 / self.replayed as f64;
-        let scaled = Duration::try_from_secs_f64(scaled).ok().filter(|_| self.replayed >= ENOUGH)?;
-        self.whole.saturating_sub(self.replaying).checked_add(scaled)
+    /// How many milliseconds a start takes that replays so many bytes, with the same for everything else as this one.
+    pub(crate) fn expected(&self, bytes: u64) -> (u64, RestartBy) {
+        let (a_byte, by) = match self.replayed {
+            ENOUGH.. => (self.replaying.as_secs_f64() / self.replayed as f64, RestartBy::ThisStart),
+            _ => (1.0 / RATE as f64, RestartBy::DefaultRate),
+        };
+        let rest = self.whole.saturating_sub(self.replaying).as_secs_f64();
+        // A cast to what is too large gives the largest.
+        (((rest + a_byte * bytes as f64) * 1e3) as u64, by)
     }
 }
 
@@ -68,14 +86,12 @@ mod tests {
     fn a_start_is_expected_to_go_on_as_fast_as_the_last() {
         let millis = Duration::from_millis;
         let restart = Restart { replayed: 8 << 20, replaying: millis(80), whole: millis(100) };
-        assert_eq!(restart.expected(0), Some(millis(20)));
-        assert_eq!(restart.expected(4 << 20), Some(millis(60)));
-        assert_eq!(restart.expected(80 << 20), Some(millis(820)));
-        assert_eq!(
-            Restart { replayed: ENOUGH - 1, ..restart }.expected(1 << 20),
-            None,
-            "too little was replayed to tell"
-        );
-        assert_eq!(Restart::default().expected(1 << 20), None);
+        assert_eq!(restart.expected(0), (20, RestartBy::ThisStart));
+        assert_eq!(restart.expected(4 << 20), (60, RestartBy::ThisStart));
+        assert_eq!(restart.expected(80 << 20), (820, RestartBy::ThisStart));
+        let little = Restart { replayed: ENOUGH - 1, ..restart };
+        assert_eq!(little.expected(512 << 20), (1020, RestartBy::DefaultRate), "too little was replayed to tell");
+        assert_eq!(Restart::default().expected(64 << 20), (125, RestartBy::DefaultRate));
+        assert_eq!(restart.expected(u64::MAX).1, RestartBy::ThisStart);
     }
 }

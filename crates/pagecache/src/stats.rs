@@ -4,14 +4,19 @@ use std::sync::atomic::Ordering;
 
 use crate::base::ids::Lsn;
 use crate::engine::Engine;
+use crate::format::BLOCK;
+use crate::format::segment::Stream;
+use crate::log::core::LogCore;
 use crate::ops::Pages;
 use crate::ops::memory::Memory;
 use crate::page::materialize::Materializer;
 use crate::page::pins::OldestGuard;
+use crate::restart::{Restart, RestartBy};
+use crate::space::{Amplification, Written, moved_per_byte};
 
 /// A snapshot of a store. Bytes, counts and LSNs; weakly consistent with each other.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Stats {
     /// Pages that are allocated, empty ones included. After a start behind a checkpoint it may be off by pages that were replayed, until
     /// their leaves of the map were read, which [`page_count`](crate::PageCache::page_count) does.
@@ -39,6 +44,15 @@ pub struct Stats {
     /// Bytes of records in use in them, each counted up to a thirty-second too long. After a start behind a checkpoint it is too low
     /// until every leaf of the map was read, which the background does when it cleans.
     pub live_bytes: u64,
+    /// The share in use of the room in the segments that cleaning may choose from: those of images, and those of the log behind the redo LSN. Nothing where
+    /// there is none. As `live_bytes`, from which it comes, it is too low until every leaf was read, and up to a thirty-second too high after;
+    /// [`Space::fill`](crate::Space::fill) counts every record, but takes what is in use of the log before the redo LSN in, too.
+    pub fill: Option<f64>,
+    /// The share that cleaning keeps up, as [configured](crate::ConfigBuilder::fill_target).
+    pub fill_target: f64,
+    /// Bytes that cleaning has to copy for each byte that fills the space again, at the fill now, where all pages are overwritten equally often: see
+    /// [`Space::predicted_moves`](crate::Space::predicted_moves).
+    pub predicted_moves: Option<f64>,
     /// Bytes of a segment.
     pub segment_size: u64,
     /// Bytes of disk that the segments and the files kept for reuse occupy. No file is opened to tell: one that was not open since the
@@ -64,6 +78,15 @@ pub struct Stats {
     pub fold_bytes: u64,
     /// Bytes written since the start for pages that were moved before and are moved again.
     pub survivor_bytes: u64,
+    /// What was written since the start for each byte given, by stream. Nothing where nothing was given.
+    pub amplification: Option<Amplification>,
+    /// How far the last checkpoint lags behind: bytes of log from the redo LSN to the tail, which a start would replay.
+    pub lag_bytes: u64,
+    /// How long a start would take now, in milliseconds: this start's time, its replay left out, and a replay of `lag_bytes` at the rate that
+    /// `restart_by` names.
+    pub restart_ms: u64,
+    /// By what rate.
+    pub restart_by: RestartBy,
     /// Bytes of log that the start replayed.
     pub replayed_bytes: u64,
     /// Whether the store had been closed cleanly.
@@ -71,9 +94,14 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn of<M: Materializer>(engine: &Engine, pages: &Pages<M>) -> Stats {
+    pub(crate) fn of<M: Materializer>(engine: &Engine, pages: &Pages<M>, fill_target: f64, restart: &Restart) -> Stats {
         let log = &engine.log;
         let usage = log.usage();
+        let (redo, tail) = (Lsn(log.counters.redo.load(Ordering::Relaxed)), log.tail());
+        let lag_bytes = tail.0.saturating_sub(redo.0);
+        let (restart_ms, restart_by) = restart.expected(lag_bytes);
+        let fill = fill(log, redo);
+        let written = Written::of(log);
         Stats {
             pages: pages.ids.allocated(),
             ids_high_water: pages.ids.high_water(),
@@ -87,20 +115,45 @@ impl Stats {
             segments: log.pool.all().len() as u64,
             data_segments: usage.segments,
             live_bytes: usage.live,
+            fill,
+            fill_target,
+            predicted_moves: fill.and_then(moved_per_byte),
             segment_size: log.pool.segment_size(),
             disk_bytes: log.pool.disk_bytes(),
-            given_bytes: log.given(),
-            written_bytes: log.counters.written.load(Ordering::Relaxed),
+            given_bytes: written.given,
+            written_bytes: written.log,
             rounds: log.counters.rounds.load(Ordering::Relaxed),
-            tail: log.tail(),
+            tail,
             stable: log.stable(),
-            redo: Lsn(log.counters.redo.load(Ordering::Relaxed)),
+            redo,
             checkpoints: log.counters.checkpoints.load(Ordering::Relaxed),
-            checkpoint_bytes: log.counters.checkpoint_bytes.load(Ordering::Relaxed),
-            fold_bytes: log.counters.fold_bytes.load(Ordering::Relaxed),
-            survivor_bytes: log.counters.survivor_bytes.load(Ordering::Relaxed),
+            checkpoint_bytes: written.map,
+            fold_bytes: written.folds,
+            survivor_bytes: written.survivors,
+            amplification: written.amplification(),
+            lag_bytes,
+            restart_ms,
+            restart_by,
             replayed_bytes: engine.recovered.walked,
             clean_start: engine.recovered.clean,
         }
     }
+}
+
+/// The share in use of the room in the segments behind the redo LSN.
+fn fill(log: &LogCore, redo: Lsn) -> Option<f64> {
+    let size = log.pool.segment_size();
+    let (mut live, mut room) = (0, 0);
+    for segment in log.pool.all() {
+        let is_behind = match segment.header.stream {
+            Stream::Map => false,
+            Stream::Log => segment.header.start.0 + size <= redo.0,
+            Stream::Folds | Stream::Survivors => true,
+        };
+        if is_behind {
+            live += segment.account.live(log.raised(&segment));
+            room += size - 2 * BLOCK;
+        }
+    }
+    (room > 0).then(|| (live as f64 / room as f64).min(1.0))
 }

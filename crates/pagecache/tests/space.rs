@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::{Bytes, Joined};
 use pagecache::space::Parts;
 use pagecache::storage::{MemoryStorage, OpenMode, Storage, read_full, write_all};
-use pagecache::{Background, ConfigBuilder, Lsn, PageCache, PageId, Space, Version, inspect};
+use pagecache::{Background, ConfigBuilder, Lsn, PageCache, PageId, RestartBy, Space, Version, inspect};
 
 type Pages = PageCache<Joined>;
 
@@ -385,10 +385,10 @@ fn the_next_start_is_told_by_this_one_where_it_replayed_enough() {
     let pc = Pages::start(config()).unwrap();
     let mut pages = put(&pc, 100);
     pc.flush().unwrap();
-    assert_eq!(pc.space().unwrap().restart_ms, None, "nothing was replayed");
+    assert_eq!(pc.space().unwrap().restart_by, RestartBy::DefaultRate, "nothing was replayed");
     pc.close().unwrap();
     let pc = Pages::start(config()).unwrap();
-    assert_eq!(pc.space().unwrap().restart_ms, None, "little was replayed");
+    assert_eq!(pc.space().unwrap().restart_by, RestartBy::DefaultRate, "little was replayed");
     while pc.stats().tail < Lsn(2 << 20) {
         overwrite(&pc, &mut pages);
     }
@@ -396,10 +396,35 @@ fn the_next_start_is_told_by_this_one_where_it_replayed_enough() {
     let pc = Pages::start(config()).unwrap();
     assert!(pc.stats().replayed_bytes > 1 << 20);
     let before = pc.space().unwrap();
-    assert!(before.restart_ms.is_some() && before.lag_bytes >= pc.stats().replayed_bytes, "{before:#?}");
+    assert_eq!((before.restart_by, pc.stats().restart_by), (RestartBy::ThisStart, RestartBy::ThisStart));
+    assert!(before.lag_bytes >= pc.stats().replayed_bytes, "{before:#?}");
     checkpoint(&pc);
     let after = pc.space().unwrap();
     assert!(after.lag_bytes < 16 << 10 && after.restart_ms <= before.restart_ms, "{after:#?}");
+}
+
+/// What is cheap to know is in `Stats`, too, and says the same as far as it can.
+#[test]
+fn the_counters_say_what_the_walk_over_the_files_says() {
+    let storage = MemoryStorage::new();
+    let pc = start(&storage);
+    let none = pc.stats();
+    assert_eq!((none.fill, none.predicted_moves, none.amplification, none.fill_target), (None, None, None, 0.80));
+    let mut pages = put(&pc, 600);
+    for round in 0..6 {
+        thin_out(&pc, &mut pages, round);
+        checkpoint(&pc);
+    }
+    // Behind the redo LSN there is everything but what is open.
+    let (stats, space) = (pc.stats(), pc.space().unwrap());
+    assert_eq!(stats.amplification, space.amplification);
+    assert!(stats.amplification.unwrap().log > 1.0 && stats.lag_bytes == space.lag_bytes);
+    let (cheap, counted) = (stats.fill.unwrap(), space.fill.unwrap());
+    println!("{cheap} by accounts, {counted} by a walk");
+    assert!((cheap - counted).abs() < 0.15 && stats.predicted_moves.unwrap() > 0.0, "{cheap}, {counted}");
+    let memory = stats.memory;
+    let kinds = [memory.pages, memory.garbage, memory.map, memory.queues, memory.log, memory.segments, memory.buffers];
+    assert_eq!(memory.total(), kinds.iter().sum::<u64>());
 }
 
 /// Files come and go while they are looked at.

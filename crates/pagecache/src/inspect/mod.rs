@@ -24,7 +24,7 @@ mod map_tests;
 mod tests;
 
 pub use report::{Bytes, CheckpointReport, Evidence, Images, Pages, Problem, Purpose, Records, Report, SegmentReport};
-pub use space::space;
+pub use space::{space, stats};
 
 use std::sync::Arc;
 

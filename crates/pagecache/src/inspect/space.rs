@@ -6,6 +6,7 @@ use crate::config::{Config, Create};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
 use crate::space::Space;
+use crate::stats::Stats;
 
 /// Pages that nobody looks into.
 struct Unread(PageBytes);
@@ -54,6 +55,20 @@ impl Materializer for Opaque {
 /// As [`PageCache::start`] and [`PageCache::space`]: `NotFound`, `Locked`, `Incompatible` for a bare log too, `Corrupt`, `Io`; `Config` for
 /// options that cannot be read only.
 pub fn space(config: Config) -> Result<Space> {
-    let pages = PageCache::<Opaque>::start(Config { read_only: true, create: Create::Existing, ..config })?;
-    pages.space()
+    look(config)?.space()
+}
+
+/// The same, and what such an opening says of itself: [`PageCache::stats`] with every leaf of the map read. Its `memory` is what a start takes before any
+/// page is read, with the `cache_capacity` of the options.
+///
+/// # Errors
+/// As [`space`].
+pub fn stats(config: Config) -> Result<(Stats, Space)> {
+    let pages = look(config)?;
+    let space = pages.space()?;
+    Ok((pages.stats(), space))
+}
+
+fn look(config: Config) -> Result<PageCache<Opaque>> {
+    PageCache::start(Config { read_only: true, create: Create::Existing, ..config })
 }

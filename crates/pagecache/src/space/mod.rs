@@ -11,8 +11,6 @@ mod parts;
 mod predict;
 mod walk;
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 pub use parts::Parts;
@@ -24,8 +22,8 @@ use crate::checkpoint::write::Checkpointer;
 use crate::log::core::LogCore;
 use crate::ops::Pages;
 use crate::page::materialize::Materializer;
-use crate::restart::Restart;
-use predict::moved_per_byte;
+use crate::restart::{Restart, RestartBy};
+pub(crate) use predict::moved_per_byte;
 use walk::Walk;
 
 /// Where the bytes of a store are, and what that costs. From [`PageCache::space`](crate::PageCache::space), or from
@@ -65,9 +63,11 @@ pub struct Space {
     pub predicted_moves: Option<f64>,
     /// How far the last checkpoint lags behind: bytes of log from the redo LSN to the tail, which a start would replay.
     pub lag_bytes: u64,
-    /// How long a start would take now, in milliseconds: this start's time, with the time of its replay scaled to `lag_bytes`. Nothing where
-    /// this start replayed less than 1 MiB, which says too little.
-    pub restart_ms: Option<u64>,
+    /// How long a start would take now, in milliseconds: this start's time, its replay left out, and a replay of `lag_bytes` at the rate that
+    /// `restart_by` names.
+    pub restart_ms: u64,
+    /// By what rate.
+    pub restart_by: RestartBy,
 }
 
 /// Bytes handed to the storage since the start, by stream, and what was given for them.
@@ -103,7 +103,7 @@ pub struct Amplification {
 }
 
 impl Written {
-    fn of(log: &LogCore) -> Written {
+    pub(crate) fn of(log: &LogCore) -> Written {
         let counters = &log.counters;
         Written {
             given: log.given(),
@@ -114,7 +114,7 @@ impl Written {
         }
     }
 
-    fn amplification(&self) -> Option<Amplification> {
+    pub(crate) fn amplification(&self) -> Option<Amplification> {
         let per_given = |bytes: u64| bytes as f64 / self.given as f64;
         (self.given > 0).then(|| Amplification {
             log: per_given(self.log),
@@ -145,6 +145,7 @@ impl Space {
         let files = files::take(&log.pool, &mut walk)?;
         let lag_bytes = log.tail().0.saturating_sub(redo.0);
         let (written, fill) = (Written::of(log), walk.of_pages.fill());
+        let (restart_ms, restart_by) = restart.expected(lag_bytes);
         Ok(Space {
             parts: walk.of_pages.and(walk.of_map).and(files.parts),
             files_bytes: files.bytes,
@@ -157,11 +158,8 @@ impl Space {
             amplification: written.amplification(),
             predicted_moves: fill.and_then(moved_per_byte),
             lag_bytes,
-            restart_ms: restart.expected(lag_bytes).map(millis),
+            restart_ms,
+            restart_by,
         })
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,7 +5,7 @@
 ///
 /// It holds for segments that are cleaned by age, which is as good as any order where all pages are overwritten equally often (Lomet and
 /// Luo 2020).
-pub(super) fn moved_per_byte(fill: f64) -> Option<f64> {
+pub(crate) fn moved_per_byte(fill: f64) -> Option<f64> {
     if !(fill > 0.0 && fill < 1.0) {
         return None;
     }
