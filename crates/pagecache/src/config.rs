@@ -161,8 +161,13 @@ impl ConfigBuilder {
 
     /// Bytes of memory that the store may hold, everything counted: pages by their real heap size, the mapping table, the log's ring, what is gathered
     /// for checkpoints and by cleaning, and what was replaced or evicted and waits for guards to be dropped; see
-    /// [`Memory`](crate::Memory). Pages get what the rest leaves, and a quarter at least. What guards keep that are held for long may go beyond
+    /// [`Memory`](crate::Memory). Pages get what the rest leaves, less a part that is kept free for what comes between two looks at the sum (an eighth of it, and
+    /// two segments or a quarter, whichever is less), and a quarter at least. What guards keep that are held for long may go beyond
     /// it; and what the allocator keeps of what was freed is not in it: see [`release_memory`](Self::release_memory).
+    ///
+    /// Some is there whatever this says, and a smaller capacity is not refused but exceeded: the log's ring, of a segment or 8 MiB, whichever is less; the
+    /// mapping table, 64 KiB for the first 8,192 pages and 8 to 16 bytes for each where there are more; a quarter of this for pages, and one page; and what a turn of cleaning or a checkpoint has gathered. So a store
+    /// with small memory wants small segments.
     pub fn cache_capacity(mut self, bytes: u64) -> Self {
         self.config.cache_capacity = bytes;
         self

@@ -89,6 +89,35 @@ fn a_budget_smaller_than_a_page_serves_it_all_the_same() {
     pages.check_accounts().unwrap();
 }
 
+/// What is there whatever the budget is: the ring, the first stretch of the table, and a quarter of the budget for pages.
+#[test]
+fn a_budget_smaller_than_what_is_there_anyway_goes_beyond_it_by_no_more_than_that() {
+    const CAPACITY: u64 = 64 << 10;
+    for segment in [64 << 10, 256 << 10, 8 << 20] {
+        let config = config(&MemoryStorage::new(), CAPACITY).segment_size(segment).log_limit(1 << 20);
+        let pages = Pages::start(config.build()).unwrap();
+        let empty = pages.stats().memory;
+        let ring = segment.min(8 << 20);
+        assert_eq!(empty.log, ring, "{empty:?}");
+        assert!(empty.total() <= ring + (4 << 10), "{empty:?}");
+        let mut at = fill(&pages, 500, 1000);
+        let mut most = 0;
+        for round in 0..20 {
+            for (id, version) in &mut at {
+                *version = pages.replace_at(*id, *version, Bytes(vec![round; 1000]), &pages.pin()).unwrap();
+                let memory = pages.stats().memory;
+                assert!(memory.pages <= CAPACITY / 4 + 2000, "{memory:?}");
+                most = most.max(memory.total() - memory.buffers);
+            }
+            pages.tick().unwrap();
+        }
+        println!("segments of {segment}: {} bytes when empty, {most} at most beside buffers", empty.total());
+        // What guards that were just dropped had kept is in the rest.
+        assert!(most <= ring + (64 << 10) + CAPACITY / 4 + (32 << 10), "{most}");
+        pages.check_accounts().unwrap();
+    }
+}
+
 #[test]
 fn garbage_that_a_guard_keeps_is_counted_and_its_holder_named_and_goes_with_it() {
     const CAPACITY: u64 = 8 << 20;
