@@ -32,7 +32,8 @@ struct Answer<'a> {
     file_bytes: u64,
     /// Bytes of log that the next start replays.
     replay_bytes: u64,
-    /// Where every byte of every file is, and what that costs: fill now and target, what cleaning is predicted to copy, how far the last checkpoint lags behind and how long a start takes.
+    /// Where every byte of every file is, and what that costs: fill now and target, what cleaning is predicted to copy, how far the last checkpoint
+    /// lags behind and how long a start takes.
     /// Nothing of a bare log, and of a store that is too damaged to be opened.
     space: Option<Space>,
     /// What a start that reads only says of itself: its memory by kind, too. Nothing where `space` is nothing. What counts since the start is nothing or nearly so:

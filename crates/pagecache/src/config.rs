@@ -35,7 +35,8 @@ pub enum Background {
     Threads,
     /// Nobody: no thread is ever started, replay runs on the thread that starts the store, and what
     /// [`flush_every_ms`](ConfigBuilder::flush_every_ms) asks for is done when the user calls `tick()`. For simulation and for
-    /// programs with a loop of their own.
+    /// programs with a loop of their own. No writer waits for a cleaner that is not there: between two ticks disk grows with the log, and only
+    /// [`max_disk_bytes`](ConfigBuilder::max_disk_bytes) bounds it.
     Caller,
 }
 
@@ -64,7 +65,7 @@ impl Background {
 /// | `max_record` | 64 MiB | 1 KiB to 1 GiB |
 /// | `log_limit` | 64 MiB | 256 KiB to 1 TiB |
 /// | `fill_target` | 0.80 | 0.10 to 0.95 |
-/// | `max_disk_bytes` | none | 16 segments and up, or `None` |
+/// | `max_disk_bytes` | none | 16 segments and 8,192 bytes, and up, or `None` |
 /// | `background` | `Threads` | |
 /// | `collector` | crossbeam's default | any |
 /// | `release_memory` | none | a function |
@@ -166,7 +167,8 @@ impl ConfigBuilder {
     /// it; and what the allocator keeps of what was freed is not in it: see [`release_memory`](Self::release_memory).
     ///
     /// Some is there whatever this says, and a smaller capacity is not refused but exceeded: the log's ring, of a segment or 8 MiB, whichever is less; the
-    /// mapping table, 64 KiB for the first 8,192 pages and 8 to 16 bytes for each where there are more; a quarter of this for pages, and one page; and what a turn of cleaning or a checkpoint has gathered. So a store
+    /// mapping table, 64 KiB for the first 8,192 pages and 8 to 16 bytes for each where there are more; a quarter of this for pages, and one page;
+    /// and what a turn of cleaning or a checkpoint has gathered. So a store
     /// with small memory wants small segments.
     pub fn cache_capacity(mut self, bytes: u64) -> Self {
         self.config.cache_capacity = bytes;
@@ -188,12 +190,18 @@ impl ConfigBuilder {
 
     /// Bytes of log that an opening after a crash may have to replay. A checkpoint is written each time half of it has been filled;
     /// where the disk does not keep up with the log it may become longer. A bare log has no checkpoints and no use for it.
+    ///
+    /// Cleaning goes by it, too: it is part of the bound on disk, and so of what writers may write before they wait for the cleaner; a turn comes
+    /// with each quarter of it, and moves
+    /// about as much at least; and links are folded for their age only where they weigh more than half of it. Of fewer than eight segments all is
+    /// kept free for turns.
     pub fn log_limit(mut self, bytes: u64) -> Self {
         self.config.log_limit = bytes;
         self
     }
 
-    /// How full the segments of pages are to be: bytes in use for each byte of room, log and reserve left out. Room is what a segment has
+    /// How full the segments of pages are to be: bytes in use for each byte of room. The log, by `log_limit`, and four segments come on top. Room is
+    /// what a segment has
     /// beside its two headers, of 4 KiB each. A higher target takes less disk and more writing: uniform updates of whole pages have 0.9
     /// bytes of survivors moved for each byte given at 0.70, 1.7 at 0.80 and 4.2 at 0.90. A bare log has no use for it.
     pub fn fill_target(mut self, fill: f64) -> Self {
@@ -208,7 +216,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Bytes that the store's files may take, files kept for reuse included; without it only the disk's size is a limit. Six segments of it
+    /// Bytes that the store's files may take, files kept for reuse included: 16 segments and the two superblocks, of 4 KiB each, at least. Without it only the
+    /// disk's size is a limit, and where the store itself fills the disk nothing is left to make room with, whatever is freed: a disk of its own is
+    /// worth a cap. Six segments of it
     /// are left to frees, checkpoints and cleaning. An update that needs more is [`Error::NoSpace`] before anything has happened, once
     /// the cleaner has had a turn; reads and frees go on, and so do updates once pages were freed. Near the cap segments are made
     /// fuller than `fill_target`, at the cost of more writing. A store that is over it already opens, and takes no updates

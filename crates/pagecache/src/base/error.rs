@@ -50,7 +50,10 @@ pub enum Error {
         /// The longest that this store takes, in bytes.
         max: u64,
     },
-    /// The disk (or the id space) is full: free something and go on; clears by itself.
+    /// The disk is full, or [`max_disk_bytes`](crate::ConfigBuilder::max_disk_bytes) is reached, or the id space: free something and go on; clears
+    /// once there is room, and nothing is
+    /// half done. A full disk that only a sync meets is [`Io`](Error::Io) and ends the log ([`Poisoned`](Error::Poisoned)): what that left unwritten
+    /// is not tried again.
     NoSpace {
         /// What could not be had.
         what: &'static str,

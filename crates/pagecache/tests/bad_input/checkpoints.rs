@@ -144,6 +144,32 @@ fn both_copies_damaged_are_an_error_and_nothing_is_touched() {
     check(&Texts::start(small(&path).build()).unwrap(), &whole.expected);
 }
 
+/// What was given back of the log's beginning the map alone knew.
+#[test]
+fn without_both_copies_a_store_that_was_cleaned_is_an_error() {
+    let dir = Dir::new();
+    let pc = Texts::start(small(&dir.store()).segment_size(SEGMENT).build()).unwrap();
+    let mut expected = fill(&pc, "page");
+    let oldest = dir.store().join("seg-0000000000000000");
+    for round in 0..50 {
+        for (id, content, at) in &mut expected {
+            *content = format!("{round} ").repeat(200);
+            *at = pc.replace_at(*id, *at, content.clone(), &pc.pin()).unwrap();
+        }
+        pc.flush().unwrap();
+        pc.checkpoint().unwrap();
+        pc.clean().unwrap();
+    }
+    pc.close().unwrap();
+    assert!(!oldest.exists());
+    ["super-a", "super-b"].iter().for_each(|name| fs::remove_file(dir.store().join(name)).unwrap());
+    let before = crate::harness::seen(&dir.store());
+    for read_only in [true, false] {
+        corrupt(Texts::start(small(&dir.store()).read_only(read_only).build()));
+    }
+    assert!(crate::harness::seen(&dir.store()) == before, "something was touched");
+}
+
 /// Class: half-written snapshot makes the store unopenable (sled 1527, 1533).
 #[test]
 fn a_damaged_newer_root_beside_an_older_superblock_costs_nothing() {
