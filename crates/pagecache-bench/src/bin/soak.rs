@@ -1,7 +1,8 @@
 //! `soak`: a store of eight times its memory under all kinds of updates, its memory and disk held against their bounds every tenth of a second.
 //!
-//! `cargo run --release -p pagecache-bench --bin soak -- [--seconds 60] [--budget MIB] [--multiple 8] [--threads 2] [--segment MIB]
+//! `cargo run --release -p pagecache-bench --bin soak -- [--seconds 60] [--budget MIB] [--multiple 8] [--threads 2] [--hold SECONDS] [--segment MIB]
 //! [--log-limit MIB] [--release by-store|as-it-is] [--dir DIR] [--seed N] [--out FILE.jsonl] [--plot FILE.svg]`: seconds of the steady state, between load and a comparison of every page; a budget of 512 MiB.
+//! With `--hold` a reader holds a guard that long: memory may be more by what it keeps, everything else is as without it.
 //! Fails where a bound is broken, a page is not what was written last, or nothing was done. See `docs/BENCHMARKS.md`.
 #![forbid(unsafe_code)]
 
@@ -61,6 +62,20 @@ fn tell(options: &Options, outcome: &Outcome) {
     };
     worst(&format!("memory, {} allocator, {}", outcome.allocator, outcome.setting), memory);
     worst("disk", disk);
+    worst("asked of the allocator, against what the store says and a tenth", outcome.asked);
+    if let Some(classes) = &outcome.most_asked {
+        println!("then by length, up to: {} MiB", by_class(classes));
+    }
+    if let Some(held) = &outcome.held {
+        println!(
+            "a guard of {} was held for {:.1} s and kept {:.1} MiB; {:.1} were left {:.1} s later",
+            held.taken_at,
+            held.age_ms as f64 / 1e3,
+            mebibytes(held.garbage),
+            mebibytes(held.left),
+            held.gone_after.as_secs_f64()
+        );
+    }
     if let Some((sample, classes)) = &outcome.fullest {
         let stats = &sample.stats;
         let said = stats.resident_bytes + stats.map_bytes + stats.ring_bytes;
@@ -76,10 +91,7 @@ fn tell(options: &Options, outcome: &Outcome) {
             mebibytes(stats.ring_bytes),
             mebibytes(sample.asked.saturating_sub(said)),
         );
-        let by_class = classes.iter().enumerate().filter(|(_, bytes)| **bytes > 1 << 18);
-        let by_class: Vec<String> =
-            by_class.map(|(class, bytes)| format!("{} {:.1}", bytes_of(class), mebibytes(*bytes as u64))).collect();
-        println!("asked by length, up to: {} MiB", by_class.join(", "));
+        println!("asked by length, up to: {} MiB", by_class(classes));
     }
     if let Some(last) = &outcome.last {
         let [gets, links, replaces, frees] = last.operations;
@@ -102,6 +114,14 @@ fn tell(options: &Options, outcome: &Outcome) {
             mebibytes(last.payload)
         );
     }
+}
+
+/// What is more than 256 KiB of a class.
+fn by_class(classes: &[i64]) -> String {
+    let many = classes.iter().enumerate().filter(|(_, bytes)| **bytes > 1 << 18);
+    let many: Vec<String> =
+        many.map(|(class, bytes)| format!("{} {:.1}", bytes_of(class), mebibytes(*bytes as u64))).collect();
+    many.join(", ")
 }
 
 /// The end of a class of lengths.

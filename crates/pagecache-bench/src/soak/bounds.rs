@@ -24,7 +24,12 @@ pub struct Bounds {
 impl Bounds {
     /// Bytes of anonymous memory beyond those of an empty store.
     pub fn memory(&self) -> u64 {
-        (self.budget as f64 * (1.0 + self.slack)) as u64
+        self.with_slack(self.budget)
+    }
+
+    /// So many bytes, and what the allocator may have on top.
+    pub fn with_slack(&self, bytes: u64) -> u64 {
+        (bytes as f64 * (1.0 + self.slack)) as u64
     }
 
     /// Bytes of disk of a store that holds so many bytes of payload in so many pages.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::hold;
+
 /// What becomes of memory that was freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
@@ -30,6 +32,8 @@ pub struct Options {
     pub release: Release,
     /// Threads that use it.
     pub threads: usize,
+    /// Seconds of the steady state for which a reader holds its guard; none for no such reader.
+    pub hold: u64,
     /// What the draws begin with.
     pub seed: u64,
     /// Where a line for each sample goes.
@@ -55,6 +59,7 @@ impl Options {
             dir,
             release,
             threads,
+            hold: 0,
             seed: 1,
             out: None,
             plot: None,
@@ -71,6 +76,7 @@ impl Options {
                 "--segment" => options.segment = number()? << 20,
                 "--log-limit" => options.log_limit = number()? << 20,
                 "--multiple" => options.multiple = number()?,
+                "--hold" => options.hold = number()?,
                 "--threads" => options.threads = number()? as usize,
                 "--seed" => options.seed = number()?,
                 "--release" => {
@@ -85,6 +91,10 @@ impl Options {
                 "--plot" => options.plot = Some(value.into()),
                 _ => return Err(format!("{arg}: no such option")),
             }
+        }
+        // What it kept has to go while the store is in use.
+        if options.hold > 0 && options.seconds < hold::seconds(options.hold) {
+            return Err(format!("--seconds wants {} at least for that --hold", hold::seconds(options.hold)));
         }
         Ok(options)
     }
@@ -104,6 +114,8 @@ mod tests {
         let parsed = |args: &[&str]| Options::parse(args.iter().map(|arg| (*arg).to_owned()));
         let options = parsed(&["--budget", "64", "--seconds", "5", "--plot", "x.svg"]).unwrap();
         assert_eq!((options.data(), options.seconds, options.plot), (512 << 20, 5, Some("x.svg".into())));
+        assert_eq!(parsed(&["--hold", "60", "--seconds", "130"]).unwrap().hold, 60);
+        assert!(parsed(&["--hold", "60", "--seconds", "129"]).is_err());
         for wrong in
             [&["--budget"][..], &["--budget", "0"], &["--threads", "many"], &["--release", "yes"], &["--sec", "5"]]
         {

@@ -13,11 +13,12 @@ use pagecache::{ConfigBuilder, PageCache};
 
 use super::bounds::{Bounds, SYSTEM, Worst, allocator};
 use super::content::Stripes;
+use super::hold::{Held, hold};
 use super::model::Model;
 use super::options::{Options, Release};
 use super::plot::Point;
 use super::sample::{Empty, Sample, asked};
-use super::work::{Counts, PAGE_MEAN, Worker};
+use super::work::{Counts, LONG, PAGE_MEAN, Worker};
 use crate::allocator::{CLASSES, count, glibc, live_by_class};
 use crate::files::{anonymous, fresh};
 
@@ -58,6 +59,12 @@ pub struct Outcome {
     pub memory: Worst,
     /// Disk against its bound.
     pub disk: Worst,
+    /// What was asked of the allocator against what the store says of its memory.
+    pub asked: Worst,
+    /// By class, when that was worst.
+    pub most_asked: Option<[i64; CLASSES]>,
+    /// What the guard that was held has shown, if one was.
+    pub held: Option<Held>,
     /// The sample with the most memory, and what was asked of the allocator then, by class.
     pub fullest: Option<(Sample, [i64; CLASSES])>,
     /// The last sample.
@@ -90,6 +97,8 @@ struct Shared<'a> {
     stop: AtomicBool,
     /// Something is wrong: everyone comes to an end.
     failed: AtomicBool,
+    /// Bytes that a guard that is held for long keeps.
+    kept: AtomicU64,
     failures: Mutex<Vec<String>>,
 }
 
@@ -156,6 +165,7 @@ pub fn run(options: &Options) -> Outcome {
         phase: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         failed: AtomicBool::new(false),
+        kept: AtomicU64::new(0),
         failures: Mutex::new(Vec::new()),
     };
     let mut outcome = thread::scope(|scope| {
@@ -163,7 +173,18 @@ pub fn run(options: &Options) -> Outcome {
             let shared = &shared;
             scope.spawn(move || shared.work(options, thread));
         }
-        watch(&shared, options, &bounds, &dir, points, &mut lines)
+        let holder = (options.hold > 0).then(|| {
+            let shared = &shared;
+            scope.spawn(move || hold(shared.cache, options.hold, &shared.phase, &shared.kept, options.budget / 8))
+        });
+        let mut outcome = watch(&shared, options, &bounds, &dir, points, &mut lines);
+        match holder.map(thread::ScopedJoinHandle::join) {
+            Some(Ok(Ok(held))) => outcome.held = Some(held),
+            Some(Ok(Err(what))) => shared.fail(format!("hold: {what}")),
+            Some(Err(_)) => shared.fail("hold: it panicked".to_owned()),
+            None => {}
+        }
+        outcome
     });
     outcome.allocator = allocator;
     outcome.setting =
@@ -200,6 +221,9 @@ fn watch(
         failures: Vec::new(),
         memory: Worst::default(),
         disk: Worst::default(),
+        asked: Worst::default(),
+        most_asked: None,
+        held: None,
         fullest: None,
         last: None,
         points,
@@ -224,9 +248,11 @@ fn watch(
         if phase == 1 && at - outcome.loaded >= options.seconds as f64 {
             shared.stop.store(true, Ordering::Relaxed);
         }
-        let mut sample = Sample::now(shared.cache, shared.model, dir, empty);
+        let mut sample = Sample::now(shared.cache, shared.model, &shared.counts, dir, empty);
         (sample.at, sample.phase) = (at, PHASES.get(phase).copied().unwrap_or("done"));
-        (sample.memory_allowed, sample.disk_allowed) = (bounds.memory(), bounds.disk(sample.payload, sample.pages));
+        sample.disk_allowed = bounds.disk(sample.payload, sample.pages);
+        sample.kept = shared.kept.load(Ordering::Relaxed);
+        sample.memory_allowed = bounds.memory() + bounds.with_slack(sample.kept);
         sample.operations = shared.counts.steady();
         sample.asked_peak = std::mem::take(&mut asked_peak).max(sample.asked);
         outcome.take(sample, lines);
@@ -250,6 +276,11 @@ fn watch(
 impl Outcome {
     fn take(&mut self, sample: Sample, lines: &mut Option<BufWriter<File>>) {
         self.disk.note(sample.at, sample.disk, sample.disk_allowed);
+        // The collector's bags are in nobody's account: 2 KiB for each 8 of garbage.
+        let bags = sample.kept / 4;
+        if self.asked.note(sample.at, sample.asked, sample.said + sample.said / 10 + bags) {
+            self.most_asked = Some(live_by_class());
+        }
         if self.memory.note(sample.at, sample.anonymous, sample.memory_allowed) {
             self.fullest = Some((sample.clone(), live_by_class()));
         }
@@ -285,6 +316,16 @@ fn judge(shared: &Shared<'_>, options: &Options, outcome: &mut Outcome) {
     for (what, worst) in [("memory", outcome.memory), ("disk", outcome.disk)] {
         wrong(worst.broken > 0, format!("{what}: more than allowed in {} samples", worst.broken));
     }
+    let (asked, samples) = (outcome.asked, outcome.points.len() as u64);
+    // What a read has in its hands, of a page as it was read and as it is made of that, is in nobody's account: of long pages that is much, for a moment.
+    let reads = 2 * LONG.1 * (options.threads as u64 + 1);
+    wrong(
+        asked.broken > samples / 20 || asked.found > asked.allowed + reads,
+        format!(
+            "asked of the allocator: more than the store says and a tenth in {} of {samples} samples",
+            asked.broken
+        ),
+    );
     let stats = shared.cache.stats();
     let (model, counts) = (shared.model, &shared.counts);
     wrong(model.bytes() < options.data() / 10 * 9, format!("pages hold {} bytes only", model.bytes()));

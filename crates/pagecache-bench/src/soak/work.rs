@@ -17,7 +17,7 @@ const SHORT: (u64, u64) = (100, 8 << 10);
 const PAGE_MAX: u64 = 16 << 10;
 
 /// The shortest and longest of the long ones.
-const LONG: (u64, u64) = (100 << 10, 3 << 20);
+pub const LONG: (u64, u64) = (100 << 10, 3 << 20);
 
 /// Bytes that a page has on the average, long ones included, by the draws below: what room in the model is made for.
 pub const PAGE_MEAN: u64 = 6000;
@@ -37,12 +37,24 @@ pub struct Counts {
     pub foreign: AtomicU64,
     /// Pages compared at the end.
     pub checked: AtomicU64,
+    /// Bytes that the threads own now: fragments that they give, pages that they got beside the cache.
+    pub in_hand: AtomicU64,
 }
 
 impl Counts {
     /// Operations of the steady state.
     pub fn steady(&self) -> [u64; 4] {
         [&self.gets, &self.links, &self.replaces, &self.frees].map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+impl Counts {
+    /// Does something with so many bytes in hand.
+    fn with_in_hand<T>(&self, bytes: usize, what: impl FnOnce() -> T) -> T {
+        self.in_hand.fetch_add(bytes as u64, Ordering::Relaxed);
+        let done = what();
+        self.in_hand.fetch_sub(bytes as u64, Ordering::Relaxed);
+        done
     }
 }
 
@@ -178,7 +190,8 @@ impl<'a> Worker<'a> {
         let change = self.model.slot(at).holds().change + 1;
         let guard = self.cache.pin();
         let id = self.cache.try_allocate().map_err(|error| format!("allocate: {error}"))?;
-        let written = self.cache.replace_at(id, Version::NONE, base(at, change, len), &guard);
+        let written =
+            self.counts.with_in_hand(len, || self.cache.replace_at(id, Version::NONE, base(at, change, len), &guard));
         let version =
             written.map_err(|refused| format!("first replace of page {id}, slot {at}: {}", refused.error()))?;
         self.model.enter(at, id, Holds { change, stripes: 1, len: len as u32 }, version);
@@ -189,7 +202,9 @@ impl<'a> Worker<'a> {
         let (id, len, slot) = (self.id(at)?, self.len_of_base(at), self.model.slot(at));
         let holds = Holds { change: slot.holds().change + 1, stripes: 1, len: len as u32 };
         let guard = self.cache.pin();
-        let written = self.cache.replace_at(id, slot.version(), base(at, holds.change, len), &guard);
+        let written = self
+            .counts
+            .with_in_hand(len, || self.cache.replace_at(id, slot.version(), base(at, holds.change, len), &guard));
         let version = written.map_err(|refused| format!("replace of page {id}, slot {at}: {}", refused.error()))?;
         self.model.change(at, holds, version);
         Ok(())
@@ -206,7 +221,9 @@ impl<'a> Worker<'a> {
         }
         let holds = Holds { change: before.change + 1, stripes: before.stripes + 1, len: before.len + len as u32 };
         let guard = self.cache.pin();
-        let written = self.cache.link_at(id, slot.version(), link(at, holds.change, len as usize), &guard);
+        let written = self.counts.with_in_hand(len as usize, || {
+            self.cache.link_at(id, slot.version(), link(at, holds.change, len as usize), &guard)
+        });
         let version = written.map_err(|refused| format!("link to page {id}, slot {at}: {}", refused.error()))?;
         self.model.change(at, holds, version);
         Ok(())
@@ -233,7 +250,10 @@ impl<'a> Worker<'a> {
         let Some(id) = place.id() else { return Ok(()) };
         let guard = self.cache.pin();
         let held = match self.cache.get(id, &guard) {
-            Ok((page, _)) => check(&page.0).map(|found| (found, page.0.len())),
+            Ok((page, _)) => {
+                let own = if page.is_borrowed() { 0 } else { page.0.len() };
+                self.counts.with_in_hand(own, || check(&page.0)).map(|found| (found, page.0.len()))
+            }
             Err(Error::NoPage { state: PageState::Free(_) | PageState::Empty, .. }) if moved_on(slot, place) => {
                 return Ok(());
             }
