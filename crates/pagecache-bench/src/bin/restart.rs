@@ -1,8 +1,9 @@
 //! `restart`: how long a start takes after a crash, first `get` included, in stores of several sizes with as much log behind the checkpoint.
 //!
 //! `cargo run --release -p pagecache-bench --bin restart -- [DIRECTORY] [GIB..]`: pages of 4 KiB (1, 4 and 10 GiB of them), then a checkpoint, then 64 MiB of replaces at
-//! random, then the process is aborted; files cold; medians of five starts.
+//! random, then the process is aborted; files cold; medians of five starts that only read, each of what the crash has left, and of five that write, each of a copy of that.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -15,6 +16,12 @@ const LEN: u64 = 4096;
 
 /// Log behind the checkpoint.
 const TAIL: u64 = 64 << 20;
+
+/// Starts of each kind.
+const ROUNDS: u64 = 5;
+
+/// Segments that a start may write to, or whose files it may put to another use: those of the log behind the checkpoint, of the map, and what is ahead.
+const WRITTEN: usize = 24;
 
 fn config(path: &Path) -> ConfigBuilder {
     // Whoever opens works alone, so that nothing but the start is timed; nothing but what is asked for is written either.
@@ -42,28 +49,65 @@ fn fill(path: &Path, gibibytes: u64) -> ! {
     std::process::abort();
 }
 
-fn measure(dir: &Path, gibibytes: u64) -> f64 {
+/// What the crash has left, once more: files that no start writes to are links.
+fn copy(of: &Path, to: &Path) {
+    fs::create_dir(to).expect("a place");
+    let mut names: Vec<_> =
+        fs::read_dir(of).expect("a store").map(|entry| entry.expect("a file").file_name()).collect();
+    // Segments by age, whatever is no segment behind them.
+    names.sort_by_key(|name| (!name.to_string_lossy().starts_with("seg-"), name.clone()));
+    let segments = names.iter().filter(|name| name.to_string_lossy().starts_with("seg-")).count();
+    for (nth, name) in names.iter().enumerate() {
+        let (from, to) = (of.join(name), to.join(name));
+        match nth + WRITTEN < segments {
+            true => fs::hard_link(from, to).expect("a link"),
+            false => _ = fs::copy(from, to).expect("room"),
+        }
+    }
+}
+
+/// One start, its first `get` included, in milliseconds; bytes that it replayed.
+fn start(path: &Path, read_only: bool, page: u64) -> (f64, u64) {
+    make_cold(path);
+    let begun = Instant::now();
+    let cache = PageCache::<Bytes>::start(config(path).read_only(read_only).build()).expect("a store");
+    let found = cache.get(PageId(page), &cache.pin()).expect("a page").0.0.len();
+    let took = begun.elapsed().as_secs_f64() * 1e3;
+    assert_eq!(found as u64, LEN);
+    assert!(!cache.stats().clean_start, "it is no crash");
+    (took, cache.stats().replayed_bytes)
+}
+
+/// The median, and the ends.
+fn shown(took: &mut [f64]) -> (f64, String) {
+    took.sort_by(f64::total_cmp);
+    let (least, median, most) = (took[0], took[took.len() / 2], took[took.len() - 1]);
+    (median, format!("{median:.0} ms ({least:.0} to {most:.0})"))
+}
+
+/// Medians of starts that read and of starts that write.
+fn measure(dir: &Path, gibibytes: u64) -> [f64; 2] {
     let path = fresh(dir, "restart");
     let myself = std::env::current_exe().expect("a program");
     let died = Command::new(myself).args(["fill", &path.display().to_string(), &gibibytes.to_string()]).status();
     assert!(!died.expect("a process").success(), "it was to be aborted");
-    let mut took = Vec::new();
-    let mut replayed = 0;
-    for round in 0..5u64 {
-        make_cold(&path);
-        let begun = Instant::now();
-        // Read only, so that each start finds what the crash has left.
-        let cache = PageCache::<Bytes>::start(config(&path).read_only(true).build()).expect("a store");
-        let first = (gibibytes << 30) / LEN / 7 * (round + 1);
-        let found = cache.get(PageId(first), &cache.pin()).expect("a page").0.0.len();
-        took.push(begun.elapsed().as_secs_f64() * 1e3);
-        assert_eq!(found as u64, LEN);
-        replayed = cache.stats().replayed_bytes;
+    let (mut reading, mut writing, mut replayed) = (Vec::new(), Vec::new(), 0);
+    for round in 0..ROUNDS {
+        let page = (gibibytes << 30) / LEN / 7 * (round + 1);
+        let (took, bytes) = start(&path, true, page);
+        reading.push(took);
+        replayed = bytes;
+        let again = fresh(dir, "restart-again");
+        copy(&path, &again);
+        let (took, bytes) = start(&again, false, page);
+        writing.push(took);
+        assert_eq!(bytes, replayed, "both replay the same");
+        fs::remove_dir_all(&again).expect("it is there");
     }
-    took.sort_by(f64::total_cmp);
-    println!("{gibibytes} GiB: {:.0} ms ({:.0} to {:.0}), {} MiB replayed", took[2], took[0], took[4], replayed >> 20);
-    std::fs::remove_dir_all(&path).expect("it is there");
-    took[2]
+    let ((read, reading), (written, writing)) = (shown(&mut reading), shown(&mut writing));
+    println!("{gibibytes} GiB: {reading} to read, {writing} to write; {} MiB replayed", replayed >> 20);
+    fs::remove_dir_all(&path).expect("it is there");
+    [read, written]
 }
 
 fn main() {
@@ -76,7 +120,10 @@ fn main() {
     let dir = arguments.first().map_or_else(std::env::temp_dir, PathBuf::from);
     let sizes: Vec<u64> = arguments.iter().skip(1).map(|size| size.parse().expect("a number")).collect();
     let sizes = if sizes.is_empty() { vec![1, 4, 10] } else { sizes };
-    let took: Vec<f64> = sizes.iter().map(|size| measure(&dir, *size)).collect();
-    let (least, most) = took.iter().fold((f64::MAX, 0f64), |(least, most), ms| (least.min(*ms), most.max(*ms)));
-    println!("the slowest takes {:.2}x of the fastest", most / least);
+    let took: Vec<[f64; 2]> = sizes.iter().map(|size| measure(&dir, *size)).collect();
+    for (nth, what) in ["to read", "to write"].into_iter().enumerate() {
+        let took = took.iter().map(|took| took[nth]);
+        let (least, most) = took.fold((f64::MAX, 0f64), |(least, most), ms| (least.min(ms), most.max(ms)));
+        println!("{what}, the slowest takes {:.2}x of the fastest", most / least);
+    }
 }
