@@ -272,6 +272,9 @@ impl ConfigBuilder {
     /// # fn main() {}
     /// ```
     ///
+    /// Where much is freed at once, as after a guard that has kept gigabytes, it is called many times in a row, and each call may take long then: a
+    /// function that goes over a whole heap, while nobody can allocate there, does well to rest for as long as it took before it does so again.
+    ///
     /// It is no default: a call goes over all heaps of the process, also what the program itself has there, and whoever allocates in one of them
     /// meanwhile waits. With [`Background::Caller`] `tick` calls it, also in a store that is only read, where the rest of `tick` is refused; such a store
     /// has no threads. A panic in it is reported and does no more harm. A bare log has no use for it.

@@ -12,4 +12,5 @@ pub mod options;
 pub mod plot;
 pub mod run;
 pub mod sample;
+pub mod trim;
 pub mod work;

@@ -18,9 +18,10 @@ use super::model::Model;
 use super::options::{Options, Release};
 use super::plot::Point;
 use super::sample::{Empty, Sample, asked};
+use super::trim;
 use super::work::{Counts, LONG, PAGE_MEAN, Worker};
 use crate::allocator::{CLASSES, count, glibc, live_by_class};
-use crate::files::{anonymous, fresh};
+use crate::files::fresh;
 
 /// From one sample to the next.
 const EVERY: Duration = Duration::from_millis(100);
@@ -39,16 +40,6 @@ const FILL_TARGET: f64 = 0.80;
 
 /// Segments beside the fill target.
 const RESERVE: u64 = 4;
-
-/// Anonymous memory of the process beyond which the heap is trimmed.
-static LARGE: AtomicU64 = AtomicU64::new(u64::MAX);
-
-/// What the store calls when it has freed much. What is given back has to be asked for again, so it is done where it has to be.
-fn release() {
-    if anonymous() > LARGE.load(Ordering::Relaxed) {
-        glibc::trim();
-    }
-}
 
 /// What a soak has found.
 #[derive(Debug)]
@@ -154,7 +145,7 @@ pub fn run(options: &Options) -> Outcome {
     count(true);
     let config = ConfigBuilder::new().path(&dir).cache_capacity(budget).segment_size(segment);
     let config = config.fill_target(FILL_TARGET).log_limit(log_limit);
-    let config = if releases { config.release_memory(release) } else { config };
+    let config = if releases { config.release_memory(trim::release) } else { config };
     let cache = PageCache::<Stripes>::start(config.build()).expect("a store");
     let shared = Shared {
         cache: &cache,
@@ -216,7 +207,7 @@ fn watch(
     let empty = Empty::now();
     // A quarter of the slack, so that there is time to.
     let large = empty.anonymous + options.budget + (bounds.memory() - options.budget) / 4;
-    LARGE.store(large, Ordering::Relaxed);
+    trim::beyond(large);
     let mut outcome = Outcome {
         failures: Vec::new(),
         memory: Worst::default(),
