@@ -72,7 +72,11 @@ pub(crate) fn checkpoint(report: &Report) -> Option<String> {
             },
             show::bytes(checkpoint.allocated),
             show::many(checkpoint.segments, "segment"),
-            if checkpoint.copies_differ { "; one copy of the superblock is older or damaged" } else { "" },
+            if checkpoint.copies_differ {
+                "; one copy of the superblock, or its root, is older or damaged"
+            } else {
+                ""
+            },
         )),
         (None, Some(Purpose::Pages)) => Some(format!("no checkpoint: replay from the beginning, {behind} of log")),
         _ => None,

@@ -1,7 +1,8 @@
 //! Which checkpoint counts: the superblock's copies, and the root that the newer one names.
 //!
 //! A copy is written over only when the other is whole, and nothing that the older of two different copies needs is given back
-//! before both are the same. So of two copies one is valid, and where they differ the older one serves as well.
+//! before both are of the same checkpoint. So of two copies one is valid, and where they differ the older one serves as well. Each copy names a root of its
+//! own: of two that say the same either serves.
 
 use std::io;
 use std::sync::Arc;
@@ -26,9 +27,9 @@ use crate::store::stream::{corrupt, read};
 pub(crate) struct Checkpoint {
     pub(crate) superblock: Superblock,
     pub(crate) root: Root,
-    /// The segments that the root itself is in.
+    /// The segments that the root itself is in, and the other one.
     pub(crate) holds_root: Vec<Arc<Segment>>,
-    /// Whether both copies of the superblock say the same.
+    /// Whether both copies of the superblock are of the same checkpoint.
     pub(crate) copies: Copies,
     /// The highest number that a copy says a checkpoint has.
     pub(crate) number_max: u64,
@@ -38,7 +39,7 @@ pub(crate) struct Checkpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Copies {
     Same,
-    /// One is older, damaged or missing.
+    /// One is older, damaged or missing, or its root is damaged.
     Differ,
 }
 
@@ -94,16 +95,35 @@ fn copies(storage: &dyn Storage) -> Result<Option<(Superblock, Option<Superblock
 pub(crate) fn find(handles: &Arc<Handles>) -> Result<Option<Checkpoint>> {
     let storage = handles.storage();
     let Some((newer, other)) = copies(storage)? else { return Ok(None) };
-    let copies = if other == Some(newer) { Copies::Same } else { Copies::Differ };
-    let checkpoint = |superblock: Superblock| {
-        let (root, holds_root) = root(handles, &superblock)?;
+    let checkpoint = |superblock: Superblock, (root, holds_root), copies| {
         Ok(Some(Checkpoint { superblock, root, holds_root, copies, number_max: newer.number }))
     };
-    match (checkpoint(newer), other) {
-        // What the older one needs is all there as long as they differ.
-        (Err(Error::Corrupt(_)), Some(older)) if older.number < newer.number => checkpoint(older),
-        (found, _) => found,
+    let found = root(handles, &newer);
+    let Some(other) = other else { return checkpoint(newer, found?, Copies::Differ) };
+    if other.number < newer.number {
+        return match found {
+            // What the older one needs is all there as long as they differ.
+            Err(Error::Corrupt(_)) => checkpoint(other, root(handles, &other)?, Copies::Differ),
+            found => checkpoint(newer, found?, Copies::Differ),
+        };
     }
+    // Both are read: the other one's segments are kept as well, and damage is known while one is whole.
+    match (found, root(handles, &other)) {
+        (Ok((root, mut segments)), Ok((_, others))) => {
+            let is_new = |segment: &Arc<Segment>| !segments.iter().any(|known| is_same(known, segment));
+            let new: Vec<_> = others.into_iter().filter(is_new).collect();
+            segments.extend(new);
+            checkpoint(newer, (root, segments), Copies::Same)
+        }
+        // Damaged, or not to be read.
+        (Ok(found), Err(_)) => checkpoint(newer, found, Copies::Differ),
+        (Err(_), Ok(found)) => checkpoint(other, found, Copies::Differ),
+        (Err(error), Err(_)) => Err(error),
+    }
+}
+
+fn is_same(a: &Segment, b: &Segment) -> bool {
+    a.header.sequence == b.header.sequence
 }
 
 /// Reads a root from its last part back.

@@ -23,8 +23,12 @@ use crate::ops::Pages;
 use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
 use crate::page::slot::Seen;
+use crate::store::limit::Claim;
 use crate::store::segment::Segment;
 use crate::store::stream::{Writer, payload_max};
+
+/// Segments that a cap has to leave to users for there to be a second root.
+const ROOTS_LEAVE: u64 = 8;
 
 /// Writes the checkpoints of a store, one after the other.
 pub(crate) struct Checkpointer<M: Materializer> {
@@ -242,25 +246,25 @@ impl<M: Materializer> Checkpointer<M> {
         });
         let root =
             Root { redo, stable, next_sequence, high_water, leaf_ids: pages.leaves.ids(), state, segments, leaves };
-        let (root_at, holds_root) = self.write_root(books, number, &root)?;
+        let (roots, holds_root) = self.write_roots(books, number, &root)?;
         let identity = log.pool.identity();
-        let superblock = Superblock {
+        let superblocks = roots.map(|root| Superblock {
             store: identity.store,
             segment_size: log.pool.segment_size(),
             number,
             redo,
             stable,
-            root: root_at,
-        };
+            root,
+        });
         *reached = Reached::Superblock;
-        let [_, second] = SUPERBLOCKS;
+        let ([_, second], [first_says, _]) = (SUPERBLOCKS, superblocks);
         if let Some(first) = books.doubtful.filter(|_| !planted(Canary::TornCopyLeft)) {
             write_copy(log.pool.storage(), second, &first)?;
             books.doubtful = None;
         }
-        for name in SUPERBLOCKS {
+        for (name, superblock) in SUPERBLOCKS.into_iter().zip(superblocks) {
             if name == second {
-                books.doubtful = Some(superblock);
+                books.doubtful = Some(first_says);
             }
             write_copy(log.pool.storage(), name, &superblock)?;
             if planted(Canary::MapReleasedEarly) {
@@ -280,27 +284,56 @@ impl<M: Materializer> Checkpointer<M> {
         Ok(redo)
     }
 
-    /// Writes and syncs a root in parts. Returns the last part, and the segments that they are in.
-    fn write_root(&self, books: &mut Books<M>, checkpoint: u64, root: &Root) -> Result<(Piece, BTreeSet<Sequence>)> {
+    /// Writes and syncs a root, one for each copy of the superblock, so that a damaged block costs neither. Returns the last part of each, and the segments
+    /// that they are in.
+    fn write_roots(
+        &self,
+        books: &mut Books<M>,
+        checkpoint: u64,
+        root: &Root,
+    ) -> Result<([Piece; 2], BTreeSet<Sequence>)> {
         let log = &*self.pages.log;
-        let size = log.pool.segment_size();
-        let (mut previous, mut segments) = (None, BTreeSet::new());
-        let bytes = root.encode(size);
+        let bytes = root.encode(log.pool.segment_size());
         // Both lists of leaves, the root's bytes, and what is gathered of them.
         let leaves = 2 * root.leaves.capacity() * size_of::<Option<LeafAt>>() + bytes.capacity();
+        let mut segments = BTreeSet::new();
+        let first = self.write_root(books, checkpoint, &bytes, &mut segments)?;
+        // Where a cap leaves little room both copies name the same.
+        let second = match log.pool.left(Claim::User) {
+            Some(left) if left < ROOTS_LEAVE => first,
+            _ => {
+                // Nothing of both is in one block.
+                books.writer.end_block();
+                self.write_root(books, checkpoint, &bytes, &mut segments)?
+            }
+        };
         let now = books.writer.memory() + leaves as u64;
         log.hold(&mut books.held, now);
+        if !planted(Canary::SuperblockBeforeRoot) {
+            books.writer.sync(&log.pool)?;
+        }
+        Ok(([first, second], segments))
+    }
+
+    /// Writes a root in parts. Returns the last.
+    fn write_root(
+        &self,
+        books: &mut Books<M>,
+        checkpoint: u64,
+        bytes: &[u8],
+        segments: &mut BTreeSet<Sequence>,
+    ) -> Result<Piece> {
+        let log = &*self.pages.log;
+        let size = log.pool.segment_size();
+        let mut previous = None;
         for (index, part) in (0..).zip(bytes.chunks(payload_max(size) as usize)) {
             let head = PartHead { checkpoint, index, previous }.encode();
             let piece = books.writer.put(&log.pool, log.stable(), Shape::plain(Kind::Root), head, part)?;
             segments.insert(Sequence(piece.address().0 / size));
             previous = Some(piece);
         }
-        if !planted(Canary::SuperblockBeforeRoot) {
-            books.writer.sync(&log.pool)?;
-        }
         // A root is never empty.
-        Ok((previous.unwrap_or(Piece::from_word(0)), segments))
+        Ok(previous.unwrap_or(Piece::from_word(0)))
     }
 
     /// A leaf as its slots are now. The guard ends here, before any I/O (C6).

@@ -174,7 +174,7 @@ impl Writer {
     /// # Errors
     /// `NoSpace`, `Io`; an `Io` of a `sync` says that nothing is known of what is on disk.
     pub(crate) fn sync(&mut self, pool: &Pool) -> Result<()> {
-        self.fill_block();
+        self.end_block();
         self.write()?;
         let open = self.open.as_ref().map(|(segment, file)| (Arc::clone(segment), Arc::clone(file)));
         for (segment, file) in self.dirty.drain(..).chain(open) {
@@ -194,8 +194,8 @@ impl Writer {
         self.name(pool)
     }
 
-    /// Fills the block with a record that means nothing (W1).
-    fn fill_block(&mut self) {
+    /// Fills the block with a record that means nothing (W1): what is put next begins in another.
+    pub(crate) fn end_block(&mut self) {
         let Some((segment, _)) = &self.open else { return };
         let at = self.from + self.gathered.len() as u64;
         let rest = at.next_multiple_of(BLOCK) - at;

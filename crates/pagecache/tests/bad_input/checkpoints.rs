@@ -53,11 +53,11 @@ impl Mapped {
     }
 }
 
-/// Where the newest leaf of each number is, and the root: file and offset of the record's body.
+/// Where the newest leaf of each number is, and all roots, the newest last: file and offset of the record's body.
 #[derive(Debug, Default)]
 struct Places {
     leaves: BTreeMap<u64, (PathBuf, u64)>,
-    root: Option<(PathBuf, u64)>,
+    roots: Vec<(PathBuf, u64)>,
 }
 
 fn varint(bytes: &[u8]) -> (u64, &[u8]) {
@@ -81,7 +81,7 @@ fn places(path: &Path) -> Places {
             let (number, _) = varint(body);
             match bytes[at + 4] {
                 12 => _ = places.leaves.insert(number, (file.clone(), start as u64)),
-                13 => places.root = Some((file.clone(), start as u64)),
+                13 => places.roots.push((file.clone(), start as u64)),
                 _ => {}
             }
             at += (start - at + len as usize).next_multiple_of(8);
@@ -107,7 +107,9 @@ fn corrupt<T: std::fmt::Debug>(found: Result<T, Error>) -> Corruption {
 fn either_copy_of_the_superblock_suffices_and_a_writer_makes_the_other_good() {
     let whole = Mapped::new();
     let good = fs::read(whole.dir.store().join("super-a")).unwrap();
-    assert_eq!(fs::read(whole.dir.store().join("super-b")).unwrap(), good);
+    let other = fs::read(whole.dir.store().join("super-b")).unwrap();
+    // Each names a root of its own.
+    assert_ne!(good, other);
     let bad: [&dyn Fn(&Path); 5] = [
         &|file| fs::remove_file(file).unwrap(),
         &|file| fs::write(file, []).unwrap(),
@@ -124,7 +126,8 @@ fn either_copy_of_the_superblock_suffices_and_a_writer_makes_the_other_good() {
             assert!(pc.stats().replayed_bytes < 3 * BLOCK as u64, "replayed {}", pc.stats().replayed_bytes);
             pc.close().unwrap();
         }
-        assert_eq!([fs::read(path.join("super-a")).unwrap(), fs::read(path.join("super-b")).unwrap()], [&*good; 2]);
+        let whole = if name == "super-a" { &other } else { &good };
+        assert_eq!([fs::read(path.join("super-a")).unwrap(), fs::read(path.join("super-b")).unwrap()], [&whole[..]; 2]);
     }
 }
 
@@ -185,7 +188,7 @@ fn a_damaged_newer_root_beside_an_older_superblock_costs_nothing() {
                 }
             }
             if damaged {
-                spoil(&places(&path).root.unwrap());
+                places(&path).roots.iter().rev().take(2).for_each(spoil);
             }
             for read_only in [true, false] {
                 let pc = Texts::start(small(&path).read_only(read_only).build()).unwrap();
@@ -200,11 +203,44 @@ fn a_damaged_newer_root_beside_an_older_superblock_costs_nothing() {
 }
 
 #[test]
-fn a_damaged_root_that_both_copies_name_is_an_error_that_says_where() {
+fn either_root_suffices_and_the_next_checkpoint_writes_both_anew() {
+    let whole = Mapped::new();
+    for spoilt in [0, 1] {
+        let path = whole.copy();
+        let newest = |path: &Path| places(path).roots.into_iter().rev().take(2).rev().collect::<Vec<_>>();
+        spoil(&newest(&path)[spoilt]);
+        for read_only in [true, false] {
+            let pc = Texts::start(small(&path).read_only(read_only).build()).unwrap();
+            check(&pc, &whole.expected);
+            assert_eq!(pc.stats().redo, whole.redo[1]);
+            pc.close().unwrap();
+        }
+        let pc = Texts::start(small(&path).build()).unwrap();
+        let guard = pc.pin();
+        let (id, content, at) = &whole.expected[0];
+        let at = pc.link_at(*id, *at, "more".into(), &guard).unwrap();
+        drop(guard);
+        pc.flush().unwrap();
+        let redo = pc.checkpoint().unwrap();
+        pc.close().unwrap();
+        let mut expected = whole.expected.clone();
+        expected[0] = (*id, format!("{content}more"), at);
+        // Now the other one.
+        spoil(&newest(&path)[1 - spoilt]);
+        let pc = Texts::start(small(&path).build()).unwrap();
+        assert_eq!(pc.stats().redo, redo);
+        check(&pc, &expected);
+    }
+}
+
+#[test]
+fn two_damaged_roots_are_an_error_that_says_where() {
     let whole = Mapped::new();
     let path = whole.copy();
-    let root = places(&path).root.unwrap();
-    spoil(&root);
+    let mut roots = places(&path).roots.into_iter().rev().take(2).collect::<Vec<_>>();
+    roots.iter().for_each(spoil);
+    // That of the first copy is looked at first.
+    let root = roots.pop().unwrap();
     for read_only in [true, false] {
         let at = corrupt(Texts::start(small(&path).read_only(read_only).build()));
         assert_eq!((at.page, at.what), (None, "a record does not have its checksum"));
