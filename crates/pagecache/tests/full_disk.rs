@@ -68,6 +68,9 @@ impl Storage for Disk {
     fn describe(&self) -> String {
         "a small disk".to_owned()
     }
+    fn available(&self) -> io::Result<Option<u64>> {
+        Ok(Some(CAPACITY.saturating_sub(self.used())))
+    }
 }
 
 impl StorageFile for File {
@@ -221,8 +224,8 @@ fn below_a_cap_as_large_as_the_disk_frees_give_room_for_updates() {
     }
 }
 
+/// A store that was told nothing asks how much room there is.
 #[test]
-#[ignore = "without a cap the log takes all room, and what is freed stays where it is: no checkpoint finds a segment for the map"]
 fn without_a_cap_frees_give_room_for_updates() {
     for background in [Background::Caller, Background::Threads] {
         fill_and_free(background, None, older);

@@ -14,7 +14,7 @@ use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
 use crate::storage::write_all;
 use crate::store::in_use::InUse;
-use crate::store::limit::{CAPPED, Claim};
+use crate::store::limit::{CAPPED, Claim, FULL};
 use crate::store::pool::Birth;
 use crate::store::segment::Segment;
 
@@ -40,7 +40,7 @@ impl LogCore {
             }
             match extended {
                 Ok(()) => {}
-                Err(error @ Error::NoSpace { what: CAPPED }) => {
+                Err(error @ Error::NoSpace { what: CAPPED | FULL }) => {
                     // There may be something to clean.
                     self.clean_after(0);
                     self.behind.ring();

@@ -6,7 +6,7 @@ use super::tail::Urgency;
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
-use crate::store::limit::{CAPPED, Claim};
+use crate::store::limit::{CAPPED, Claim, FULL};
 
 /// How far the log may go on before disk is cleaned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl LogCore {
             let claim = if urgency == Urgency::Normal { Claim::User } else { Claim::Upkeep };
             match self.extend_to(Lsn(needed.0 + set_aside), claim) {
                 // What is cleaned meanwhile may be what is needed.
-                Err(Error::NoSpace { what: CAPPED }) if self.await_turn() => {
+                Err(Error::NoSpace { what: CAPPED | FULL }) if self.await_turn() => {
                     self.extend_to(Lsn(needed.0 + set_aside), claim)?;
                 }
                 extended => extended?,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::base::error::{Error, Result};
 use crate::base::sync::{JoinHandle, spawn};
 use crate::log::core::LogCore;
-use crate::store::limit::CAPPED;
+use crate::store::limit::{CAPPED, FULL};
 use flusher::Due;
 
 /// The threads of an open log: one writes, one keeps segments ready. Making a segment waits for the disk several times, and
@@ -82,7 +82,7 @@ pub(crate) fn turn(log: &LogCore) -> Result<()> {
     flusher::turn(log, Due::Now)?;
     match log.extend_ahead() {
         // Nobody needs it yet; who does is told.
-        Err(Error::NoSpace { what: CAPPED }) => Ok(()),
+        Err(Error::NoSpace { what: CAPPED | FULL }) => Ok(()),
         extended => extended,
     }
 }

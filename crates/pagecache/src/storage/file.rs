@@ -138,6 +138,13 @@ impl Storage for FileStorage {
         self.dir.display().to_string()
     }
 
+    #[cfg(target_os = "linux")]
+    fn available(&self) -> io::Result<Option<u64>> {
+        let found = rustix::fs::statvfs(&self.dir)?;
+        // A file system without blocks does not count them.
+        Ok((found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
     fn destroy(&self) -> io::Result<()> {
         fs::remove_dir_all(&self.dir)
     }
@@ -358,6 +365,15 @@ mod tests {
         drop((one, two));
         storage.lock(LockMode::Exclusive).unwrap();
         storage.destroy().unwrap();
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_disk_says_what_is_left() {
+        let storage = FileStorage::temporary().unwrap();
+        assert!(storage.available().unwrap().is_none_or(|available| available > 0));
+        storage.destroy().unwrap();
+        assert!(storage.available().is_err());
     }
 
     #[test]

@@ -67,6 +67,15 @@ pub trait Storage: Send + Sync + Debug + 'static {
     /// Where this is, for messages.
     fn describe(&self) -> String;
 
+    /// Bytes that files may still take, as far as the system says so; `None` where nobody knows. A store of pages leaves the last of it to what makes room:
+    /// frees, checkpoints and cleaning.
+    ///
+    /// # Errors
+    /// What the system says; the same as if nobody knew.
+    fn available(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// 64 fresh random bits: salts and the store's uuid. They guard against accidents, not against attackers.
     fn entropy(&self) -> u64 {
         random_u64()

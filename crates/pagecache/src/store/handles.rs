@@ -167,6 +167,10 @@ impl Storage for Handles {
         self.storage.describe()
     }
 
+    fn available(&self) -> io::Result<Option<u64>> {
+        self.storage.available()
+    }
+
     fn entropy(&self) -> u64 {
         self.storage.entropy()
     }

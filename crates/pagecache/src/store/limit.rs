@@ -5,10 +5,13 @@ use crate::format::BLOCK;
 /// What could not be had where the cap on disk is reached.
 pub(crate) const CAPPED: &str = "max_disk_bytes";
 
+/// What could not be had where the disk has no more room than upkeep needs.
+pub(crate) const FULL: &str = "disk";
+
 /// Segments outside the fill target, so that the cleaner has room to work in.
 pub(crate) const RESERVE: u64 = 4;
 
-/// Segments below a cap that users leave to upkeep, so that frees, checkpoints and cleaning go on where nothing else does: one for the map, one for
+/// Segments below a cap, and of what is left on the disk, that users leave to upkeep, so that frees, checkpoints and cleaning go on where nothing else does: one for the map, one for
 /// the log, and as many for images as it takes to pack those of five segments that are four fifths full.
 pub(crate) const UPKEEP: u64 = 6;
 

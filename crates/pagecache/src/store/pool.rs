@@ -21,14 +21,14 @@ use crate::format::BLOCK;
 use crate::format::parts::Parts;
 use crate::format::piece::Piece;
 use crate::format::root::Known;
-use crate::format::segment::{Previous, SegmentHeader, Stream, name, scratch_name};
+use crate::format::segment::{Previous, Purpose, SegmentHeader, Stream, name, scratch_name};
 use crate::storage::{Storage, StorageFile};
 use crate::store::account::Account;
 use crate::store::births::{Births, Drawn, Keep, Order, Stock, Unwanted};
 use crate::store::files;
 use crate::store::handles::Handles;
 use crate::store::in_use::{InUse, parts};
-use crate::store::limit::Claim;
+use crate::store::limit::{Claim, FULL, UPKEEP};
 use crate::store::segment::{Identity, Segment};
 use crate::store::spans::Spans;
 
@@ -297,9 +297,21 @@ impl Pool {
         self.births.lock().cap(max_disk_bytes, self.table().len());
     }
 
-    /// Segments that may still be made for this; none where there is no cap.
+    /// Segments that may still be made for this, by the cap and by what the disk says; none where there is no cap and nobody knows.
     pub(crate) fn left(&self, claim: Claim) -> Option<u64> {
-        self.births.lock().left(claim, self.table().len())
+        let by_cap = self.births.lock().left(claim, self.table().len());
+        by_cap.into_iter().chain(self.left_on_disk(claim)).min()
+    }
+
+    /// A bare log makes room by trims, which take none; only pages need some to make some.
+    fn left_on_disk(&self, claim: Claim) -> Option<u64> {
+        if self.identity.purpose != Purpose::Pages {
+            return None;
+        }
+        let available = self.storage().available().ok()??;
+        let spares = self.births.lock().stock(0, Unwanted::Counts).spares;
+        let all = (available / self.segment_size).saturating_add(spares);
+        Some(if claim == Claim::User { all.saturating_sub(UPKEEP) } else { all })
     }
 
     /// Makes a segment of the log, durable by name and header, and enters it (P1, P2).
@@ -350,6 +362,10 @@ impl Pool {
     /// Makes a segment under its scratch name, with its headers written and not synced. It is under way until it is [named](Self::name),
     /// [abandoned](Self::abandon) or, of the log, born.
     fn make(&self, order: &Order) -> Result<(Arc<Segment>, Arc<dyn StorageFile>, Underway<'_>)> {
+        // What is left is what it takes to free some: with no room for a checkpoint nothing could ever be given back.
+        if order.claim == Claim::User && self.left_on_disk(Claim::User) == Some(0) {
+            return Err(Error::NoSpace { what: FULL });
+        }
         let Drawn { sequence, spare, pins_ever } = self.births.lock().draw(order, self.table().len())?;
         let mut underway = Underway { pool: self, sequence, spare, goes_on: false };
         let header = SegmentHeader {
