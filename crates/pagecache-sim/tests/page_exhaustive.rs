@@ -10,4 +10,7 @@ fn no_crash_at_any_call_of_any_short_sequence_breaks_a_promise() {
     assert!(all.images > 120_000 && all.operations > 0, "{all}");
     // Every image is crashed inside its recovery, one in 100 three deep.
     assert!(all.nested > all.explored && all.deep * 100 + 100 * preludes().len() as u64 > all.explored, "{all}");
+    let upkeep = all.upkeep;
+    // The accounts of all that were not found damaged; the files of one in four.
+    assert!(upkeep.accounts > all.images && upkeep.spaces * 6 > upkeep.accounts, "{all}");
 }

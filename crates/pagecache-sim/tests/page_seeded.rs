@@ -24,6 +24,7 @@ fn no_seed_breaks_a_promise() {
     }
     println!("{tally}, {:.1?}", begun.elapsed());
     assert!(tally.images > 0 && tally.faults > 0 && tally.operations > 0 && tally.starts > 0);
+    assert!(tally.upkeep.accounts > 0 && tally.upkeep.spaces > 0, "{tally}");
 }
 
 #[test]

@@ -15,14 +15,15 @@ pub mod mix;
 pub mod seeded;
 pub mod shrink;
 pub mod strikes;
+mod tally;
 mod torn;
 mod trust;
 
+pub use tally::{Tally, Upkeep};
 pub use torn::torn_everywhere;
 pub use trust::{Blind, Trust, failed_since, has_struck};
 
 use std::fmt;
-use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::disk::{Fault, SimDisk};
@@ -156,6 +157,11 @@ pub trait World: Sized {
     /// # Errors
     /// It answers something else than [`Mood`] knows.
     fn mood(&mut self) -> Result<Mood, Violation>;
+
+    /// What it has counted since it was asked last.
+    fn upkeep(&mut self) -> Upkeep {
+        Upkeep::default()
+    }
 }
 
 /// What an open store answers to an update and a flush.
@@ -193,59 +199,17 @@ pub enum Step<Op> {
     Heal,
 }
 
-/// What a driver did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Sequences or seeds.
-    pub runs: u64,
-    /// Points at which a process was stopped.
-    pub points: u64,
-    /// Images of a crash that were recovered from.
-    pub images: u64,
-    /// Of them, those of a crash inside a recovery.
-    pub nested: u64,
-    /// Images of a crash outside of any recovery that were explored.
-    pub explored: u64,
-    /// Of them, those whose recoveries were crashed three deep.
-    pub deep: u64,
-    /// Opens of the store.
-    pub starts: u64,
-    /// Operations of the world.
-    pub operations: u64,
-    /// Calls of the storage that a fault struck.
-    pub faults: u64,
-    /// Opens that were refused as damaged, after a disk that broke its word.
-    pub refused: u64,
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Tally) {
-        self.runs += other.runs;
-        self.points += other.points;
-        self.images += other.images;
-        self.nested += other.nested;
-        self.explored += other.explored;
-        self.deep += other.deep;
-        self.starts += other.starts;
-        self.operations += other.operations;
-        self.faults += other.faults;
-        self.refused += other.refused;
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { runs, points, images, nested, explored, deep, starts, operations, faults, refused } = self;
-        write!(f, "{runs} runs, {points} points, {images} images ({nested} inside a recovery), ")?;
-        write!(f, "{explored} explored ({deep} three deep), {starts} starts, ")?;
-        write!(f, "{operations} operations, {faults} faults, {refused} stores rightly refused")
-    }
+/// Takes what a world has counted since it was asked last.
+fn note<W: World>(world: &mut W, tally: &mut Tally) {
+    tally.upkeep += world.upkeep();
 }
 
 /// Opens a world that must come up, its disk having no crash point, unless it is rightly refused as damaged.
 fn must_open<W: World>(world: &mut W, tally: &mut Tally) -> Checked {
     tally.starts += 1;
-    world.open()?;
+    let opened = world.open();
+    note(world, tally);
+    opened?;
     tally.refused += u64::from(world.trust().is_lost());
     claim(world.is_open() || world.trust().is_lost(), || "a store did not open".to_owned())
 }
@@ -268,7 +232,9 @@ fn perform<W: World>(world: &mut W, step: &Step<W::Op>, stop_after: Option<u64>,
     match step {
         Step::Do(op) => {
             tally.operations += 1;
-            return world.apply(op);
+            let applied = world.apply(op);
+            note(world, tally);
+            return applied;
         }
         Step::Restart => {
             world.close()?;
@@ -298,7 +264,9 @@ fn perform<W: World>(world: &mut W, step: &Step<W::Op>, stop_after: Option<u64>,
         }
     }
     tally.starts += 1;
-    world.open()?;
+    let opened = world.open();
+    note(world, tally);
+    opened?;
     tally.refused += u64::from(world.trust().is_lost());
     Ok(())
 }

@@ -1,15 +1,11 @@
 //! What is checked after each operation and each recovery, and which failures are excused.
 
-use pagecache::storage::Storage;
 use pagecache::{Error, Lsn, PageCache, PageId, PageState, version};
 
 use super::op::{Bytes, outline};
 use super::{Answer, BUDGET, Concat, PageOp, PageWorld, SEGMENT};
 use crate::driver::{Blind, Checked, Violation, claim};
 use crate::page_model::{Body, Page};
-
-/// The files that say where the checkpoint is.
-const SUPERBLOCKS: [&str; 2] = ["super-a", "super-b"];
 
 /// Counted calls of an open beyond those for files that it removes and blocks that it writes again.
 const OPEN_CALLS: u64 = 40;
@@ -117,65 +113,11 @@ impl PageWorld {
         };
         self.model.recovered(&states, stats.ids_high_water, tail)?;
         self.check_ids(pages)?;
+        self.check_opened_accounts(pages)?;
         let number = self.model.last_body().and_then(|body| super::op::last_number(body));
         let recovered = pages.recovered_state();
         claim(recovered == number.as_ref(), || format!("{recovered:?} is recovered and not {number:?}"))?;
         self.check_some(pages, stats.tail.0 / 8, READ_MAX)
-    }
-
-    /// What the store says of every id where it is opened in other ways than the usual: without its checkpoint, by the whole log
-    /// (I8); and, where the copies of the superblock differ, by each alone. Nothing where there is no checkpoint, or the disk is
-    /// not to be relied on.
-    pub(super) fn by_other_ways(&self) -> Result<Vec<(String, Vec<PageState>)>, Violation> {
-        let names = self.disk.file_names();
-        let copies = SUPERBLOCKS.into_iter().filter(|copy| names.iter().any(|name| name == copy));
-        let copies: Vec<_> = copies.map(|copy| (copy, self.disk.read_file(copy))).collect();
-        if copies.is_empty() || self.trust.is_betrayed() || self.disk.crashed() {
-            return Ok(Vec::new());
-        }
-        let mut ways = vec![SUPERBLOCKS.to_vec()];
-        if let [(one, of_one), (two, of_two)] = &copies[..]
-            && of_one != of_two
-        {
-            ways.extend([vec![*one], vec![*two]]);
-        }
-        let mut opened = Vec::new();
-        for without in &ways {
-            let name = format!("without {}", without.join(" and "));
-            let states = self.opened_without(without).map_err(|broken| broken.within(&name))?;
-            opened.extend(states.map(|states| (name, states)));
-        }
-        Ok(opened)
-    }
-
-    fn opened_without(&self, without: &[&str]) -> Result<Option<Vec<PageState>>, Violation> {
-        let disk = self.disk.kill();
-        disk.clear_faults();
-        for copy in without {
-            // Not there where the first checkpoint was not finished.
-            let _ = disk.remove(copy);
-        }
-        let config = super::builder(&disk).collector(self.collector.clone()).read_only(true);
-        match PageCache::<Concat>::start(config.build()) {
-            // The one that is left was being written.
-            Err(Error::Corrupt(at)) if at.what == "both copies of the superblock are damaged" => Ok(None),
-            // Segments that were cleaned are no longer there for those who do not know the checkpoint.
-            Err(Error::Corrupt(at)) if without.len() == 2 && at.what == "a segment is missing" => Ok(None),
-            Err(error) => Err(Violation::new(format!("it does not open: {error}"))),
-            Ok(pages) => self.states(&pages).map(Some),
-        }
-    }
-
-    /// Compares the pages of a store with those of another way to open it.
-    pub(super) fn check_same(&self, pages: &PageCache<Concat>, way: &str, expected: &[PageState]) -> Checked {
-        let found = self.states(pages)?;
-        claim(found == expected, || format!("{found:?}, and {way}: {expected:?}"))
-    }
-
-    fn states(&self, pages: &PageCache<Concat>) -> Result<Vec<PageState>, Violation> {
-        let guard = self.handle.pin();
-        let states = (0..pages.stats().ids_high_water).map(|id| pages.state(PageId(id), &guard));
-        states.collect::<Answer<_>>().map_err(|error| Violation::new(format!("a state cannot be told: {error}")))
     }
 
     /// An open that no fault disturbs makes a bounded number of calls.

@@ -7,6 +7,8 @@ mod op;
 mod perform;
 mod scenario;
 mod swarm;
+mod upkeep;
+mod ways;
 
 pub use cases::cases;
 pub use flips::{Flips, Moment, closed_store, flip_bits};
@@ -19,7 +21,7 @@ use pagecache::crossbeam_epoch::{Collector, LocalHandle};
 use pagecache::{Background, Config, ConfigBuilder, Error, PageCache, PageId};
 
 use crate::disk::SimDisk;
-use crate::driver::{Blind, Checked, Mood, Trust, Violation, World};
+use crate::driver::{Blind, Checked, Mood, Trust, Upkeep, Violation, World};
 use crate::page_model::{Body, PageModel};
 use crate::rng::Rng;
 
@@ -49,6 +51,8 @@ pub struct PageWorld {
     /// Fragments made so far: each has its own bytes.
     made: u64,
     trust: Trust,
+    /// Counted since it was asked for.
+    upkeep: Upkeep,
 }
 
 impl fmt::Debug for PageWorld {
@@ -80,7 +84,17 @@ impl World for PageWorld {
         let collector = Collector::new();
         let handle = collector.register();
         let model = PageModel::new();
-        PageWorld { disk, pages: None, collector, handle, model, seed, made: 0, trust: Trust::default() }
+        PageWorld {
+            disk,
+            pages: None,
+            collector,
+            handle,
+            model,
+            seed,
+            made: 0,
+            trust: Trust::default(),
+            upkeep: Upkeep::default(),
+        }
     }
 
     fn over(&self, disk: SimDisk) -> PageWorld {
@@ -128,6 +142,7 @@ impl World for PageWorld {
         }
         if undisturbed {
             self.check_calls_of_open(&pages, calls)?;
+            self.check_space(&pages)?;
         }
         self.pages = Some(pages);
         Ok(true)
@@ -170,6 +185,10 @@ impl World for PageWorld {
             _ if self.trust.is_poisoned() => Mood::Poisoned,
             _ => Mood::Refuses,
         })
+    }
+
+    fn upkeep(&mut self) -> Upkeep {
+        std::mem::take(&mut self.upkeep)
     }
 }
 
