@@ -158,6 +158,30 @@ fn pages_overwritten_again_and_again_take_bounded_disk() {
     }
 }
 
+/// Who writes checkpoints by hand, each before one is due, had nothing cleaned: 204 segments for three of pages.
+#[test]
+fn checkpoints_by_hand_do_not_keep_the_background_from_cleaning() {
+    let pages = Pages::start(config(&MemoryStorage::new()).build()).unwrap();
+    let (hot, mut at) = (pages.allocate(&pages.pin()), Version::NONE);
+    let mut most = 0;
+    for cold in 1..201 {
+        let guard = pages.pin();
+        // In each segment one page stays in use.
+        pages.replace_at(pages.allocate(&guard), Version::NONE, content(cold, 0), &guard).unwrap();
+        for _ in 0..6 {
+            at = pages.replace_at(hot, at, Bytes(vec![1; 10_000]), &guard).unwrap();
+        }
+        drop(guard);
+        pages.flush().unwrap();
+        pages.checkpoint().unwrap();
+        pages.tick().unwrap();
+        most = most.max(pages.stats().segments);
+    }
+    println!("{most} segments at most, {} promised", promised(200 * 1016));
+    assert!(most <= promised(200 * 1016), "{most} segments");
+    pages.check_accounts().unwrap();
+}
+
 #[test]
 fn files_go_round_and_those_that_wait_for_it_are_within_the_bound() {
     let storage = MemoryStorage::new();

@@ -118,6 +118,7 @@ impl<M: Materializer> Cleaner<M> {
         log.check_failed()?;
         if let Err(error) = self.pages.read_all_leaves() {
             // Nothing can be cleaned, and the log goes on: a checkpoint is as due as ever.
+            log.clean_after(self.step());
             if then == Then::Checkpoint {
                 log.flush(Patience::Wait)?;
                 self.checkpointer.checkpoint()?;

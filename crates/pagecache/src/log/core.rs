@@ -133,6 +133,7 @@ impl LogCore {
             lives.publish(found.header.start, found.header.salt, found.header.sequence);
         }
         let supply = restart.supply.unwrap_or_default();
+        let due = restart.checkpoint_every.map_or(u64::MAX, |every| restart.redo.0.saturating_add(every));
         // In its place at once: it is large.
         let log = Arc::new(LogCore {
             geometry,
@@ -158,11 +159,10 @@ impl LogCore {
             pace: Pace::new(),
             behind: Event::new(),
             freed: Arc::new(Freed::new()),
-            due: AtomicU64::new(
-                restart.checkpoint_every.map_or(u64::MAX, |every| restart.redo.0.saturating_add(every)),
-            ),
+            due: AtomicU64::new(due),
             checkpoint_every: restart.checkpoint_every.unwrap_or(u64::MAX),
-            clean_at: AtomicU64::new(u64::MAX),
+            // Of its own from the beginning: where users write checkpoints often enough none is ever due.
+            clean_at: AtomicU64::new(due),
             flush_asked: AtomicBool::new(false),
             counters: Counters { redo: PlainU64::new(restart.redo.0), ..Counters::default() },
         });
