@@ -13,4 +13,5 @@ fn no_crash_at_any_call_of_any_short_sequence_breaks_a_promise() {
     let upkeep = all.upkeep;
     // The accounts of all that were not found damaged; the files of one in four.
     assert!(upkeep.accounts > all.images && upkeep.spaces * 6 > upkeep.accounts, "{all}");
+    assert!(upkeep.is_whole() && upkeep.ways > 0 && upkeep.differing > 0, "{all}");
 }

@@ -55,6 +55,31 @@ counts! {
         accounts: u64,
         /// Opened stores whose files were taken apart.
         spaces: u64,
+        /// Checkpoints.
+        checkpoints: u64,
+        /// Pages that were moved by turns that were asked for.
+        moved: u64,
+        /// Bytes written for pages that were moved out of the log.
+        fold_bytes: u64,
+        /// Bytes written for pages that were moved before.
+        survivor_bytes: u64,
+        /// Segments that were given back.
+        given_back: u64,
+        /// Times that disk was held against what is promised.
+        bounded: u64,
+        /// Other ways to open a store whose pages were compared.
+        ways: u64,
+        /// Those that nothing can be expected of.
+        barred: u64,
+        /// Stores whose copies of the superblock differed.
+        differing: u64,
+    }
+}
+
+impl Upkeep {
+    /// Whether checkpoints were written, pages moved, segments given back, and disk held against its bound.
+    pub fn is_whole(&self) -> bool {
+        [self.checkpoints, self.moved, self.fold_bytes, self.given_back, self.bounded].iter().all(|count| *count > 0)
     }
 }
 
@@ -73,7 +98,14 @@ impl fmt::Display for Tally {
 
 impl fmt::Display for Upkeep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Upkeep { accounts, spaces } = self;
-        write!(f, "accounts of {accounts} opened stores, parts of {spaces}")
+        let Upkeep { accounts, spaces, checkpoints, moved, fold_bytes, survivor_bytes, .. } = self;
+        let Upkeep { given_back, bounded, ways, barred, differing, .. } = self;
+        write!(f, "accounts of {accounts} opened stores, parts of {spaces}; {checkpoints} checkpoints, ")?;
+        write!(f, "{moved} pages moved, {fold_bytes} bytes of folds, {survivor_bytes} of survivors, ")?;
+        write!(
+            f,
+            "{given_back} segments given back, {bounded} times within the bound; opened in {ways} other ways ({barred} barred), "
+        )?;
+        write!(f, "{differing} with superblocks that differ")
     }
 }

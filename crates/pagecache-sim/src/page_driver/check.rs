@@ -1,9 +1,9 @@
 //! What is checked after each operation and each recovery, and which failures are excused.
 
-use pagecache::{Error, Lsn, PageCache, PageId, PageState, version};
+use pagecache::{Error, PageCache, PageId, PageState, Stats, version};
 
 use super::op::{Bytes, outline};
-use super::{Answer, BUDGET, Concat, PageOp, PageWorld, SEGMENT};
+use super::{Answer, Concat, PageOp, PageWorld, SEGMENT};
 use crate::driver::{Blind, Checked, Violation, claim};
 use crate::page_model::{Body, Page};
 
@@ -16,19 +16,18 @@ const OP_CALLS: u64 = 24;
 /// The same for a checkpoint.
 const CHECKPOINT_CALLS: u64 = 60;
 
-/// Files beyond those that hold the log: the one in use, one ahead, one of a birth; two superblocks; two of the map, two given back.
-const FILES: u64 = 12;
-
 /// Bytes of pages that are read where a store was opened: all of a small one, another part of a large one each time.
 const READ_MAX: usize = 128 << 10;
 
 /// What was so before an operation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Before {
     struck: usize,
     calls: u64,
-    tail: Lsn,
     made: u64,
+    pub(super) stats: Stats,
+    /// Before those that give some back.
+    pub(super) segments: Vec<String>,
 }
 
 impl PageWorld {
@@ -37,9 +36,10 @@ impl PageWorld {
         self.trust.excuse(&self.disk, answer, since, self.model.stable(), to)
     }
 
-    pub(super) fn before(&self, pages: &PageCache<Concat>) -> Before {
+    pub(super) fn before(&self, pages: &PageCache<Concat>, op: PageOp) -> Before {
         let (struck, calls) = (self.disk.struck().len(), self.disk.io_count());
-        Before { struck, calls, tail: pages.stats().tail, made: self.made }
+        let segments = if op.turns_max() > 0 { self.segments() } else { Vec::new() };
+        Before { struck, calls, made: self.made, stats: pages.stats(), segments }
     }
 
     /// What holds after every operation, and what the store now says is durable.
@@ -56,23 +56,18 @@ impl PageWorld {
         }
         let struck = self.disk.struck().len() > before.struck;
         let calls = self.disk.io_count() - before.calls;
-        let segments = (tail.0 - before.tail.0) / SEGMENT + 1;
+        let grown = (tail.0 - before.stats.tail.0) / SEGMENT + 1;
         // A checkpoint makes a segment of the map or two, writes both copies of the superblock, and gives back what was before.
-        let checkpoint = match op {
-            PageOp::Checkpoint | PageOp::Clean | PageOp::Tick => CHECKPOINT_CALLS + 16 * (before.tail.0 / SEGMENT),
-            _ => 0,
-        };
-        let bound = OP_CALLS + 12 * segments + 8 * (self.made - before.made) + checkpoint;
+        let checkpoint = CHECKPOINT_CALLS + 16 * (before.stats.tail.0 / SEGMENT);
+        let bound = OP_CALLS + 12 * grown + 8 * (self.made - before.made) + op.turns_max() * checkpoint;
         claim(struck || calls <= bound, || format!("{op:?} made {calls} calls of the disk, over {bound}"))?;
-        let may_be_full =
-            self.trust.is_poisoned() || self.disk.capacity().is_some() || self.trust.has_struck(&self.disk);
-        claim(may_be_full || stats.resident_bytes <= BUDGET, || {
-            format!("{} bytes are resident", stats.resident_bytes)
-        })?;
-        if matches!(op, PageOp::Checkpoint | PageOp::Clean | PageOp::Tick | PageOp::Check) {
+        self.check_memory(&stats, op)?;
+        // Where the disk broke its word a page may be gone whose parts nobody knows.
+        if (op.turns_max() > 0 || op == PageOp::Check) && !self.trust.is_betrayed() {
             pages.check_accounts().map_err(Violation::new)?;
         }
-        self.check_files(tail)
+        self.count(&stats, &before);
+        self.check_disk(&stats, op, &before)
     }
 
     /// How many pages and ids there are.
@@ -82,16 +77,6 @@ impl PageWorld {
         claim(count == expected, || format!("{count} pages are allocated and not {expected}"))?;
         let (next, expected) = (pages.stats().ids_high_water, self.model.high_water());
         claim(next == expected, || format!("the next new id is {next} and not {expected}"))
-    }
-
-    /// The files are no longer than the log, and a few.
-    fn check_files(&self, tail: Lsn) -> Checked {
-        // What is cleaned is there twice until it is given back.
-        let segments = 2 * (tail.0 / SEGMENT) + 1 + FILES;
-        let (len, files) = (self.disk.total_len(), self.disk.file_names().len() as u64);
-        // A write that went astray may have made a file longer.
-        let fits = len <= segments * SEGMENT && files <= segments;
-        claim(fits || self.trust.is_betrayed(), || format!("{files} files of {len} bytes up to {tail}"))
     }
 
     /// Compares everything that a recovery found.

@@ -6,6 +6,7 @@ mod flips;
 mod op;
 mod perform;
 mod scenario;
+mod settled;
 mod swarm;
 mod upkeep;
 mod ways;
@@ -24,6 +25,7 @@ use crate::disk::SimDisk;
 use crate::driver::{Blind, Checked, Mood, Trust, Upkeep, Violation, World};
 use crate::page_model::{Body, PageModel};
 use crate::rng::Rng;
+use settled::Held;
 
 type Answer<T> = Result<T, Error>;
 
@@ -51,6 +53,7 @@ pub struct PageWorld {
     /// Fragments made so far: each has its own bytes.
     made: u64,
     trust: Trust,
+    held: Held,
     /// Counted since it was asked for.
     upkeep: Upkeep,
 }
@@ -93,6 +96,7 @@ impl World for PageWorld {
             seed,
             made: 0,
             trust: Trust::default(),
+            held: Held::default(),
             upkeep: Upkeep::default(),
         }
     }
@@ -139,11 +143,13 @@ impl World for PageWorld {
         }
         for (way, expected) in &other_ways {
             self.check_same(&pages, way, expected)?;
+            self.upkeep.ways += 1;
         }
         if undisturbed {
             self.check_calls_of_open(&pages, calls)?;
             self.check_space(&pages)?;
         }
+        self.hold(&pages);
         self.pages = Some(pages);
         Ok(true)
     }
@@ -160,7 +166,7 @@ impl World for PageWorld {
 
     fn apply(&mut self, op: &PageOp) -> Checked {
         let Some(pages) = self.pages.take() else { return Err(Violation::new("an operation on a closed store")) };
-        let before = self.before(&pages);
+        let before = self.before(&pages, *op);
         let done = self.perform(&pages, *op).and_then(|()| self.check_after(&pages, *op, before));
         self.pages = Some(pages);
         done

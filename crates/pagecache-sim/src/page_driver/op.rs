@@ -62,8 +62,24 @@ pub enum PageOp {
     Checkpoint,
     /// Pages are moved out of segments that hold few of them.
     Clean,
+    /// The same until nothing is moved any more, and a checkpoint.
+    Settle,
     /// All is read and compared.
     Check,
+}
+
+/// Turns of cleaning after which nothing is moved any more.
+pub(super) const SETTLED: u64 = 32;
+
+impl PageOp {
+    /// How many checkpoints it writes at most, with a turn of cleaning or without.
+    pub(super) fn turns_max(self) -> u64 {
+        match self {
+            PageOp::Checkpoint | PageOp::Clean | PageOp::Tick => 1,
+            PageOp::Settle => SETTLED + 1,
+            _ => 0,
+        }
+    }
 }
 
 /// Bytes of a fragment's head, its least length.

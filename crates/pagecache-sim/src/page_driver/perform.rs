@@ -68,7 +68,8 @@ impl PageWorld {
                 }
                 None => Ok(()),
             },
-            PageOp::Clean => self.excused(pages.clean(), since, Blind::Nothing).map(drop),
+            PageOp::Clean => self.clean(pages).map(drop),
+            PageOp::Settle => self.settle(pages),
             PageOp::Tick => self.excused(pages.tick(), since, Blind::Nothing).map(drop),
             PageOp::Check => self.check_all(pages),
         }

@@ -25,6 +25,7 @@ enum Kind {
     Tick,
     Checkpoint,
     Clean,
+    Settle,
     Check,
     Restart,
     Kill,
@@ -34,7 +35,7 @@ enum Kind {
     Heal,
 }
 
-const KINDS: [(Kind, u64); 23] = [
+const KINDS: [(Kind, u64); 24] = [
     (Kind::New, 10),
     (Kind::Link, 24),
     (Kind::Replace, 8),
@@ -51,6 +52,7 @@ const KINDS: [(Kind, u64); 23] = [
     (Kind::Tick, 3),
     (Kind::Checkpoint, 4),
     (Kind::Clean, 4),
+    (Kind::Settle, 1),
     (Kind::Check, 2),
     (Kind::Restart, 2),
     (Kind::Kill, 2),
@@ -121,6 +123,7 @@ impl Mix {
             Kind::Tick => PageOp::Tick,
             Kind::Checkpoint => PageOp::Checkpoint,
             Kind::Clean => PageOp::Clean,
+            Kind::Settle => PageOp::Settle,
             Kind::Check => PageOp::Check,
             Kind::Restart => return Step::Restart,
             Kind::Kill => return Step::Kill,

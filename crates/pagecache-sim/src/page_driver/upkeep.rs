@@ -1,9 +1,10 @@
-//! What is in use, and what that takes on disk: the accounts, and every byte of the files (I6).
+//! What is in use, and what is done about it: the accounts, every byte of the files (I6), and turns of cleaning, counted.
 
-use pagecache::PageCache;
+use pagecache::{PageCache, Stats};
 
+use super::check::Before;
 use super::{Concat, PageWorld};
-use crate::driver::{Checked, Violation, claim};
+use crate::driver::{Blind, Checked, Upkeep, Violation, claim};
 
 /// Of so many opened stores, the files of one are read and taken apart.
 const SPACES_EVERY: u64 = 4;
@@ -30,5 +31,30 @@ impl PageWorld {
         self.upkeep.spaces += 1;
         claim(parts.total() == len && space.files_bytes == len, || format!("the files have {len} bytes: {space:?}"))?;
         claim(parts.leftovers == 0 && parts.unreadable == 0, || format!("what an opening leaves: {parts:?}"))
+    }
+
+    /// The files of segments.
+    pub(super) fn segments(&self) -> Vec<String> {
+        self.disk.file_names().into_iter().filter(|name| name.starts_with("seg-")).collect()
+    }
+
+    /// Counts what an operation did.
+    pub(super) fn count(&mut self, stats: &Stats, before: &Before) {
+        let now = self.segments();
+        self.upkeep += Upkeep {
+            checkpoints: stats.checkpoints - before.stats.checkpoints,
+            fold_bytes: stats.fold_bytes - before.stats.fold_bytes,
+            survivor_bytes: stats.survivor_bytes - before.stats.survivor_bytes,
+            given_back: before.segments.iter().filter(|segment| !now.contains(segment)).count() as u64,
+            ..Upkeep::default()
+        };
+    }
+
+    /// A turn of cleaning. How many pages it moved.
+    pub(super) fn clean(&mut self, pages: &PageCache<Concat>) -> Result<Option<u64>, Violation> {
+        let since = self.disk.struck().len();
+        let moved = self.excused(pages.clean(), since, Blind::Nothing)?;
+        self.upkeep.moved += moved.unwrap_or(0);
+        Ok(moved)
     }
 }

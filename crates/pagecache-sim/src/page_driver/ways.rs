@@ -13,7 +13,7 @@ impl PageWorld {
     /// What the store says of every id where it is opened in other ways than the usual: without its checkpoint, by the whole log
     /// (I8); and, where the copies of the superblock differ, by each alone. Nothing where there is no checkpoint, or the disk is
     /// not to be relied on.
-    pub(super) fn by_other_ways(&self) -> Result<Vec<(String, Vec<PageState>)>, Violation> {
+    pub(super) fn by_other_ways(&mut self) -> Result<Vec<(String, Vec<PageState>)>, Violation> {
         let names = self.disk.file_names();
         let copies = SUPERBLOCKS.into_iter().filter(|copy| names.iter().any(|name| name == copy));
         let copies: Vec<_> = copies.map(|copy| (copy, self.disk.read_file(copy))).collect();
@@ -24,13 +24,17 @@ impl PageWorld {
         if let [(one, of_one), (two, of_two)] = &copies[..]
             && of_one != of_two
         {
+            self.upkeep.differing += 1;
             ways.extend([vec![*one], vec![*two]]);
         }
         let mut opened = Vec::new();
         for without in &ways {
             let name = format!("without {}", without.join(" and "));
             let states = self.opened_without(without).map_err(|broken| broken.within(&name))?;
-            opened.extend(states.map(|states| (name, states)));
+            match states {
+                Some(states) => opened.push((name, states)),
+                None => self.upkeep.barred += 1,
+            }
         }
         Ok(opened)
     }

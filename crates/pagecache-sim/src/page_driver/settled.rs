@@ -1,0 +1,132 @@
+//! What a store may take of disk and of memory (I10).
+
+use pagecache::{Lsn, PageCache, Stats};
+
+use super::check::Before;
+use super::op::SETTLED;
+use super::{BUDGET, Concat, LOG_LIMIT, PageOp, PageWorld, SEGMENT};
+use crate::driver::{Blind, Checked, Violation, claim};
+
+/// As the options are where nobody says otherwise.
+const FILL_TARGET: f64 = 0.8;
+
+/// Segments beside the fill target, in which cleaning works.
+const RESERVE: u64 = 4;
+
+/// The map is less than a segment here.
+const MAP: u64 = 1;
+
+/// Files kept for reuse in any case.
+const SPARES: u64 = 2;
+
+/// Files beside those that there were: the log's next one and one of a birth, the superblocks, two of the map, and what a turn writes before
+/// it gives anything back.
+const FILES: u64 = 12;
+
+/// Bytes that every store here holds beside its pages: the ring, the table, as long at first as half a budget of so few pages would be, what both streams
+/// of images gather in (a segment each, in a vector that has doubled), and what a checkpoint gathers in.
+const FIXED: u64 = SEGMENT + (72 << 10) + 4 * SEGMENT + (8 << 10);
+
+/// Garbage that no guard keeps, behind a tick: what is not handed over yet.
+const GARBAGE: u64 = 16 << 10;
+
+/// What was there when disk was within its bound, or not this store's doing yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    /// Where the log ended when the store was opened.
+    pub(super) opened: Lsn,
+    /// Where it ended then, and how many files there were.
+    pub(super) tail: Lsn,
+    pub(super) files: u64,
+}
+
+/// Segments that there may be: what is in use at the fill target, the log's limit and the reserve. Lengths in slots are up to a thirty-second too
+/// long, and the fill is of what has room beside the two headers.
+fn promised(stats: &Stats) -> u64 {
+    let live = (stats.live_bytes - stats.live_bytes / 33) as f64 / FILL_TARGET;
+    (live * SEGMENT as f64 / (SEGMENT - 2 * 4096) as f64 + LOG_LIMIT as f64) as u64 / SEGMENT + RESERVE + MAP
+}
+
+impl PageWorld {
+    /// Writes a checkpoint, below which everything can be moved, and cleans until nothing is.
+    pub(super) fn settle(&mut self, pages: &PageCache<Concat>) -> Checked {
+        let since = self.disk.struck().len();
+        if self.excused(pages.flush(), since, Blind::Nothing)?.is_none()
+            || self.excused(pages.checkpoint(), since, Blind::Nothing)?.is_none()
+        {
+            return Ok(());
+        }
+        for _ in 0..SETTLED {
+            if self.clean(pages)?.is_none_or(|moved| moved == 0) {
+                return Ok(());
+            }
+        }
+        Err(Violation::new(format!("{SETTLED} turns of cleaning have moved pages, and there are more")))
+    }
+
+    /// Nothing that has happened to this store excuses it.
+    fn is_undisturbed(&self) -> bool {
+        let trust = &self.trust;
+        !trust.is_poisoned() && !trust.is_betrayed() && !trust.has_struck(&self.disk) && self.disk.capacity().is_none()
+    }
+
+    /// What was there when a store was opened.
+    pub(super) fn hold(&mut self, pages: &PageCache<Concat>) {
+        let tail = pages.stats().tail;
+        self.held = Held { opened: tail, tail, files: self.disk.file_names().len() as u64 };
+    }
+
+    /// Disk is within what is promised (P3) where the store has had its turns: a settled store has; a tick has them once half of the
+    /// log's limit has been written since the start, and then after each quarter. Between two of them the log grows, and nothing else does.
+    pub(super) fn check_disk(&mut self, stats: &Stats, op: PageOp, before: &Before) -> Checked {
+        let names = self.disk.file_names();
+        let (files, len) = (names.len() as u64, self.disk.total_len());
+        if !self.is_undisturbed() {
+            // What is cleaned is there twice until it is given back. A write that went astray may have made a file longer.
+            let most = 2 * (stats.tail.0 / SEGMENT) + 1 + FILES;
+            let fits = files <= most && len <= most * SEGMENT || self.trust.is_betrayed();
+            return claim(fits, || format!("{files} files of {len} bytes up to {}", stats.tail));
+        }
+        let most = self.held.files + (stats.tail.0 - self.held.tail.0) / SEGMENT + FILES;
+        claim(files <= most && len <= most * SEGMENT, || {
+            format!("{files} files of {len} bytes, {:?} before", self.held)
+        })?;
+        let had_turns = match op {
+            PageOp::Settle => true,
+            PageOp::Tick => stats.tail.0 - self.held.opened.0 >= LOG_LIMIT / 2,
+            _ => false,
+        };
+        if !had_turns {
+            return Ok(());
+        }
+        self.upkeep.bounded += 1;
+        let segments = names.iter().filter(|name| name.starts_with("seg-")).count() as u64;
+        let spares = names.iter().filter(|name| name.starts_with("tmp-")).count() as u64;
+        let now = promised(stats);
+        claim(segments <= now, || format!("{segments} segments behind {op:?} and {now} promised: {stats:?}"))?;
+        // Files are kept for reuse within what was promised before the turn, which folds links and is promised less.
+        let most = now.max(promised(&before.stats)) + SPARES;
+        claim(segments + spares <= most, || format!("{segments} segments and {spares} files to be, of {most}"))?;
+        self.held = Held { tail: stats.tail, files, ..self.held };
+        Ok(())
+    }
+
+    /// Memory is within its budget, or as far beyond as a budget this small is below what a store cannot do without: pages get a quarter whatever
+    /// the rest takes. What guards keep is the caller's, and goes with the next tick.
+    pub(super) fn check_memory(&self, stats: &Stats, op: PageOp) -> Checked {
+        if !self.is_undisturbed() {
+            return Ok(());
+        }
+        let memory = stats.memory;
+        // A thread may have added a little since it was looked.
+        let pages = BUDGET / 4 + BUDGET / 128;
+        let fixed = FIXED + 64 * stats.ids_high_water + (1 << 10) * stats.segments;
+        let held = memory.total() - memory.garbage;
+        claim(memory.pages <= pages, || format!("{} bytes of pages, over {pages}: {memory:?}", memory.pages))?;
+        claim(held <= BUDGET.max(pages + fixed), || {
+            format!("{held} bytes are held, over {pages} and {fixed}: {memory:?}")
+        })?;
+        let is_kept = op != PageOp::Tick || memory.garbage <= GARBAGE;
+        claim(is_kept, || format!("{} bytes of garbage are left by a tick", memory.garbage))
+    }
+}
