@@ -11,12 +11,12 @@ use pagecache::{Fragment, Materializer, PageBytes, PageCache, PagePtr, PageState
 use pagecache_sim::disk::{Call, Effect, Fault, Rest, SimDisk, Survival, When};
 use pagecache_sim::driver::{Checked, Tally, Violation, World, claim};
 use pagecache_sim::page_driver::{
-    Flips, Moment, PageWorld, SEGMENT, alphabet, builder, cases, closed_store, flip_bits, preludes,
+    Capped, Flips, Moment, PageWorld, SEGMENT, alphabet, builder, cases, closed_store, flip_bits, preludes,
 };
 
 /// Those of pages, and those of the log that show through them. A stable LSN inside a record takes a reservation that another
 /// thread holds, which no operation on pages does here.
-const CANARIES: [(Canary, &[Driver]); 29] = [
+const CANARIES: [(Canary, &[Driver]); 30] = [
     (Canary::IdReusedBeforeFreeStable, &[SEQUENCES, SEEDS]),
     (Canary::StaleTokenAccepted, &[SEQUENCES, SEEDS]),
     (Canary::FreeForgottenAtReplay, &[SEQUENCES, SEEDS]),
@@ -46,11 +46,13 @@ const CANARIES: [(Canary, &[Driver]); 29] = [
     (Canary::MoveNotMarked, &[SEEDS]),
     (Canary::PartsForgottenInLeaf, &[SEEDS]),
     (Canary::TornCopyLeft, &[COPIES]),
+    (Canary::ReserveCountedAsSpace, &[BELOW_A_CAP]),
 ];
 
 const SEQUENCES: Driver =
     ("every short sequence", |tally| hunt::every_short_sequence::<PageWorld>(preludes(), &alphabet(), tally));
 const SEEDS: Driver = ("seeds", |tally| hunt::seeds::<PageWorld>(400, tally));
+const BELOW_A_CAP: Driver = ("seeds below a cap", |tally| hunt::seeds::<Capped>(200, tally));
 const STRIKES: Driver = ("every fault at every call", |tally| hunt::strikes::<PageWorld>(&cases(), tally));
 const FLIPS: Driver = ("flips", flips);
 const COPIES: Driver = ("a copy of the superblock that may be torn", tear_both_copies);

@@ -1,8 +1,9 @@
 //! What the page drivers once found, each told as it happened.
 
 use pagecache_sim::disk::{Call, Effect, Fault, SimDisk, Survival, When};
-use pagecache_sim::driver::{Mood, World};
-use pagecache_sim::page_driver::{PageOp, PageWorld};
+use pagecache_sim::driver::seeded::run_steps;
+use pagecache_sim::driver::{Mood, Step, Tally, World};
+use pagecache_sim::page_driver::{Capped, PageOp, PageWorld};
 
 /// A recovery wrote the unproven end of the log again, and the disk put it one block too far. The second walk, which asks the
 /// user's `recover` about each fragment, took the damage for the log's end and recovered an older state without a word.
@@ -59,4 +60,17 @@ fn a_failed_sync_behind_a_failed_checkpoint_ends_the_store() {
     assert_eq!(struck, [Call::Write, Call::SyncDir]);
     world.disk().clear_faults();
     assert_eq!(world.mood().unwrap(), Mood::Poisoned);
+}
+
+/// Behind a start nobody knows how much of a segment long pages leave empty. The images of the first turn took the last segments below the cap,
+/// there was none left for the checkpoint that would have given back what they replaced, and none ever again: whatever was freed.
+#[test]
+fn images_leave_a_checkpoint_its_segments_below_a_cap() {
+    use PageOp::{Checkpoint, Flood, Flush, Free, Link, New, Replace, Tick};
+    let first = [Flood(6000), Flood(12_000), New(16_000), Link(8, 1235), Free(5), New(16_000), Replace(31, 9000), Tick];
+    let then = [Free(1), New(16_000), Free(7), Replace(8, 340), Flood(6000), Free(1), Flood(6000), Link(8, 40_053)];
+    let before = first.into_iter().chain(then).chain([Flood(6000), Tick, Flood(6000)]).map(Step::Do);
+    let behind = [Flood(6000), Tick, Flush, Checkpoint, Free(3), Flush, Checkpoint, Tick].map(Step::Do);
+    let steps: Vec<_> = before.chain([Step::Restart]).chain(behind).collect();
+    run_steps::<Capped>(16, &steps, &mut Tally::default()).unwrap_or_else(|broken| panic!("{broken}"));
 }

@@ -38,7 +38,7 @@ impl PageWorld {
 
     pub(super) fn before(&self, pages: &PageCache<Concat>, op: PageOp) -> Before {
         let (struck, calls) = (self.disk.struck().len(), self.disk.io_count());
-        let segments = if op.turns_max() > 0 { self.segments() } else { Vec::new() };
+        let segments = if op.turns_max(self.cap) > 0 { self.segments() } else { Vec::new() };
         Before { struck, calls, made: self.made, stats: pages.stats(), segments }
     }
 
@@ -59,11 +59,11 @@ impl PageWorld {
         let grown = (tail.0 - before.stats.tail.0) / SEGMENT + 1;
         // A checkpoint makes a segment of the map or two, writes both copies of the superblock, and gives back what was before.
         let checkpoint = CHECKPOINT_CALLS + 16 * (before.stats.tail.0 / SEGMENT);
-        let bound = OP_CALLS + 12 * grown + 8 * (self.made - before.made) + op.turns_max() * checkpoint;
+        let bound = OP_CALLS + 12 * grown + 8 * (self.made - before.made) + op.turns_max(self.cap) * checkpoint;
         claim(struck || calls <= bound, || format!("{op:?} made {calls} calls of the disk, over {bound}"))?;
         self.check_memory(&stats, op)?;
         // Where the disk broke its word a page may be gone whose parts nobody knows.
-        if (op.turns_max() > 0 || op == PageOp::Check) && !self.trust.is_betrayed() {
+        if (op.turns_max(self.cap) > 0 || op == PageOp::Check) && !self.trust.is_betrayed() {
             pages.check_accounts().map_err(Violation::new)?;
         }
         self.count(&stats, &before);

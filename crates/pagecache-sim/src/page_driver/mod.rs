@@ -1,5 +1,6 @@
 //! The page cache as a world: its operations done on a simulated disk and compared with the model.
 
+mod capped;
 mod cases;
 mod check;
 mod flips;
@@ -11,6 +12,7 @@ mod swarm;
 mod upkeep;
 mod ways;
 
+pub use capped::Capped;
 pub use cases::cases;
 pub use flips::{Flips, Moment, closed_store, flip_bits};
 pub use op::{Bytes, Concat, FRAGMENT_MIN, PageOp, Pick, Update, Wrong};
@@ -53,6 +55,10 @@ pub struct PageWorld {
     /// Fragments made so far: each has its own bytes.
     made: u64,
     trust: Trust,
+    /// Bytes on disk that it may not go beyond.
+    cap: Option<u64>,
+    /// It has refused an update for it, and taken none since.
+    is_full: bool,
     held: Held,
     /// Counted since it was asked for.
     upkeep: Upkeep,
@@ -96,6 +102,8 @@ impl World for PageWorld {
             seed,
             made: 0,
             trust: Trust::default(),
+            cap: None,
+            is_full: false,
             held: Held::default(),
             upkeep: Upkeep::default(),
         }
@@ -103,7 +111,7 @@ impl World for PageWorld {
 
     fn over(&self, disk: SimDisk) -> PageWorld {
         let mut other = PageWorld::new(disk, self.seed);
-        (other.model, other.made) = (self.model.clone(), self.made);
+        (other.model, other.made, other.cap) = (self.model.clone(), self.made, self.cap);
         let mut trust = self.trust.clone();
         trust.look(&self.disk, self.model.stable());
         other.trust = trust.elsewhere();
@@ -200,7 +208,7 @@ impl World for PageWorld {
 
 impl PageWorld {
     fn config(&self) -> Config {
-        builder(&self.disk).collector(self.collector.clone()).build()
+        builder(&self.disk).collector(self.collector.clone()).max_disk_bytes(self.cap).build()
     }
 
     /// The process dies: what the store does while it is dropped reaches no disk.

@@ -71,10 +71,14 @@ pub enum PageOp {
 /// Turns of cleaning after which nothing is moved any more.
 pub(super) const SETTLED: u64 = 32;
 
+/// Turns of cleaning in a tick where there is too little room: each makes a little.
+const TICK_TURNS: u64 = 16;
+
 impl PageOp {
     /// How many checkpoints it writes at most, with a turn of cleaning or without.
-    pub(super) fn turns_max(self) -> u64 {
+    pub(super) fn turns_max(self, cap: Option<u64>) -> u64 {
         match self {
+            PageOp::Tick if cap.is_some() => TICK_TURNS,
             PageOp::Checkpoint | PageOp::Clean | PageOp::Tick => 1,
             PageOp::Settle => SETTLED + 1,
             _ => 0,

@@ -103,6 +103,11 @@ impl PageWorld {
             }
             answer => answer,
         };
+        if self.is_capped_out(&answer, update) {
+            self.check_state(pages, id)?;
+            self.check_page(pages, id)?;
+            return Ok(Outcome::Excused);
+        }
         let failed = self.trust.is_poisoned();
         let Some(version) = self.excused(answer, since, Blind::Room)? else {
             // Nothing happened.
@@ -199,6 +204,8 @@ impl PageWorld {
         match (&refusal, self.model.state(id)) {
             (Error::Conflict { page, current: told }, PageState::Live(current)) if *page == id && *told == current => {}
             (Error::NoPage { page, state }, expected) if *page == id && *state == expected => {}
+            (Error::NoSpace { .. }, PageState::Live(_))
+                if self.is_capped_out(&Err::<(), _>(refusal.clone()), update) => {}
             // The page could not be read.
             (_, PageState::Live(_)) => self.excused(Err::<(), _>(refusal), since, Blind::Room).map(drop)?,
             (_, state) => return Err(Violation::new(format!("{update:?} of {id}, {state:?}, says {refusal}"))),

@@ -13,6 +13,9 @@ const FILL_TARGET: f64 = 0.8;
 /// Segments beside the fill target, in which cleaning works.
 const RESERVE: u64 = 4;
 
+/// Segments below a cap that users leave to upkeep.
+const UPKEEP: u64 = 6;
+
 /// The map is less than a segment here.
 const MAP: u64 = 1;
 
@@ -35,6 +38,8 @@ const GARBAGE: u64 = 16 << 10;
 pub(super) struct Held {
     /// Where the log ended when the store was opened.
     pub(super) opened: Lsn,
+    /// And how many files there were.
+    pub(super) at_start: u64,
     /// Where it ended then, and how many files there were.
     pub(super) tail: Lsn,
     pub(super) files: u64,
@@ -73,7 +78,8 @@ impl PageWorld {
     /// What was there when a store was opened.
     pub(super) fn hold(&mut self, pages: &PageCache<Concat>) {
         let tail = pages.stats().tail;
-        self.held = Held { opened: tail, tail, files: self.disk.file_names().len() as u64 };
+        let files = self.disk.file_names().len() as u64;
+        self.held = Held { opened: tail, at_start: files, tail, files };
     }
 
     /// Disk is within what is promised (P3) where the store has had its turns: a settled store has; a tick has them once half of the
@@ -81,6 +87,9 @@ impl PageWorld {
     pub(super) fn check_disk(&mut self, stats: &Stats, op: PageOp, before: &Before) -> Checked {
         let names = self.disk.file_names();
         let (files, len) = (names.len() as u64, self.disk.total_len());
+        // A store that opens nearly full takes a little more, or it could not become less full.
+        let cap = self.cap.map_or(u64::MAX, |cap| cap.max((self.held.at_start + UPKEEP) * SEGMENT));
+        claim(len <= cap, || format!("{len} bytes on disk, over the cap of {cap}"))?;
         if !self.is_undisturbed() {
             // What is cleaned is there twice until it is given back. A write that went astray may have made a file longer.
             let most = 2 * (stats.tail.0 / SEGMENT) + 1 + FILES;
@@ -114,12 +123,13 @@ impl PageWorld {
     /// Memory is within its budget, or as far beyond as a budget this small is below what a store cannot do without: pages get a quarter whatever
     /// the rest takes. What guards keep is the caller's, and goes with the next tick.
     pub(super) fn check_memory(&self, stats: &Stats, op: PageOp) -> Checked {
-        if !self.is_undisturbed() {
+        // Who is refused by a cap has read the page, however long, and makes no room for it any more.
+        if !self.is_undisturbed() || self.is_full {
             return Ok(());
         }
         let memory = stats.memory;
-        // A thread may have added a little since it was looked.
-        let pages = BUDGET / 4 + BUDGET / 128;
+        // A thread may have added a little since it was looked, and what it read besides.
+        let pages = BUDGET / 4 + BUDGET / 32;
         let fixed = FIXED + 64 * stats.ids_high_water + (1 << 10) * stats.segments;
         let held = memory.total() - memory.garbage;
         claim(memory.pages <= pages, || format!("{} bytes of pages, over {pages}: {memory:?}", memory.pages))?;

@@ -116,6 +116,8 @@ pub enum Canary {
     LotFreedEarly,
     /// A copy of the superblock whose write has failed is left torn while the other one is written over.
     TornCopyLeft,
+    /// Below a cap users may take the segments that are left to upkeep, too.
+    ReserveCountedAsSpace,
 }
 
 #[cfg(feature = "canary")]

@@ -11,6 +11,7 @@ use crate::ops::Pages;
 use crate::ops::copy::Copied;
 use crate::page::materialize::Materializer;
 use crate::page::retired::Lot;
+use crate::store::limit::CAPPED;
 use crate::store::segment::Segment;
 use crate::store::stream::Writer;
 
@@ -68,6 +69,8 @@ pub(super) struct Images {
     survivors: Writer,
     /// The longest page of late: so much may stay empty at a segment's end.
     longest: u64,
+    /// A cap on disk has left no room for more in this turn.
+    full: bool,
     /// Bytes of memory held, as they were counted last.
     held: u64,
 }
@@ -75,12 +78,22 @@ pub(super) struct Images {
 impl Images {
     pub(super) fn new() -> Images {
         let (folds, survivors) = (Writer::new(Stream::Folds), Writer::new(Stream::Survivors));
-        Images { folds, survivors, longest: 0, held: 0 }
+        Images { folds, survivors, longest: 0, full: false, held: 0 }
     }
 
     /// Bytes that may stay empty at a segment's end.
     pub(super) fn longest(&self) -> u64 {
         self.longest
+    }
+
+    /// Takes note of the beginning of a turn: what a cap left no room for then there may be room for now.
+    pub(super) fn begin(&mut self) {
+        self.full = false;
+    }
+
+    /// Whether a cap has left no room for more.
+    pub(super) fn are_full(&self) -> bool {
+        self.full
     }
 
     /// The segments that are appended to.
@@ -107,7 +120,8 @@ impl Images {
         moved
     }
 
-    /// Writes the images of a batch and has their pages go there. Returns how many went.
+    /// Writes the images of a batch and has their pages go there. Returns how many went. Where a cap leaves no room for all of them the others
+    /// stay where they are.
     ///
     /// # Errors
     /// As a write and a sync of a stream.
@@ -121,7 +135,14 @@ impl Images {
             copies.sort_by_key(|copied| copied.prior);
             for copied in copies {
                 self.longest = self.longest.max(copied.len() as u64 + 64);
-                written.push(pages.write_image(copied, writer)?);
+                match pages.write_image(copied, writer) {
+                    Ok(image) => written.push(image),
+                    Err(Error::NoSpace { what: CAPPED }) => {
+                        self.full = true;
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             // N1.
             match planted(Canary::ImageUnsynced) {

@@ -162,12 +162,17 @@ impl<M: Materializer> Cleaner<M> {
         mut share: Share,
     ) -> Result<u64> {
         let before = self.in_use();
+        images.begin();
         let mut moved = self.empty(images, &scored, &mut share)?;
-        if !folds.is_empty() {
+        if !folds.is_empty() && !images.are_full() {
             // What they give is not known before, so they come last, and leave what the next turn needs to gain anything at all.
             share.order = order;
             moved += self.within(&mut share, FOLDS_LEAVE, |share| self.empty(images, &folds, share))?;
             share.order = By::Victim;
+        }
+        if images.are_full() {
+            // What had no room can be moved when there is some.
+            return Ok(moved);
         }
         self.set_stuck(&[scored, folds].concat(), &before, &share);
         if moved > 0 {
@@ -183,8 +188,7 @@ impl<M: Materializer> Cleaner<M> {
 
     /// Bytes in use that a turn moves at most.
     fn most(&self, ledger: &Ledger) -> u64 {
-        // Of what a cap leaves, one for the map and one for the log.
-        let capped = self.pages.log.pool.left(Claim::Upkeep).map_or(u64::MAX, |left| left.saturating_sub(2));
+        let capped = self.pages.log.pool.left(Claim::Images).unwrap_or(u64::MAX);
         ledger.most().min(capped.saturating_mul(ledger.room))
     }
 

@@ -1,5 +1,6 @@
 //! How many segments there may be: a cap on disk, and what of it is left to upkeep.
 
+use crate::base::canary::{Canary, planted};
 use crate::format::BLOCK;
 
 /// What could not be had where the cap on disk is reached.
@@ -15,6 +16,9 @@ pub(crate) const RESERVE: u64 = 4;
 /// the log, and as many for images as it takes to pack those of five segments that are four fifths full.
 pub(crate) const UPKEEP: u64 = 6;
 
+/// Of these, those that images leave: for the checkpoint without which nothing that they replace is given back, one for the map and one for the log.
+pub(crate) const CHECKPOINT: u64 = 2;
+
 /// The fewest segments that a cap may allow.
 pub(crate) const SEGMENTS_MIN: u64 = 16;
 
@@ -23,6 +27,8 @@ pub(crate) const SEGMENTS_MIN: u64 = 16;
 pub(crate) enum Claim {
     /// Updates of users.
     User,
+    /// Images of pages that are moved.
+    Images,
     /// What gives space back in the end.
     Upkeep,
 }
@@ -41,12 +47,14 @@ impl Limit {
     /// become smaller.
     pub(crate) fn new(max_disk_bytes: u64, segment_size: u64, there: u64) -> Limit {
         let all = segments(max_disk_bytes, segment_size);
-        Limit { user: all.saturating_sub(UPKEEP), upkeep: all.max(there + UPKEEP) }
+        let reserve = if planted(Canary::ReserveCountedAsSpace) { 0 } else { UPKEEP };
+        Limit { user: all.saturating_sub(reserve), upkeep: all.max(there + UPKEEP) }
     }
 
     fn most(self, claim: Claim) -> u64 {
         match claim {
             Claim::User => self.user,
+            Claim::Images => self.upkeep.saturating_sub(CHECKPOINT),
             Claim::Upkeep => self.upkeep,
         }
     }
@@ -77,11 +85,16 @@ mod tests {
         let limit = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 3);
         assert!(limit.allows(14, Claim::User) && !limit.allows(15, Claim::User));
         assert!(limit.allows(20, Claim::Upkeep) && !limit.allows(21, Claim::Upkeep));
+        assert!(limit.allows(18, Claim::Images) && !limit.allows(19, Claim::Images), "a checkpoint comes behind");
         assert_eq!((limit.left(10, Claim::User), limit.left(18, Claim::User)), (Some(4), Some(0)));
         // A byte less is a segment less.
         assert!(!Limit::new(20 * SIZE + 2 * BLOCK - 1, SIZE, 3).allows(20, Claim::Upkeep));
         let over = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 30);
         assert!(!over.allows(15, Claim::User) && over.allows(36, Claim::Upkeep) && !over.allows(37, Claim::Upkeep));
-        assert!(Limit::NONE.allows(u64::MAX, Claim::User) && Limit::NONE.left(5, Claim::User).is_none());
+        assert!(
+            Limit::NONE.allows(u64::MAX - CHECKPOINT, Claim::Images)
+                && Limit::NONE.allows(u64::MAX, Claim::User)
+                && Limit::NONE.left(5, Claim::User).is_none()
+        );
     }
 }

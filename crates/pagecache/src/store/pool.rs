@@ -352,7 +352,7 @@ impl Pool {
     /// As [`birth`](Self::birth).
     pub(crate) fn begin(&self, stream: Stream, stable: Lsn) -> Result<(Arc<Segment>, Arc<dyn StorageFile>)> {
         // No space is set aside: a full disk is met by a write, and costs this piece of work only.
-        let claim = Claim::Upkeep;
+        let claim = if stream == Stream::Map { Claim::Upkeep } else { Claim::Images };
         let order = Order { stream, start: None, previous: None, first: Lsn(0), stable, claim, allocate: 0 };
         let (segment, file, underway) = self.make(&order)?;
         underway.goes_on();
