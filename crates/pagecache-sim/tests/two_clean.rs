@@ -1,5 +1,5 @@
-//! A turn of cleaning on two threads, one that copies and one that writes, on a disk that fails at each call of either: the turn says what
-//! happened, the next one goes on, and nothing is lost.
+//! A turn of cleaning on two threads, one that copies and one that writes, on a disk that fails at each call of either, and on one that stops at each: the
+//! turn says what happened, the next one goes on, and nothing is lost.
 #![forbid(unsafe_code)]
 
 use pagecache::{Background, ConfigBuilder, Error, Materializer, PageCache, PageId, Version};
@@ -116,4 +116,39 @@ fn a_turn_that_fails_on_either_thread_loses_nothing() {
     }
     println!("{failed} turns failed, {poisoned} ended their store, {whole} did not meet their fault");
     assert!(failed > 10 && poisoned > 2, "{failed}, {poisoned}");
+}
+
+/// What a crash leaves of a turn, at each of its calls: all of the pages, by either place of each.
+#[test]
+fn a_turn_that_is_cut_short_at_any_call_loses_nothing() {
+    let before = SimDisk::new(1);
+    scattered(&before).close().unwrap();
+    let (mut points, mut images, mut clean) = (0, 0, 0);
+    for call in 0.. {
+        let disk = before.kill();
+        let pages = Pages::start(config(&disk).build()).unwrap();
+        disk.crash_at(disk.io_count() + call);
+        let turn = pages.clean();
+        drop(pages);
+        let is_over = !disk.crashed();
+        assert!(is_over || turn.is_err() || turn.is_ok_and(|moved| moved > 0), "call {call}");
+        points += 1;
+        for survival in disk.images(4, call) {
+            let at = format!("call {call}, {survival:?}");
+            let image = disk.crash(survival);
+            let pages = Pages::start(config(&image).build()).unwrap_or_else(|error| panic!("{at}: {error}"));
+            check(&pages, &at);
+            images += 1;
+            // The next turn moves what this one has not.
+            if call.is_multiple_of(8) {
+                clean += u64::from(pages.clean().unwrap_or_else(|error| panic!("{at}: {error}")) > 0);
+                check(&pages, &at);
+            }
+        }
+        if is_over {
+            break;
+        }
+    }
+    println!("{points} points, {images} images, {clean} turns behind them that moved pages");
+    assert!(points > 50 && images > 2 * points && clean > 10, "{points}, {images}, {clean}");
 }
