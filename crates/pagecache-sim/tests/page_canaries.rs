@@ -11,12 +11,13 @@ use pagecache::{Fragment, Materializer, PageBytes, PageCache, PagePtr, PageState
 use pagecache_sim::disk::{Call, Effect, Fault, Rest, SimDisk, Survival, When};
 use pagecache_sim::driver::{Checked, Tally, Violation, World, claim};
 use pagecache_sim::page_driver::{
-    Capped, Flips, Moment, PageWorld, SEGMENT, alphabet, builder, cases, closed_store, flip_bits, preludes,
+    Capped, Flips, Moment, PageWorld, SEGMENT, alphabet, builder, cases, closed_store, flip_bits, pinned,
+    pinned_alphabet, preludes,
 };
 
 /// Those of pages, and those of the log that show through them. A stable LSN inside a record takes a reservation that another
 /// thread holds, which no operation on pages does here.
-const CANARIES: [(Canary, &[Driver]); 30] = [
+const CANARIES: [(Canary, &[Driver]); 31] = [
     (Canary::IdReusedBeforeFreeStable, &[SEQUENCES, SEEDS]),
     (Canary::StaleTokenAccepted, &[SEQUENCES, SEEDS]),
     (Canary::FreeForgottenAtReplay, &[SEQUENCES, SEEDS]),
@@ -47,11 +48,16 @@ const CANARIES: [(Canary, &[Driver]); 30] = [
     (Canary::PartsForgottenInLeaf, &[SEEDS]),
     (Canary::TornCopyLeft, &[COPIES]),
     (Canary::ReserveCountedAsSpace, &[BELOW_A_CAP]),
+    (Canary::FilesPinIgnored, &[PINNED, SEEDS]),
 ];
 
 const SEQUENCES: Driver =
     ("every short sequence", |tally| hunt::every_short_sequence::<PageWorld>(preludes(), &alphabet(), tally));
 const SEEDS: Driver = ("seeds", |tally| hunt::seeds::<PageWorld>(400, tally));
+const PINNED: Driver = ("every short sequence under a pin", |tally| {
+    let under_it = vec![("a pin", pinned())];
+    hunt::every_short_sequence::<PageWorld>(under_it, &pinned_alphabet(), tally)
+});
 const BELOW_A_CAP: Driver = ("seeds below a cap", |tally| hunt::seeds::<Capped>(200, tally));
 const STRIKES: Driver = ("every fault at every call", |tally| hunt::strikes::<PageWorld>(&cases(), tally));
 const FLIPS: Driver = ("flips", flips);

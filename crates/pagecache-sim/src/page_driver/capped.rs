@@ -79,6 +79,8 @@ impl Swarm for Capped {
         let more = |step: Step<PageOp>| {
             let step = match step {
                 Step::Fault(_) | Step::Room(_) | Step::Heal => Step::Do(PageOp::New(9000)),
+                // What stays for a backup takes the room of everything else.
+                Step::Do(PageOp::Pin | PageOp::Unpin) => Step::Do(PageOp::Clean),
                 step => step,
             };
             let pick: Pick = rng.index(40);

@@ -6,6 +6,7 @@ mod check;
 mod flips;
 mod op;
 mod perform;
+mod pinned;
 mod scenario;
 mod settled;
 mod swarm;
@@ -16,7 +17,7 @@ pub use capped::Capped;
 pub use cases::cases;
 pub use flips::{Flips, Moment, closed_store, flip_bits};
 pub use op::{Bytes, Concat, FRAGMENT_MIN, PageOp, Pick, Update, Wrong};
-pub use scenario::{alphabet, preludes};
+pub use scenario::{alphabet, pinned, pinned_alphabet, preludes};
 
 use std::fmt;
 
@@ -27,6 +28,7 @@ use crate::disk::SimDisk;
 use crate::driver::{Blind, Checked, Mood, Trust, Upkeep, Violation, World};
 use crate::page_model::{Body, PageModel};
 use crate::rng::Rng;
+use pinned::Pinned;
 use settled::Held;
 
 type Answer<T> = Result<T, Error>;
@@ -55,6 +57,8 @@ pub struct PageWorld {
     /// Fragments made so far: each has its own bytes.
     made: u64,
     trust: Trust,
+    /// Files are to stay.
+    pinned: Option<Pinned>,
     /// Bytes on disk that it may not go beyond.
     cap: Option<u64>,
     /// It has refused an update for it, and taken none since.
@@ -102,6 +106,7 @@ impl World for PageWorld {
             seed,
             made: 0,
             trust: Trust::default(),
+            pinned: None,
             cap: None,
             is_full: false,
             held: Held::default(),
@@ -164,6 +169,7 @@ impl World for PageWorld {
 
     fn close(&mut self) -> Checked {
         let Some(pages) = self.pages.take() else { return Ok(()) };
+        self.pinned = None;
         let (tail, before) = (pages.stats().tail, self.disk.struck().len());
         let closed = pages.close();
         if self.excused(closed, before, Blind::Nothing)?.is_some() {
@@ -215,6 +221,7 @@ impl PageWorld {
     fn die(&mut self) {
         if let Some(pages) = self.pages.take() {
             self.disk.crash_at(0);
+            self.pinned = None;
             drop(pages);
         }
     }

@@ -64,6 +64,10 @@ pub enum PageOp {
     Clean,
     /// The same until nothing is moved any more, and a checkpoint.
     Settle,
+    /// All files are to stay, as for a backup.
+    Pin,
+    /// They may go again; what a backup has copied is opened and compared.
+    Unpin,
     /// All is read and compared.
     Check,
 }

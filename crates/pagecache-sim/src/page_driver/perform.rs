@@ -71,6 +71,8 @@ impl PageWorld {
             PageOp::Clean => self.clean(pages).map(drop),
             PageOp::Settle => self.settle(pages),
             PageOp::Tick => self.excused(pages.tick(), since, Blind::Nothing).map(drop),
+            PageOp::Pin => self.pin(pages),
+            PageOp::Unpin => self.unpin(),
             PageOp::Check => self.check_all(pages),
         }
     }

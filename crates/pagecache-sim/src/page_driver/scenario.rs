@@ -48,6 +48,17 @@ pub fn preludes() -> Vec<(&'static str, Vec<Step<PageOp>>)> {
     ]
 }
 
+/// Where sequences under a pin of files begin: what is to be given back is there, and stays.
+pub fn pinned() -> Vec<Step<PageOp>> {
+    sparse().into_iter().chain([PageOp::Pin]).map(Step::Do).collect()
+}
+
+/// What is done under it.
+pub fn pinned_alphabet() -> Vec<Step<PageOp>> {
+    let ops = [PageOp::Clean, PageOp::Checkpoint, PageOp::Replace(0, 12_000), PageOp::Unpin, PageOp::Pin];
+    ops.into_iter().map(Step::Do).chain([Step::Restart, Step::Kill]).collect()
+}
+
 /// Segments of which each holds one small page that is in use, below the redo point.
 pub(super) fn sparse() -> Vec<PageOp> {
     let mut ops = vec![PageOp::New(12_000)];

@@ -70,7 +70,7 @@ impl PageWorld {
     }
 
     /// Nothing that has happened to this store excuses it.
-    fn is_undisturbed(&self) -> bool {
+    pub(super) fn is_undisturbed(&self) -> bool {
         let trust = &self.trust;
         !trust.is_poisoned() && !trust.is_betrayed() && !trust.has_struck(&self.disk) && self.disk.capacity().is_none()
     }
@@ -85,6 +85,10 @@ impl PageWorld {
     /// Disk is within what is promised (P3) where the store has had its turns: a settled store has; a tick has them once half of the
     /// log's limit has been written since the start, and then after each quarter. Between two of them the log grows, and nothing else does.
     pub(super) fn check_disk(&mut self, stats: &Stats, op: PageOp, before: &Before) -> Checked {
+        if self.pinned.is_some() {
+            // Whoever holds the pin answers for what it keeps.
+            return self.check_pinned();
+        }
         let names = self.disk.file_names();
         let (files, len) = (names.len() as u64, self.disk.total_len());
         // A store that opens nearly full takes a little more, or it could not become less full.

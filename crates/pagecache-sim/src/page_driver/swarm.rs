@@ -26,6 +26,8 @@ enum Kind {
     Checkpoint,
     Clean,
     Settle,
+    Pin,
+    Unpin,
     Check,
     Restart,
     Kill,
@@ -35,7 +37,7 @@ enum Kind {
     Heal,
 }
 
-const KINDS: [(Kind, u64); 24] = [
+const KINDS: [(Kind, u64); 26] = [
     (Kind::New, 10),
     (Kind::Link, 24),
     (Kind::Replace, 8),
@@ -53,6 +55,8 @@ const KINDS: [(Kind, u64); 24] = [
     (Kind::Checkpoint, 4),
     (Kind::Clean, 4),
     (Kind::Settle, 1),
+    (Kind::Pin, 1),
+    (Kind::Unpin, 2),
     (Kind::Check, 2),
     (Kind::Restart, 2),
     (Kind::Kill, 2),
@@ -124,6 +128,8 @@ impl Mix {
             Kind::Checkpoint => PageOp::Checkpoint,
             Kind::Clean => PageOp::Clean,
             Kind::Settle => PageOp::Settle,
+            Kind::Pin => PageOp::Pin,
+            Kind::Unpin => PageOp::Unpin,
             Kind::Check => PageOp::Check,
             Kind::Restart => return Step::Restart,
             Kind::Kill => return Step::Kill,

@@ -118,6 +118,8 @@ pub enum Canary {
     TornCopyLeft,
     /// Below a cap users may take the segments that are left to upkeep, too.
     ReserveCountedAsSpace,
+    /// Files go although somebody wants them to stay.
+    FilesPinIgnored,
 }
 
 #[cfg(feature = "canary")]
