@@ -5,24 +5,48 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use pagecache::crossbeam_epoch::Collector;
-use pagecache::{Background, ConfigBuilder, PageCache, PageId};
+use pagecache::{Background, ConfigBuilder, PageCache, PageId, Version};
 use pagecache_sim::disk::{SimDisk, Survival};
 use pagecache_sim::linear::crash::find;
 use pagecache_sim::linear::history::Clock;
 use pagecache_sim::linear::page::Answer;
-use pagecache_sim::linear::player::{Joined, Player, Story};
+use pagecache_sim::linear::player::{Joined, Player, Story, Words};
 use pagecache_sim::page_driver::CAPACITY;
 use pagecache_sim::rng::Rng;
 
 const HISTORIES: usize = 10_000;
 const CRASHES: usize = 4_000;
 const TURNS: usize = 8;
+/// The first of the second half.
+const TURN_2: usize = TURNS / 2;
 /// Histories on one store, each on pages of its own.
 const A_STORE: usize = 50;
 
 fn start(disk: &SimDisk) -> PageCache<Joined> {
     let options = ConfigBuilder::new().storage(disk.clone()).segment_size(64 << 10).cache_capacity(CAPACITY);
     PageCache::start(options.background(Background::Caller).collector(Collector::new()).build()).unwrap()
+}
+
+/// One history in so many has a thread beside it that writes checkpoints and cleans.
+const KEPT: usize = 17;
+/// Segments of which each holds one small page, behind those of the players.
+const SPARSE: usize = 6;
+
+/// Writes segments that hold little, so that those before are worth cleaning: in each is one of these pages, and what was in the last one. Their ids
+/// are taken before anyone plays: one that a player frees may be handed out again.
+fn scatter(pages: &PageCache<Joined>, ids: &[PageId]) -> Vec<(PageId, Version)> {
+    let put = |id, at, words| pages.replace_at(id, at, Words(vec![7; words]), &pages.pin()).unwrap();
+    let Some((filler, ids)) = ids.split_last() else { return Vec::new() };
+    let mut at = Version::NONE;
+    let mut left = Vec::new();
+    for id in ids {
+        left.push((*id, put(*id, Version::NONE, 1)));
+        for _ in 0..5 {
+            at = put(*filler, at, 1500);
+        }
+    }
+    pages.free_at(*filler, at, &pages.pin()).unwrap();
+    left
 }
 
 /// Waits for all others without falling asleep, so that all begin at once.
@@ -39,13 +63,14 @@ struct Round {
     reads: u64,
 }
 
-/// Lets so many threads play at these pages; `meanwhile` runs beside them.
+/// Lets so many threads play at these pages; `meanwhile` runs beside them, where they wait for `half_way` before their second half.
 fn play(
     pages: &PageCache<Joined>,
     disk: &SimDisk,
     (threads, ids): (usize, &[PageId]),
     (seed, flushes): (u64, u64),
     clock: &Clock,
+    half_way: Option<&AtomicUsize>,
     meanwhile: impl FnOnce(),
 ) -> Round {
     let reads = disk.read_count();
@@ -58,7 +83,13 @@ fn play(
                 scope.spawn(move || {
                     let mut player = Player::new(thread, ids.len(), seed);
                     meet(waiting);
-                    (0..TURNS).map(|_| player.turn(pages, ids, &pages.pin(), clock, flushes)).collect::<Vec<_>>()
+                    let turn = |nth| {
+                        if let (TURN_2, Some(half_way)) = (nth, half_way) {
+                            meet(half_way);
+                        }
+                        player.turn(pages, ids, &pages.pin(), clock, flushes)
+                    };
+                    (0..TURNS).map(turn).collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -78,6 +109,10 @@ struct Seen {
     page_ins: u64,
     conflicts: u64,
     frees: u64,
+    /// Checkpoints beside players, turns of cleaning that moved more than the pages scattered for them, and the pages they moved.
+    checkpoints: u64,
+    turns: u64,
+    moved: u64,
 }
 
 impl Seen {
@@ -103,7 +138,29 @@ fn every_history_of_real_threads_has_an_order() {
         for history in 0..A_STORE {
             let seed = (store * A_STORE + history) as u64;
             let ids: Vec<_> = (0..1 + history % 2).map(|_| pages.allocate(&pages.pin())).collect();
-            let round = play(&pages, &disk, (3 + history / 2 % 2, &ids), (seed, 4), &clock, || {});
+            let is_kept = history % KEPT == 3;
+            let others: Vec<_> =
+                (0..if is_kept { SPARSE + 1 } else { 0 }).map(|_| pages.allocate(&pages.pin())).collect();
+            let threads = 3 + history / 2 % 2;
+            // Their pages are in a segment that can be cleaned by then, and go on changing while it is.
+            let half_way = is_kept.then(|| AtomicUsize::new(threads + 1));
+            let round = play(&pages, &disk, (threads, &ids), (seed, 4), &clock, half_way.as_ref(), || {
+                let Some(half_way) = &half_way else { return };
+                let left = scatter(&pages, &others);
+                let mut keep = || {
+                    pages.flush().unwrap();
+                    pages.checkpoint().unwrap();
+                    seen.checkpoints += 1;
+                };
+                keep();
+                meet(half_way);
+                let moved = pages.clean().unwrap();
+                keep();
+                (seen.turns, seen.moved) = (seen.turns + u64::from(moved > left.len() as u64), seen.moved + moved);
+                for (id, at) in left {
+                    pages.free_at(id, at, &pages.pin()).unwrap();
+                }
+            });
             if let Err(unexplained) = round.story.explain() {
                 panic!("history {seed}: {unexplained}");
             }
@@ -114,6 +171,7 @@ fn every_history_of_real_threads_has_an_order() {
     println!("{seen:?} in {:.1?}", begun.elapsed());
     assert!(seen.histories >= HISTORIES);
     assert!(seen.overlapping > 0 && seen.with_page_ins > 0 && seen.conflicts > 0 && seen.frees > 0, "{seen:?}");
+    assert!(seen.checkpoints as usize >= HISTORIES / KEPT && seen.turns > 0 && seen.moved > 0, "{seen:?}");
 }
 
 #[test]
@@ -128,7 +186,7 @@ fn what_a_crash_leaves_is_a_cut_behind_all_that_was_acknowledged() {
         let ids: Vec<_> = (0..2).map(|_| pages.allocate(&pages.pin())).collect();
         let survival = *rng.pick(&[Survival::DropAll, Survival::KeepAll, Survival::Random(seed)]);
         let (calls, mut image) = (rng.below(12), None);
-        let round = play(&pages, &disk, (3, &ids), (seed, 12), &clock, || {
+        let round = play(&pages, &disk, (3, &ids), (seed, 12), &clock, None, || {
             // So far on the way, where it gets as far; the image is taken after the time is.
             let from = disk.io_count();
             let until = Instant::now() + std::time::Duration::from_millis(1);
