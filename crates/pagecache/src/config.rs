@@ -246,7 +246,8 @@ impl ConfigBuilder {
     }
 
     /// A function that has the allocator give freed memory back to the system, where it does not do so by itself: called by a thread of the
-    /// store's own each time an eighth of `cache_capacity` (1 MiB at least) was freed, under no lock and no guard of the store.
+    /// store's own each time an eighth of `cache_capacity` (1 MiB at least) was freed, under no lock and no guard of the store. A call that
+    /// takes more than 50 ms is followed by a rest of four times as long.
     ///
     /// Without it a process may be much larger than what its stores hold: glibc keeps a heap for each thread, what a thread has allocated goes back there
     /// whoever frees it, and the other threads cannot use that room. A program whose allocator is glibc's stays close to what its stores hold with one

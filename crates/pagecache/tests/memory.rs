@@ -269,6 +269,30 @@ fn a_store_with_threads_releases_memory_in_one_of_its_own_and_survives_a_panic_o
 }
 
 #[test]
+fn a_release_that_takes_long_is_followed_by_a_rest() {
+    use std::sync::Mutex;
+    use std::time::{Duration, Instant};
+    static CALLS: Mutex<Vec<(Instant, Instant)>> = Mutex::new(Vec::new());
+    let config = config(&MemoryStorage::new(), 1 << 20).background(Background::Threads).release_memory(|| {
+        let begun = Instant::now();
+        std::thread::sleep(Duration::from_millis(60));
+        CALLS.lock().unwrap().push((begun, Instant::now()));
+    });
+    let pages = Pages::start(config.build()).unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    let (id, mut at) = fill(&pages, 1, 10_000)[0];
+    while CALLS.lock().unwrap().len() < 4 {
+        assert!(Instant::now() < until);
+        at = pages.replace_at(id, at, Bytes(vec![1; 10_000]), &pages.pin()).unwrap();
+    }
+    for pair in CALLS.lock().unwrap().windows(2) {
+        assert!(pair[1].0 - pair[0].1 >= 4 * Duration::from_millis(59), "{pair:?}");
+    }
+    // Nobody waits for the rest to be over.
+    pages.close().unwrap();
+}
+
+#[test]
 fn garbage_that_a_guard_keeps_drives_no_pages_out() {
     let pages = Pages::start(config(&MemoryStorage::new(), 16 << 20).build()).unwrap();
     let mut at = fill(&pages, 800, 10_000);

@@ -11,7 +11,7 @@ use crate::ops::Pages;
 use crate::ops::copy::Copied;
 use crate::page::materialize::Materializer;
 use crate::page::retired::Lot;
-use crate::store::limit::CAPPED;
+use crate::store::limit::{CAPPED, FULL};
 use crate::store::segment::Segment;
 use crate::store::stream::Writer;
 
@@ -69,7 +69,7 @@ pub(super) struct Images {
     survivors: Writer,
     /// The longest page of late: so much may stay empty at a segment's end.
     longest: u64,
-    /// A cap on disk has left no room for more in this turn.
+    /// A cap, or the disk, has left no room for more in this turn.
     full: bool,
     /// Bytes of memory held, as they were counted last.
     held: u64,
@@ -137,7 +137,7 @@ impl Images {
                 self.longest = self.longest.max(copied.len() as u64 + 64);
                 match pages.write_image(copied, writer) {
                     Ok(image) => written.push(image),
-                    Err(Error::NoSpace { what: CAPPED }) => {
+                    Err(Error::NoSpace { what: CAPPED | FULL }) => {
                         self.full = true;
                         break;
                     }

@@ -1,6 +1,7 @@
 //! Has memory that was freed given back to the system, by a function of the user's.
 
 use std::panic::catch_unwind;
+use std::time::{Duration, Instant};
 
 use crate::base::event::Woken;
 use crate::log::core::LogCore;
@@ -14,15 +15,35 @@ const MUCH: u64 = 8;
 /// For less there never is.
 const MUCH_MIN: u64 = 1 << 20;
 
+/// A call that took longer is followed by a rest.
+const LONG: Duration = Duration::from_millis(50);
+
+/// So many times as long.
+const REST: u32 = 4;
+
 /// Begins to count for it.
 pub(crate) fn listen(log: &LogCore, capacity: u64) {
     log.freed.listen((capacity / MUCH).max(MUCH_MIN));
 }
 
-/// In a thread of its own: a call takes milliseconds, and nobody waits for it.
+/// In a thread of its own: a call takes milliseconds, and nobody waits for it but those who allocate meanwhile. An allocator that has gigabytes to go over, as after
+/// a guard that kept so much, takes long; what is freed during the rest behind that is given back by the next call.
 pub(crate) fn run(log: &LogCore, release: fn()) {
-    while log.freed.bell.wait(None) != Woken::Over {
+    let bell = &log.freed.bell;
+    let mut is_due = false;
+    while is_due || bell.wait(None) != Woken::Over {
+        let begun = Instant::now();
         call(release);
+        let took = begun.elapsed();
+        is_due = false;
+        let until = Instant::now() + if took > LONG { took * REST } else { Duration::ZERO };
+        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            match bell.wait(Some(left)) {
+                Woken::Over => return,
+                Woken::Rung => is_due = true,
+                Woken::TimedOut => {}
+            }
+        }
     }
 }
 

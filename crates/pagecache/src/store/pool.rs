@@ -28,7 +28,7 @@ use crate::store::births::{Births, Drawn, Keep, Order, Stock, Unwanted};
 use crate::store::files;
 use crate::store::handles::Handles;
 use crate::store::in_use::{InUse, parts};
-use crate::store::limit::{Claim, FULL, UPKEEP};
+use crate::store::limit::{CHECKPOINT, Claim, FULL, UPKEEP};
 use crate::store::segment::{Identity, Segment};
 use crate::store::spans::Spans;
 
@@ -311,7 +311,11 @@ impl Pool {
         let available = self.storage().available().ok()??;
         let spares = self.births.lock().stock(0, Unwanted::Counts).spares;
         let all = (available / self.segment_size).saturating_add(spares);
-        Some(if claim == Claim::User { all.saturating_sub(UPKEEP) } else { all })
+        Some(match claim {
+            Claim::User => all.saturating_sub(UPKEEP),
+            Claim::Images => all.saturating_sub(CHECKPOINT),
+            Claim::Upkeep => all,
+        })
     }
 
     /// Makes a segment of the log, durable by name and header, and enters it (P1, P2).
@@ -363,7 +367,7 @@ impl Pool {
     /// [abandoned](Self::abandon) or, of the log, born.
     fn make(&self, order: &Order) -> Result<(Arc<Segment>, Arc<dyn StorageFile>, Underway<'_>)> {
         // What is left is what it takes to free some: with no room for a checkpoint nothing could ever be given back.
-        if order.claim == Claim::User && self.left_on_disk(Claim::User) == Some(0) {
+        if order.claim != Claim::Upkeep && self.left_on_disk(order.claim) == Some(0) {
             return Err(Error::NoSpace { what: FULL });
         }
         let Drawn { sequence, spare, pins_ever } = self.births.lock().draw(order, self.table().len())?;
