@@ -35,10 +35,10 @@ fn no_tear_of_the_last_update_of_pages_breaks_a_promise() {
     use PageOp::{Checkpoint, Flush, Free, Link, New, Replace};
     let steps = [New(300), New(40), Flush, Link(0, 40), Replace(1, 900), Free(0)];
     assert_eq!(tear::<PageWorld>("updates", &steps, &Flush), 4097);
-    // The log is synced first, then the leaves, the root, and the two copies of the superblock.
+    // The log is synced first, then the leaves, the roots, a block each, and the two copies of the superblock.
     let steps = [New(300), New(40), Checkpoint, Link(0, 40)];
-    for (sync, name) in [(1, "leaves"), (2, "a root"), (3, "a superblock"), (4, "its other copy")] {
-        assert_eq!(tear_at::<PageWorld>(name, &steps, &Checkpoint, sync), 4097);
+    for (sync, name, blocks) in [(1, "leaves", 1), (2, "roots", 2), (3, "a superblock", 1), (4, "its other copy", 1)] {
+        assert_eq!(tear_at::<PageWorld>(name, &steps, &Checkpoint, sync), blocks * 4096 + 1);
     }
     assert!(tear::<PageWorld>("an extent", &[New(300), Flush, Link(0, 16_500)], &Flush) > 16_384);
 }

@@ -217,7 +217,8 @@ impl ConfigBuilder {
     }
 
     /// Bytes that the store's files may take, files kept for reuse included: 16 segments and the two superblocks, of 4 KiB each, at least. Without it what
-    /// is left on the disk is the limit ([`Storage::available`](crate::storage::Storage::available)). Six segments of either
+    /// is left on the disk is the limit ([`Storage::available`](crate::storage::Storage::available); on Linux what the file system has for users that are not
+    /// privileged). Six segments of either
     /// are left to frees, checkpoints and cleaning. An update that needs more is [`Error::NoSpace`] before anything has happened, once
     /// the cleaner has had a turn; reads and frees go on, and so do updates once pages were freed. Near the cap segments are made
     /// fuller than `fill_target`, at the cost of more writing. A store that is over it already opens, and takes no updates

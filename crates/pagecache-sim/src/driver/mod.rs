@@ -21,7 +21,7 @@ mod trust;
 
 pub use tally::{Tally, Upkeep};
 pub use torn::torn_everywhere;
-pub use trust::{Blind, Trust, failed_since, has_struck};
+pub use trust::{Blind, Trust, failed_since, has_struck, is_read_of_the_map};
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

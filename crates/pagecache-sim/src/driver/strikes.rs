@@ -9,7 +9,7 @@
 use std::fmt;
 
 use super::aftermath::recover;
-use super::{Checked, Mood, Tally, Violation, World, claim, failed_since, must_open};
+use super::{Checked, Mood, Tally, Violation, World, claim, failed_since, is_read_of_the_map, must_open};
 use crate::disk::{AfterSync, Call, Effect, Fault, SimDisk, Strike, Survival, When};
 
 /// What is done under faults.
@@ -194,7 +194,8 @@ fn strike<W: World>(
         let poisons = live_on(&mut world, before)?;
         row.poisoned += u64::from(poisons);
         if !failed.is_empty() && !is_told && !poisons {
-            claim(case.may_be_silent, || format!("nobody was told of {failed:?}"))?;
+            let is_there_twice = failed.iter().all(|strike| is_read_of_the_map(world.disk(), strike));
+            claim(case.may_be_silent || is_there_twice, || format!("nobody was told of {failed:?}"))?;
             row.silent += 1;
         }
         world.close()?;

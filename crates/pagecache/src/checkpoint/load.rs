@@ -31,6 +31,8 @@ pub(crate) struct Checkpoint {
     pub(crate) holds_root: Vec<Arc<Segment>>,
     /// Whether both copies of the superblock are of the same checkpoint.
     pub(crate) copies: Copies,
+    /// The segment of a root of the same checkpoint that cannot be read, or of its last part: nothing is known of it, and nothing of it is needed.
+    pub(crate) lost_root: Option<Sequence>,
     /// The highest number that a copy says a checkpoint has.
     pub(crate) number_max: u64,
 }
@@ -95,15 +97,17 @@ fn copies(storage: &dyn Storage) -> Result<Option<(Superblock, Option<Superblock
 pub(crate) fn find(handles: &Arc<Handles>) -> Result<Option<Checkpoint>> {
     let storage = handles.storage();
     let Some((newer, other)) = copies(storage)? else { return Ok(None) };
-    let checkpoint = |superblock: Superblock, (root, holds_root), copies| {
-        Ok(Some(Checkpoint { superblock, root, holds_root, copies, number_max: newer.number }))
+    let with = |superblock: Superblock, (root, holds_root), copies, lost: Option<&Superblock>| {
+        let lost_root = lost.map(|lost| Sequence(lost.root.address().0 / lost.segment_size));
+        Ok(Some(Checkpoint { superblock, root, holds_root, copies, lost_root, number_max: newer.number }))
     };
+    let checkpoint = |superblock, found, copies| with(superblock, found, copies, None);
     let found = root(handles, &newer);
     let Some(other) = other else { return checkpoint(newer, found?, Copies::Differ) };
     if other.number < newer.number {
         return match found {
             // What the older one needs is all there as long as they differ.
-            Err(Error::Corrupt(_)) => checkpoint(other, root(handles, &other)?, Copies::Differ),
+            Err(Error::Corrupt(_) | Error::Io { .. }) => checkpoint(other, root(handles, &other)?, Copies::Differ),
             found => checkpoint(newer, found?, Copies::Differ),
         };
     }
@@ -116,8 +120,8 @@ pub(crate) fn find(handles: &Arc<Handles>) -> Result<Option<Checkpoint>> {
             checkpoint(newer, (root, segments), Copies::Same)
         }
         // Damaged, or not to be read.
-        (Ok(found), Err(_)) => checkpoint(newer, found, Copies::Differ),
-        (Err(_), Ok(found)) => checkpoint(other, found, Copies::Differ),
+        (Ok(found), Err(_)) => with(newer, found, Copies::Differ, Some(&other)),
+        (Err(_), Ok(found)) => with(other, found, Copies::Differ, Some(&newer)),
         (Err(error), Err(_)) => Err(error),
     }
 }
@@ -177,9 +181,13 @@ fn segment(
         }
         opened => opened.map_err(|error| Error::io("open", &name, error))?,
     };
+    let mut unreadable = None;
     for offset in [0, size - BLOCK] {
         let mut block = AlignedBuf::zeroed(BLOCK as usize);
-        read_full(file.as_ref(), block.as_mut_slice(), offset).map_err(|error| Error::io("read", &name, error))?;
+        if let Err(error) = read_full(file.as_ref(), block.as_mut_slice(), offset) {
+            unreadable = Some(Error::io("read", &name, error));
+            continue;
+        }
         if let Header::Valid(header) = SegmentHeader::decode(block.as_slice())
             && is_of(&header, superblock, sequence)
         {
@@ -190,7 +198,7 @@ fn segment(
             return Ok(segment);
         }
     }
-    Err(corrupt(size, piece.address(), Damage::RootElse))
+    Err(unreadable.unwrap_or_else(|| corrupt(size, piece.address(), Damage::RootElse)))
 }
 
 fn is_of(header: &SegmentHeader, superblock: &Superblock, sequence: Sequence) -> bool {

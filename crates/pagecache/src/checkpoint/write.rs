@@ -27,7 +27,7 @@ use crate::store::limit::Claim;
 use crate::store::segment::Segment;
 use crate::store::stream::{Writer, payload_max};
 
-/// Segments that a cap has to leave to users for there to be a second root.
+/// Segments that a cap and the disk have to leave to users for there to be a second root.
 const ROOTS_LEAVE: u64 = 16;
 
 /// Writes the checkpoints of a store, one after the other.

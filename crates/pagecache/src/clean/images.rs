@@ -120,7 +120,7 @@ impl Images {
         moved
     }
 
-    /// Writes the images of a batch and has their pages go there. Returns how many went. Where a cap leaves no room for all of them the others
+    /// Writes the images of a batch and has their pages go there. Returns how many went. Where a cap, or the disk, leaves no room for all of them the others
     /// stay where they are.
     ///
     /// # Errors

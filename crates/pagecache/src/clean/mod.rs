@@ -125,7 +125,7 @@ impl<M: Materializer> Cleaner<M> {
             }
             return Err(error);
         }
-        let ledger = self.ledger(images.longest());
+        let (ledger, made) = (self.ledger(images.longest()), log.next_made());
         log.pool.keep(ledger.keep());
         // One look: what is chosen, and in which order it is copied, are of the same.
         let missing = self.missing(&ledger);
@@ -148,7 +148,9 @@ impl<M: Materializer> Cleaner<M> {
             Ok(moved) if moved > 0 => self.pages.collect(),
             _ => self.pages.free_retired(),
         }
-        let is_in_vain = self.segments() >= ledger.stock.segments;
+        // One that failed, or found no room for all, may do better the next time; so may one beside writers.
+        let is_complete = moved.is_ok() && !images.are_full() && log.next_made() == made;
+        let is_in_vain = is_complete && self.segments() >= ledger.stock.segments;
         self.in_vain.store(if is_in_vain { log.usage().live } else { u64::MAX }, Ordering::Relaxed);
         moved
     }

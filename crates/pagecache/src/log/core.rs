@@ -64,8 +64,10 @@ pub(crate) struct LogCore {
     due: AtomicU64,
     /// Bytes of log from one checkpoint to the next.
     pub(super) checkpoint_every: u64,
-    /// It is looked for something to clean when the tail is here; never before the first checkpoint. Relaxed, as above.
+    /// It is looked for something to clean when the tail is here, at first when the first checkpoint is due. Relaxed, as above.
     clean_at: AtomicU64,
+    /// Where the tail was when it was asked last for room that nobody needs yet. Relaxed: a number to compare with.
+    pub(super) asked_at: AtomicU64,
     flush_asked: AtomicBool,
     pub(crate) counters: Counters,
 }
@@ -163,6 +165,7 @@ impl LogCore {
             checkpoint_every: restart.checkpoint_every.unwrap_or(u64::MAX),
             // Of its own from the beginning: where users write checkpoints often enough none is ever due.
             clean_at: AtomicU64::new(due),
+            asked_at: AtomicU64::new(0),
             flush_asked: AtomicBool::new(false),
             counters: Counters { redo: PlainU64::new(restart.redo.0), ..Counters::default() },
         });

@@ -21,13 +21,20 @@ use crate::store::segment::Segment;
 /// The most that is filled with zeros in one step, in bytes; a quarter of a smaller segment.
 const FILL_STEP: u64 = 1 << 20;
 
+/// Whether somebody needs what is made ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ahead {
+    No,
+    Yes,
+}
+
 impl LogCore {
     /// Makes segments ready until `needed` is below the ready LSN.
     pub(super) fn extend_to(&self, needed: Lsn, claim: Claim) -> Result<()> {
-        self.extend_filled(&mut self.supply.lock(), needed, Fill::Nothing, claim)
+        self.extend_filled(&mut self.supply.lock(), needed, Fill::Nothing, claim, Ahead::No)
     }
 
-    fn extend_filled(&self, supply: &mut Supply, needed: Lsn, fill: Fill, claim: Claim) -> Result<()> {
+    fn extend_filled(&self, supply: &mut Supply, needed: Lsn, fill: Fill, claim: Claim, ahead: Ahead) -> Result<()> {
         while supply.ready(&self.geometry) < needed {
             let before = self.next_made();
             let extended = self.extend(supply, fill, claim);
@@ -41,9 +48,13 @@ impl LogCore {
             match extended {
                 Ok(()) => {}
                 Err(error @ Error::NoSpace { what: CAPPED | FULL }) => {
-                    // There may be something to clean.
-                    self.clean_after(0);
-                    self.behind.ring();
+                    // There may be something to clean. Where nobody needs the segment yet it is looked for each so often.
+                    let (tail, every) = (self.tail.bound().0, self.geometry.segment / 8);
+                    if ahead == Ahead::No || tail >= self.asked_at.load(Ordering::Relaxed).saturating_add(every) {
+                        self.asked_at.store(tail, Ordering::Relaxed);
+                        self.clean_after(0);
+                        self.behind.ring();
+                    }
                     return Err(error);
                 }
                 // A failed sync tells nothing about what is on disk: no later one is believed (L5).
@@ -117,7 +128,7 @@ impl LogCore {
         let rounds = self.counters.rounds.load(Ordering::Relaxed);
         let fill = supply.look(self.tail(), rounds);
         let needed = Lsn(supply.ready(&self.geometry).0 + 1);
-        self.extend_filled(&mut supply, needed, fill, Claim::User)
+        self.extend_filled(&mut supply, needed, fill, Claim::User, Ahead::Yes)
     }
 
     /// Whether less is ready than should be: half of a segment that still grows; behind one that is whole another one, so that

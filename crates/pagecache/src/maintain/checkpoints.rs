@@ -73,8 +73,10 @@ pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: i
         }
         let before = cleaner.segments();
         // The victims of the first are below the redo point as it was; those of the next below what it has made of it.
-        let moved = cleaner.turn(Aim::Promise, if wants_checkpoint { Then::Checkpoint } else { Then::GiveBack })?;
+        let moved = cleaner.turn(Aim::Promise, if wants_checkpoint { Then::Checkpoint } else { Then::GiveBack });
+        // Also after one that failed.
         log.clean_after(cleaner.step());
+        let moved = moved?;
         // Nobody waits for what cannot be helped.
         let least = u64::from(moved == 0 && cleaner.segments() >= before);
         let next = log.next_made();

@@ -123,7 +123,7 @@ impl Surveyor<'_> {
 
     /// Takes what the checkpoint knows from it. Returns the sequences whose headers are to be read.
     fn spare(&self, survey: &mut Survey, checkpoint: &Checkpoint, sequences: &[Sequence]) -> Result<Vec<Sequence>> {
-        let Checkpoint { superblock, root, holds_root, .. } = checkpoint;
+        let Checkpoint { superblock, root, holds_root, lost_root, .. } = checkpoint;
         (survey.redo, survey.stable, survey.next) = (root.redo, root.stable, root.next_sequence);
         let identity = Identity { purpose: self.purpose, store: superblock.store };
         let size = superblock.segment_size;
@@ -150,7 +150,7 @@ impl Surveyor<'_> {
         survey.known.sort_unstable_by_key(|segment| segment.header.sequence);
         let is_from_redo_on = |sequence: &Sequence| {
             let known = root.segments.binary_search_by_key(sequence, |known| known.sequence).is_ok();
-            known || *sequence >= root.next_sequence
+            known || *sequence >= root.next_sequence && *lost_root != Some(*sequence)
         };
         let rest = sequences.iter().copied().filter(|sequence| !spared.contains(sequence));
         let (newer, dead) = rest.partition(is_from_redo_on);

@@ -165,7 +165,6 @@ impl Births {
             return Err(Error::NoSpace { what: CAPPED });
         }
         let sequence = self.next;
-        // Whatever becomes of it, nobody has this number again (P3).
         self.next = Sequence(sequence.0 + 1);
         self.underway.insert(sequence, Underway { stream: order.stream, segment: None });
         Ok(Drawn { sequence, spare: self.spares.pop(), pins_ever: self.pins_ever })
@@ -185,6 +184,16 @@ impl Births {
     pub(super) fn ended(&mut self, sequence: Sequence, spare: Option<String>) {
         self.underway.remove(&sequence);
         self.spares.extend(spare);
+    }
+
+    /// It will not be born, and no file bears its name. A number of the log that nobody has seen is given out again, so that a disk that is full for long uses up none:
+    /// no directory is listed before its birth ends. A root may have come by the numbers of others.
+    pub(super) fn failed(&mut self, sequence: Sequence, spare: Option<String>) {
+        let is_of_the_log = self.underway.get(&sequence).is_some_and(|underway| underway.stream == Stream::Log);
+        self.ended(sequence, spare);
+        if is_of_the_log && self.next.0 == sequence.0 + 1 {
+            self.next = sequence;
+        }
     }
 
     /// Says how many files are kept from the next that are given back on.

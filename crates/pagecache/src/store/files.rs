@@ -38,11 +38,15 @@ fn blank(handles: &Handles, scratch: &str, spare: &mut Option<String>) -> Result
     if let Some(old) = spare {
         handles.storage().rename(old, scratch).map_err(|error| Error::io("rename", old.as_str(), error))?;
         *spare = None;
-        return handles.open(scratch, OpenMode::ReadWrite).map_err(|error| Error::io("open", scratch, error));
+        return handles.open(scratch, OpenMode::ReadWrite).map_err(|error| {
+            // Best effort, as below.
+            let _ = handles.storage().remove(scratch);
+            Error::io("open", scratch, error)
+        });
     }
     match handles.open(scratch, OpenMode::CreateNew) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            // Left by another process, and not removed by the opening.
+            // Left by a birth that failed, or by another process, and could not be removed.
             handles.storage().remove(scratch).map_err(|error| Error::io("remove", scratch, error))?;
             handles.open(scratch, OpenMode::CreateNew)
         }

@@ -95,6 +95,8 @@ struct Underway<'a> {
     sequence: Sequence,
     /// A file of an earlier life that it gets.
     spare: Option<String>,
+    /// Its file bears its name.
+    is_named: bool,
     goes_on: bool,
 }
 
@@ -107,10 +109,16 @@ impl Underway<'_> {
 
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
-        if !self.goes_on {
-            self.pool.births.lock().ended(self.sequence, self.spare.take());
-            self.pool.born.notify_all();
+        if self.goes_on {
+            return;
         }
+        let (mut births, spare) = (self.pool.births.lock(), self.spare.take());
+        match self.is_named {
+            true => births.ended(self.sequence, spare),
+            false => births.failed(self.sequence, spare),
+        }
+        drop(births);
+        self.pool.born.notify_all();
     }
 }
 
@@ -325,9 +333,9 @@ impl Pool {
     pub(crate) fn birth(&self, birth: Birth) -> Result<Arc<Segment>> {
         let Birth { start, previous, first, claim, stable, allocate } = birth;
         let order = Order { stream: Stream::Log, start: Some(start), previous, first, stable, claim, allocate };
-        let (segment, file, _underway) = self.make(&order)?;
+        let (segment, file, mut underway) = self.make(&order)?;
         let sequence = segment.header.sequence;
-        self.name_synced(sequence, file.as_ref())?;
+        self.name_synced(file.as_ref(), &mut underway)?;
         let mut births = self.births.lock();
         self.table_mut().enter(Arc::clone(&segment));
         births.ended(sequence, None);
@@ -336,13 +344,14 @@ impl Pool {
     }
 
     /// Has a segment's file bear its name, durably.
-    fn name_synced(&self, sequence: Sequence, file: &dyn StorageFile) -> Result<()> {
-        if let Err(error) = file.sync_data() {
-            let scratch = scratch_name(sequence);
+    fn name_synced(&self, file: &dyn StorageFile, underway: &mut Underway<'_>) -> Result<()> {
+        let scratch = scratch_name(underway.sequence);
+        let synced = file.sync_data().map_err(|error| Error::sync("sync", &scratch, error));
+        if let Err(error) = synced.and_then(|()| files::christen(self.storage(), underway.sequence)) {
             let _ = self.storage().remove(&scratch);
-            return Err(Error::sync("sync", &scratch, error));
+            return Err(error);
         }
-        files::christen(self.storage(), sequence)?;
+        underway.is_named = true;
         match planted(Canary::SkippedDirectorySync) {
             true => Ok(()),
             false => self.sync_dir(),
@@ -371,7 +380,7 @@ impl Pool {
             return Err(Error::NoSpace { what: FULL });
         }
         let Drawn { sequence, spare, pins_ever } = self.births.lock().draw(order, self.table().len())?;
-        let mut underway = Underway { pool: self, sequence, spare, goes_on: false };
+        let mut underway = Underway { pool: self, sequence, spare, is_named: false, goes_on: false };
         let header = SegmentHeader {
             purpose: self.identity.purpose,
             stream: order.stream,
@@ -444,14 +453,13 @@ impl Pool {
 
     /// Takes every segment of the log that ends at or below `keep` out of the table, the newest never, and gives its file back.
     pub(crate) fn release_below(&self, keep: Lsn) -> Result<u64> {
-        let mut gone = Vec::new();
-        {
-            let log = &mut self.table_mut().log;
-            while log.len() > 1 && log.front().is_some_and(|segment| segment.data_end() <= keep) {
-                gone.extend(log.pop_front());
+        self.give_back(|table| {
+            let mut gone = Vec::new();
+            while table.log.len() > 1 && table.log.front().is_some_and(|segment| segment.data_end() <= keep) {
+                gone.extend(table.log.pop_front());
             }
-        }
-        self.give_back(gone)
+            gone
+        })
     }
 
     /// Takes the segments that nobody needs any more out of the table, and gives their files back.
@@ -459,8 +467,7 @@ impl Pool {
     /// # Errors
     /// `Io`: what was not given back is a file that means nothing, for the next opening to remove.
     pub(crate) fn release(&self, unwanted: impl Fn(&Segment) -> bool) -> Result<u64> {
-        let gone = {
-            let mut table = self.table_mut();
+        self.give_back(|table| {
             let gone: Vec<Arc<Segment>> = table.all().filter(|segment| unwanted(segment)).map(Arc::clone).collect();
             for segment in &gone {
                 table.others.remove(&segment.header.sequence);
@@ -469,13 +476,18 @@ impl Pool {
                 table.log.retain(|segment| !gone.iter().any(|gone| Arc::ptr_eq(gone, segment)));
             }
             gone
-        };
-        self.give_back(gone)
+        })
     }
 
-    fn give_back(&self, gone: Vec<Arc<Segment>>) -> Result<u64> {
+    /// What is taken out of the table is counted as leaving at once, and nobody makes it stay in between.
+    fn give_back(&self, take: impl FnOnce(&mut Table) -> Vec<Arc<Segment>>) -> Result<u64> {
         let _one_at_a_time = self.leaving.lock();
-        let leaving = self.births.lock().leave(&gone, self.table().len());
+        let (gone, leaving) = {
+            let (mut births, mut table) = (self.births.lock(), self.table_mut());
+            let gone = take(&mut table);
+            let leaving = births.leave(&gone, table.len());
+            (gone, leaving)
+        };
         let has_changed = !leaving.is_empty();
         let (left, given_back) = files::leave(self.storage(), leaving);
         // Before any of them is used for another segment.
@@ -492,7 +504,7 @@ impl Pool {
     /// # Errors
     /// As [`release`](Self::release).
     pub(crate) fn trim(&self) -> Result<()> {
-        self.give_back(Vec::new()).map(|_| ())
+        self.give_back(|_| Vec::new()).map(|_| ())
     }
 
     /// Says how many files are kept for reuse, from the next that are given back on.
@@ -514,7 +526,7 @@ impl Pool {
     /// As [`release`](Self::release).
     pub(crate) fn unpin(&self) -> Result<u64> {
         self.births.lock().unpin();
-        self.give_back(Vec::new())
+        self.give_back(|_| Vec::new())
     }
 
     /// Bytes on disk: every segment's file, and the spares. No file is opened for it: one that was not open yet counts whole.
