@@ -13,9 +13,9 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
 use crate::storage::write_all;
+use crate::store::birth::Birth;
 use crate::store::in_use::InUse;
 use crate::store::limit::{CAPPED, Claim, FULL};
-use crate::store::pool::Birth;
 use crate::store::segment::Segment;
 
 /// The most that is filled with zeros in one step, in bytes; a quarter of a smaller segment.

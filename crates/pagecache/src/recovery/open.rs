@@ -21,9 +21,10 @@ use crate::log::extents::Extents;
 use crate::log::read::unknown_kind;
 use crate::log::supply::Supply;
 use crate::storage::{OpenMode, Storage, read_full, write_all};
+use crate::store::birth::Birth;
 use crate::store::handles::Handles;
 use crate::store::limit::Claim;
-use crate::store::pool::{Birth, Pool};
+use crate::store::pool::Pool;
 use crate::store::segment::{Identity, Segment};
 
 /// How to open.

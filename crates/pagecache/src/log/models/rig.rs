@@ -17,9 +17,10 @@ use crate::log::extents::Extents;
 use crate::log::supply::Supply;
 use crate::log::tail::Urgency;
 use crate::storage::OpenMode;
+use crate::store::birth::Birth;
 use crate::store::handles::Handles;
 use crate::store::limit::Claim;
-use crate::store::pool::{Birth, Pool};
+use crate::store::pool::Pool;
 use crate::store::segment::Identity;
 
 /// A whole log on a disk of its own.
