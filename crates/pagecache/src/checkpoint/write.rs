@@ -298,7 +298,7 @@ impl<M: Materializer> Checkpointer<M> {
         let leaves = 2 * root.leaves.capacity() * size_of::<Option<LeafAt>>() + bytes.capacity();
         let mut segments = BTreeSet::new();
         let first = self.write_root(books, checkpoint, &bytes, &mut segments)?;
-        // Where a cap leaves little room both copies name the same.
+        // Where a cap or the disk leaves little room both copies name the same.
         let second = match log.pool.left(Claim::User) {
             Some(left) if left < ROOTS_LEAVE => first,
             _ => {

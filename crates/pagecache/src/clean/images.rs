@@ -86,12 +86,12 @@ impl Images {
         self.longest
     }
 
-    /// Takes note of the beginning of a turn: what a cap left no room for then there may be room for now.
+    /// Takes note of the beginning of a turn: what there was no room for in the last one there may be room for now.
     pub(super) fn begin(&mut self) {
         self.full = false;
     }
 
-    /// Whether a cap has left no room for more.
+    /// Whether a cap, or the disk, has left no room for more.
     pub(super) fn are_full(&self) -> bool {
         self.full
     }
