@@ -21,6 +21,7 @@ use crate::ops::rejected::Rejected;
 use crate::ops::update::Write;
 use crate::ops::{Misses, Pages};
 use crate::page::budget::Budget;
+use crate::page::frees::Frees;
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
 use crate::page::pins::{Pin, Pins};
@@ -89,10 +90,11 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         let pages = Arc::new(Pages {
             log: Arc::clone(&engine.log),
             table,
-            retired: Retired::new(),
+            retired: Retired::new(Arc::clone(&engine.log.freed)),
+            frees: Frees::new(config.cache_capacity, Arc::clone(&engine.log.freed)),
             leaves,
             ids,
-            budget: Budget::new(config.cache_capacity, engine.log.pool.segment_size(), Arc::clone(&engine.log.freed)),
+            budget: Budget::new(config.cache_capacity, engine.log.pool.segment_size()),
             queues: Queues::new(),
             misses: Misses::default(),
             pins: Pins::new(),

@@ -108,6 +108,8 @@ pub enum Canary {
     ImageUnsynced,
     /// A move does not mark the page's leaf.
     MoveNotMarked,
+    /// The pieces of nodes below a marker count.
+    PiecesBelowMarker,
     /// Segments whose images are not in the map yet count as empty.
     GrowingSegmentEmpty,
     /// Who reads a leaf does not learn where the parts of its long pages are.

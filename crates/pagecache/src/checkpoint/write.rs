@@ -22,6 +22,7 @@ use crate::log::core::Patience;
 use crate::ops::Pages;
 use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
+use crate::page::pieces::PIECES_MAX;
 use crate::page::slot::Seen;
 use crate::store::limit::Claim;
 use crate::store::segment::Segment;
@@ -205,7 +206,7 @@ impl<M: Materializer> Checkpointer<M> {
         let mut leaves = books.leaves.clone();
         leaves.resize(count as usize, None);
         let sparse = self.sparse(&leaves, &books.writer);
-        let handle = pages.collector.register();
+        let (handle, mut room) = (pages.collector.register(), Vec::new());
         for leaf in 0..count {
             let has_changed = pages.leaves.take(leaf);
             if has_changed {
@@ -218,13 +219,14 @@ impl<M: Materializer> Checkpointer<M> {
                 Err(Error::Corrupt(_)) if !has_changed => continue,
                 read => read?,
             }
-            let Captured { entries, vacant, high_water: highest } = self.capture(leaf, &handle);
+            let Captured { entries, vacant, high_water: highest } = self.capture(leaf, room, &handle);
             high_water = high_water.max(highest);
             let head = LeafHead { number: leaf, checkpoint: number }.encode();
             let piece = books.writer.put(&log.pool, log.stable(), Shape::plain(Kind::Leaf), head, &entries)?;
             if let Some(place) = leaves.get_mut(leaf as usize) {
                 *place = Some(LeafAt { piece, vacant });
             }
+            room = entries;
         }
         // C2.
         if !planted(Canary::LeafCapturedUnstable) {
@@ -336,10 +338,10 @@ impl<M: Materializer> Checkpointer<M> {
         Ok(previous.unwrap_or(Piece::from_word(0)))
     }
 
-    /// A leaf as its slots are now. The guard ends here, before any I/O (C6).
-    fn capture(&self, leaf: u64, handle: &LocalHandle) -> Captured {
+    /// A leaf as its slots are now, in the room of another. The guard ends here, before any I/O (C6).
+    fn capture(&self, leaf: u64, room: Vec<u8>, handle: &LocalHandle) -> Captured {
         let guard = handle.pin();
-        let (mut writer, mut high_water, mut pieces) = (LeafWriter::default(), 0, Vec::new());
+        let (mut writer, mut high_water, mut pieces) = (LeafWriter::over(room), 0, Vec::with_capacity(PIECES_MAX));
         for id in self.pages.leaves.range(leaf) {
             let Some(slot) = self.pages.table.get(PageId(id)) else {
                 writer.absent();

@@ -9,7 +9,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, PageId, Sequence};
 use crate::base::sync::{mpsc::sync_channel, with_help};
 use crate::log::scan::{Scanner, Step};
-use crate::ops::copy::{Copied, Found, Harvest, PageRecord};
+use crate::ops::copy::{Found, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::segment::Segment;
 
@@ -95,10 +95,7 @@ impl<M: Materializer> Cleaner<M> {
             }
             let others = match &mut found {
                 Some(found) => found.remove(&victim.header.sequence).unwrap_or_default(),
-                None => self.walk(victim, &mut seen, &mut |copied| {
-                    share.copied += copied.len() as u64;
-                    batch.push(victim, copied, hand_over)
-                })?,
+                None => self.walk(victim, &mut seen, &mut batch, share, hand_over)?,
             };
             pages.extend(others.into_iter().map(|(oldest, id)| (oldest, id, victim)));
             if share.order == By::Victim {
@@ -119,16 +116,18 @@ impl<M: Materializer> Cleaner<M> {
         hand_over: &mut dyn FnMut(Batch) -> Result<()>,
     ) -> Result<()> {
         pages.sort_unstable_by_key(|(oldest, id, _)| (*oldest, *id));
+        let mut guard = self.pages.pin();
         for (_, id, victim) in pages.drain(..) {
             if share.copied >= share.most {
                 share.left.insert(victim.header.sequence);
                 continue;
             }
-            match self.pages.copy(id, victim.header.sequence, self.pages.pin()) {
+            guard.repin();
+            match self.pages.copy(id, victim.header.sequence, batch.content(), &mut guard) {
                 Ok(None) => {}
                 Ok(Some(copied)) => {
                     share.copied += copied.len() as u64;
-                    batch.push(victim, copied, hand_over)?;
+                    guard.repin_after(|| batch.push(victim, copied, hand_over))?;
                 }
                 // A page that is damaged stays where it is, and so does its segment.
                 Err(Error::Corrupt(_) | Error::Decode { .. }) => {}
@@ -152,14 +151,23 @@ impl<M: Materializer> Cleaner<M> {
         &self,
         victim: &Arc<Segment>,
         seen: &mut HashSet<PageId>,
-        copied: &mut dyn FnMut(Copied) -> Result<()>,
+        batch: &mut Batch,
+        share: &mut Share,
+        hand_over: &mut dyn FnMut(Batch) -> Result<()>,
     ) -> Result<Vec<(Address, PageId)>> {
         let mut others = self.pages.log.pool.spans.pages_in(victim.header.sequence);
         others.retain(|(_, id)| seen.insert(*id));
         let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
+        let mut guard = self.pages.pin();
         // What stands behind damage is not found: the segment stays.
         loop {
-            let step = match scanner.step() {
+            guard.repin();
+            // No guard is held while the disk is waited for.
+            let step = match scanner.is_at_edge() {
+                true => guard.repin_after(|| scanner.fill_up()).and_then(|()| scanner.step()),
+                false => scanner.step(),
+            };
+            let step = match step {
                 Ok(step @ (Step::Record { .. } | Step::Mark { .. })) => step,
                 Ok(_) => break,
                 // It has become empty, and a checkpoint has given it back meanwhile.
@@ -168,8 +176,11 @@ impl<M: Materializer> Cleaner<M> {
             };
             let record = PageRecord::of(victim, &step).filter(|record| !seen.contains(&record.id));
             let Some(record) = record else { continue };
-            match self.pages.copy_record(&record)? {
-                Harvest::Copied(copy) => copied(copy)?,
+            match self.pages.copy_record(&record, batch.content(), &guard)? {
+                Harvest::Copied(copied) => {
+                    share.copied += copied.len() as u64;
+                    guard.repin_after(|| batch.push(victim, copied, hand_over))?;
+                }
                 Harvest::Scattered(oldest) => {
                     seen.insert(record.id);
                     others.push((oldest, record.id));

@@ -8,9 +8,9 @@ use crate::base::sync::Ordering;
 use crate::format::segment::Stream;
 use crate::log::core::LogCore;
 use crate::ops::Pages;
-use crate::ops::copy::Copied;
+use crate::ops::copy::{Content, Copied};
+use crate::ops::relocate::Going;
 use crate::page::materialize::Materializer;
-use crate::page::retired::Lot;
 use crate::store::limit::{CAPPED, FULL};
 use crate::store::segment::Segment;
 use crate::store::stream::Writer;
@@ -23,6 +23,7 @@ pub(super) struct Batch {
     folds: Vec<Copied>,
     /// Of pages that were images.
     survivors: Vec<Copied>,
+    content: Content,
     bytes: u64,
     /// Bytes of memory held, as they were counted last.
     held: u64,
@@ -31,7 +32,13 @@ pub(super) struct Batch {
 impl Batch {
     /// Of `max` bytes, about.
     pub(super) fn new(log: &Arc<LogCore>, max: u64) -> Batch {
-        Batch { log: Arc::clone(log), max, folds: Vec::new(), survivors: Vec::new(), bytes: 0, held: 0 }
+        let content = Content::with_room(max + max / 8);
+        Batch { log: Arc::clone(log), max, folds: Vec::new(), survivors: Vec::new(), content, bytes: 0, held: 0 }
+    }
+
+    /// What pages are copied to.
+    pub(super) fn content(&mut self) -> &mut Content {
+        &mut self.content
     }
 
     /// Adds a page that was found in a segment. A batch that is full is handed over.
@@ -46,7 +53,7 @@ impl Batch {
             Stream::Log | Stream::Map => self.folds.push(copied),
             Stream::Folds | Stream::Survivors => self.survivors.push(copied),
         }
-        self.log.hold(&mut self.held, self.bytes);
+        self.log.hold(&mut self.held, self.content.memory());
         if self.bytes < self.max { Ok(()) } else { self.hand_over(hand_over) }
     }
 
@@ -135,7 +142,7 @@ impl Images {
             copies.sort_by_key(|copied| copied.prior);
             for copied in copies {
                 self.longest = self.longest.max(copied.len() as u64 + 64);
-                match pages.write_image(copied, writer) {
+                match pages.write_image(copied, &batch.content, writer) {
                     Ok(image) => written.push(image),
                     Err(Error::NoSpace { what: CAPPED | FULL }) => {
                         self.full = true;
@@ -151,11 +158,15 @@ impl Images {
             }
         }
         self.hold(log);
-        let (mut moved, mut lot) = (0, Lot::new());
+        let (mut moved, mut going) = (0, Going::new(&batch.content));
+        // One guard, pinned anew for each page: whoever pins one again and again frees what others have retired.
+        let mut guard = pages.pin();
         for image in written {
-            moved += u64::from(pages.go_to_image(image, &mut lot, &pages.pin()));
+            guard.repin();
+            moved += u64::from(pages.go_to_image(image, &mut going, &guard));
         }
-        pages.retire_lot(lot);
+        drop(guard);
+        pages.retire_lot(going.into_lot());
         self.folds.settle();
         self.survivors.settle();
         Ok(moved)

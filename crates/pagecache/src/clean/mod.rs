@@ -144,10 +144,7 @@ impl<M: Materializer> Cleaner<M> {
             });
             moved = moved.and_then(|moved| given_back.map(|_| moved));
         }
-        match moved {
-            Ok(moved) if moved > 0 => self.pages.collect(),
-            _ => self.pages.free_retired(),
-        }
+        self.pages.collect_retired();
         // One that failed, or found no room for all, may do better the next time; so may one beside writers.
         let is_complete = moved.is_ok() && !images.are_full() && log.next_made() == made;
         let is_in_vain = is_complete && self.segments() >= ledger.stock.segments;
@@ -170,6 +167,10 @@ impl<M: Materializer> Cleaner<M> {
             // What they give is not known before, so they come last, and leave what the next turn needs to gain anything at all.
             share.order = order;
             moved += self.within(&mut share, FOLDS_LEAVE, |share| self.empty(images, &folds, share))?;
+            if moved == 0 {
+                // Next time there would be as little: what is left may be enough to gain something now.
+                moved += self.within(&mut share, FOLDS_LEAVE - 1, |share| self.empty(images, &folds, share))?;
+            }
             share.order = By::Victim;
         }
         if images.are_full() {

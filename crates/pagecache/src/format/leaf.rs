@@ -61,6 +61,12 @@ pub(crate) struct LeafWriter {
 }
 
 impl LeafWriter {
+    /// Writes where another leaf was.
+    pub(crate) fn over(mut room: Vec<u8>) -> LeafWriter {
+        room.clear();
+        LeafWriter { bytes: room, ..LeafWriter::default() }
+    }
+
     pub(crate) fn absent(&mut self) {
         self.absent += 1;
         self.vacant += 1;

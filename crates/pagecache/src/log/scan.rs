@@ -78,6 +78,12 @@ impl Scanner {
         &self.segment
     }
 
+    /// Whether the next step has to read.
+    pub(crate) fn is_at_edge(&self) -> bool {
+        let view = self.view();
+        !self.is_done() && (view.len() as u64) < wanted(view, self.at).max(16)
+    }
+
     /// # Errors
     /// `Io` only: what is wrong with the bytes is a step, not an error.
     pub(crate) fn step(&mut self) -> Result<Step<'_>> {
@@ -85,17 +91,8 @@ impl Scanner {
             return Ok(Step::End);
         }
         let room = self.end.0 - self.at.0;
-        // A length that no record may have is not believed, nor read.
-        let longest = Geometry::new(self.segment.header.segment_size).inline_max().max(2 * BLOCK);
-        let mut need = 16.min(room);
-        loop {
-            self.fill(need)?;
-            let more = wanted(self.view(), self.at);
-            if more <= need || more > room.min(longest) {
-                break;
-            }
-            need = more;
-        }
+        self.fill_up()?;
+        let longest = self.longest();
         let (lsn, salt) = (self.at, self.segment.header.salt);
         let view = {
             let skip = (self.at.0 - self.base.0) as usize;
@@ -118,6 +115,29 @@ impl Scanner {
             Parsed::Unknown { kind } => Step::Unknown { kind },
             Parsed::Short { .. } | Parsed::Hole => Step::Hole,
         })
+    }
+
+    /// Reads what the next step needs.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn fill_up(&mut self) -> Result<()> {
+        let room = self.end.0.saturating_sub(self.at.0);
+        let most = room.min(self.longest());
+        let mut need = 16.min(room);
+        loop {
+            self.fill(need)?;
+            let more = wanted(self.view(), self.at);
+            if more <= need || more > most {
+                return Ok(());
+            }
+            need = more;
+        }
+    }
+
+    /// A length that no record may have is not believed, nor read.
+    fn longest(&self) -> u64 {
+        Geometry::new(self.segment.header.segment_size).inline_max().max(2 * BLOCK)
     }
 
     fn view(&self) -> &[u8] {

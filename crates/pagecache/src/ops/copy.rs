@@ -1,6 +1,7 @@
 //! Copying a page: what there is of it in memory or on disk, merged and encoded, with the records that the copy stands for.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -26,20 +27,31 @@ pub(crate) struct Copied {
     pub(crate) version: Version,
     /// What the page was at before its links, as far as that is seen: who was written long ago is likely to stay.
     pub(crate) prior: Version,
-    /// The records that it stands for, oldest first.
-    pub(super) pieces: Vec<Piece>,
-    pub(super) payload: Vec<u8>,
+    /// The records that it stands for, oldest first, and its bytes: where they are among those of other copies.
+    pieces: Range<usize>,
+    payload: Range<usize>,
     /// The bytes lie as they do in memory.
     pub(super) aligned: bool,
+}
+
+/// What pages are copied to, one behind the other: who copies asks for memory now and then, and not for each page, since the allocator is shared
+/// with users' threads.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pieces: Vec<Piece>,
+    bytes: Vec<u8>,
+    /// The page that is looked at: its records, and its bytes as user code encodes them.
+    found: Vec<Piece>,
+    scratch: Vec<u8>,
 }
 
 /// Pages, each with its oldest record, by segments.
 pub(crate) type Found = BTreeMap<Sequence, Vec<(Address, PageId)>>;
 
-/// A page that is to be moved, and its records, oldest first.
+/// A page that is to be moved.
 enum Wanted<'g, P> {
-    Resident(Chain<'g, P>, Vec<Piece>),
-    Cold(Vec<Piece>),
+    Resident(Chain<'g, P>),
+    Cold,
 }
 
 /// A record of a page, as a walk over its segment shows it.
@@ -96,8 +108,56 @@ impl Copied {
     }
 }
 
+impl Content {
+    /// Room for so many bytes of pages.
+    pub(crate) fn with_room(bytes: u64) -> Content {
+        Content { bytes: Vec::with_capacity(bytes as usize), ..Content::default() }
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn memory(&self) -> u64 {
+        let pieces = (self.pieces.capacity() + self.found.capacity()) * size_of::<Piece>();
+        (pieces + self.bytes.capacity() + self.scratch.capacity()) as u64
+    }
+
+    pub(super) fn pieces(&self, of: &Copied) -> &[Piece] {
+        self.pieces.get(of.pieces.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn payload(&self, of: &Copied) -> &[u8] {
+        self.bytes.get(of.payload.clone()).unwrap_or_default()
+    }
+
+    /// Takes the page that was looked at, of these bytes.
+    fn take(&mut self, id: PageId, [prior, version]: [Version; 2], payload: &[u8], aligned: bool) -> Copied {
+        let begun = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        self.copied(id, [prior, version], begun, aligned)
+    }
+
+    /// The same, as user code encodes it.
+    fn encode<P: Fragment>(&mut self, id: PageId, versions: [Version; 2], page: &P) -> Result<Copied, String> {
+        if let Some(bytes) = page.as_bytes() {
+            return Ok(self.take(id, versions, bytes, true));
+        }
+        // Not behind other pages' bytes, which are none of its business.
+        self.scratch.clear();
+        page.encode(&mut self.scratch)?;
+        let begun = self.bytes.len();
+        self.bytes.extend_from_slice(&self.scratch);
+        Ok(self.copied(id, versions, begun, false))
+    }
+
+    fn copied(&mut self, id: PageId, [prior, version]: [Version; 2], begun: usize, aligned: bool) -> Copied {
+        let first = self.pieces.len();
+        self.pieces.extend_from_slice(&self.found);
+        let (pieces, payload) = (first..self.pieces.len(), begun..self.bytes.len());
+        Copied { id, version, prior, pieces, payload, aligned }
+    }
+}
+
 impl<M: Materializer> Pages<M> {
-    /// A page, if it has a record in a segment.
+    /// A page, if it has a record in a segment. Its records come to `found`, oldest first.
     ///
     /// # Errors
     /// Of the leaf's reading.
@@ -105,23 +165,30 @@ impl<M: Materializer> Pages<M> {
         &self,
         id: PageId,
         from: Sequence,
+        found: &mut Vec<Piece>,
         _guard: &'g Guard,
     ) -> Result<Option<(Word, Wanted<'g, M::PageFrag>)>> {
         let Some(slot) = self.table.get(id) else { return Ok(None) };
         let word = self.look(id, slot)?;
-        let is_there = |pieces: &[Piece]| pieces.iter().any(|piece| self.log.pool.is_in(*piece, from));
+        found.clear();
         // SAFETY: loaded just now under `guard`, which is of this store's collector.
         let wanted = match unsafe { word.see::<M::PageFrag>() } {
             Seen::Resident(chain) => {
-                let mut pieces = Vec::new();
-                chain.oldest_first(&mut pieces);
-                is_there(&pieces).then_some(Wanted::Resident(chain, pieces))
+                chain.oldest_first(found);
+                Wanted::Resident(chain)
             }
-            Seen::Cold(pieces) if is_there(pieces) => Some(Wanted::Cold(pieces.to_vec())),
-            Seen::ColdOne(piece) if is_there(&[piece]) => Some(Wanted::Cold(vec![piece])),
-            _ => None,
+            Seen::Cold(pieces) => {
+                found.extend_from_slice(pieces);
+                Wanted::Cold
+            }
+            Seen::ColdOne(piece) => {
+                found.push(piece);
+                Wanted::Cold
+            }
+            _ => return Ok(None),
         };
-        Ok(wanted.map(|wanted| (word, wanted)))
+        let is_there = found.iter().any(|piece| self.log.pool.is_in(*piece, from));
+        Ok(is_there.then_some((word, wanted)))
     }
 
     /// The pages that have records in some segments, by the map: under the first of these segments that has one, each with its oldest record. None where many are
@@ -178,22 +245,17 @@ impl<M: Materializer> Pages<M> {
     ///
     /// # Errors
     /// Of the leaf's reading.
-    pub(crate) fn copy_record(&self, record: &PageRecord<'_>) -> Result<Harvest> {
+    pub(crate) fn copy_record(&self, record: &PageRecord<'_>, to: &mut Content, _guard: &Guard) -> Result<Harvest> {
         let Some(slot) = self.table.get(record.id) else { return Ok(Harvest::Dead) };
-        let _guard = self.pin();
         let word = self.look(record.id, slot)?;
         let is_it = |piece: &Piece| piece.address() == record.address;
         // SAFETY: loaded just now under the guard, which is of this store's collector.
         let needed = match (unsafe { word.see::<M::PageFrag>() }, record.version) {
             (Seen::ColdOne(piece), Some(version)) if is_it(&piece) => {
-                return Ok(Harvest::Copied(Copied {
-                    id: record.id,
-                    version,
-                    prior: version,
-                    pieces: vec![piece],
-                    payload: record.payload.to_vec(),
-                    aligned: record.aligned,
-                }));
+                to.found.clear();
+                to.found.push(piece);
+                let copied = to.take(record.id, [version, version], record.payload, record.aligned);
+                return Ok(Harvest::Copied(copied));
             }
             (Seen::ColdOne(piece), _) => is_it(&piece).then_some(piece),
             (Seen::Cold(pieces), _) => pieces.first().copied().filter(|_| pieces.iter().any(is_it)),
@@ -206,67 +268,55 @@ impl<M: Materializer> Pages<M> {
         Ok(needed.map_or(Harvest::Dead, |oldest| Harvest::Scattered(oldest.address())))
     }
 
-    /// Copies a page that has a record in a segment; none where it has none any more, or user code refuses.
+    /// Copies a page that has a record in a segment; none where it has none any more, or user code refuses. The guard is let go of while the disk is
+    /// waited for.
     ///
     /// # Errors
     /// `Corrupt`, `Io`, `Decode` of the page.
-    pub(crate) fn copy(&self, id: PageId, from: Sequence, guard: Guard) -> Result<Option<Copied>> {
-        match self.wanted(id, from, &guard)? {
+    pub(crate) fn copy(
+        &self,
+        id: PageId,
+        from: Sequence,
+        to: &mut Content,
+        guard: &mut Guard,
+    ) -> Result<Option<Copied>> {
+        match self.wanted(id, from, &mut to.found, guard)? {
             None => Ok(None),
-            Some((_, Wanted::Resident(chain, pieces))) => Ok(self.copy_resident(id, chain, pieces)),
-            Some((word, Wanted::Cold(pieces))) => {
-                // No guard is held while the disk is waited for.
-                drop(guard);
-                match self.copy_cold(id, pieces) {
-                    // It has moved on, and what was read may have been given back meanwhile.
-                    Err(_) if self.table.get(id).is_none_or(|slot| slot.load() != word) => Ok(None),
-                    copied => copied,
-                }
-            }
+            Some((_, Wanted::Resident(chain))) => Ok(self.copy_resident(id, chain, to)),
+            Some((word, Wanted::Cold)) => match guard.repin_after(|| self.copy_cold(id, to)) {
+                // It has moved on, and what was read may have been given back meanwhile.
+                Err(_) if self.table.get(id).is_none_or(|slot| slot.load() != word) => Ok(None),
+                copied => copied,
+            },
         }
     }
 
-    fn copy_resident(&self, id: PageId, chain: Chain<'_, M::PageFrag>, pieces: Vec<Piece>) -> Option<Copied> {
-        let version = chain.head().version;
+    fn copy_resident(&self, id: PageId, chain: Chain<'_, M::PageFrag>, to: &mut Content) -> Option<Copied> {
+        let versions = [chain.base_version(), chain.head().version];
         // User code: its panic costs this page's move only.
-        let encoded = catch_unwind(AssertUnwindSafe(|| match chain.head().is_base() {
-            true => encode(&chain.head().frag),
-            false => encode(&chain.with_frags(None, |frags| self.materializer.merge(frags))),
+        let copied = catch_unwind(AssertUnwindSafe(|| match chain.head().whole() {
+            Some(page) => to.encode(id, versions, page),
+            None => to.encode(id, versions, &chain.with_frags(None, |frags| self.materializer.merge(frags))),
         }));
-        let Ok(Ok((payload, aligned))) = encoded else { return None };
-        let prior = chain.nodes().last().map_or(version, |base| base.version);
-        Some(Copied { id, version, prior, pieces, payload, aligned })
+        copied.ok()?.ok()
     }
 
-    fn copy_cold(&self, id: PageId, pieces: Vec<Piece>) -> Result<Option<Copied>> {
-        let reads = self.read_pieces(id, &pieces)?;
-        let Some([prior, version]) = reads.first().zip(reads.last()).map(|(first, last)| [first.version, last.version])
-        else {
-            return Ok(None);
-        };
-        let encoded = catch_unwind(AssertUnwindSafe(|| -> Result<_, String> {
+    fn copy_cold(&self, id: PageId, to: &mut Content) -> Result<Option<Copied>> {
+        let reads = self.read_pieces(id, &to.found)?;
+        let Some((first, last)) = reads.first().zip(reads.last()) else { return Ok(None) };
+        let versions = [first.version, last.version];
+        let copied = catch_unwind(AssertUnwindSafe(|| -> Result<_, String> {
             let frags: Result<Vec<M::PageFrag>, String> =
                 reads.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
-            let frags = frags?;
-            match &frags[..] {
-                [one] => encode(one),
-                many => encode(&self.materializer.merge(&many.iter().collect::<Vec<_>>())),
+            match &frags?[..] {
+                [one] => to.encode(id, versions, one),
+                many => to.encode(id, versions, &self.materializer.merge(&many.iter().collect::<Vec<_>>())),
             }
         }));
-        match encoded {
-            Ok(Ok((payload, aligned))) => Ok(Some(Copied { id, version, prior, pieces, payload, aligned })),
+        match copied {
+            Ok(Ok(copied)) => Ok(Some(copied)),
             Ok(Err(what)) => Err(Error::Decode { page: Some(id), what }),
             Err(_) => Ok(None),
         }
     }
-}
-
-/// A page's bytes, and whether they lie as they do in memory.
-pub(super) fn encode<P: Fragment>(page: &P) -> Result<(Vec<u8>, bool), String> {
-    if let Some(bytes) = page.as_bytes() {
-        return Ok((bytes.to_vec(), true));
-    }
-    let mut bytes = Vec::new();
-    page.encode(&mut bytes)?;
-    Ok((bytes, false))
 }

@@ -157,8 +157,7 @@ impl<M: Materializer> Pages<M> {
         self.budget.remove(weight);
         self.budget.note(list);
         // SAFETY: the swap took the chain out of the slot.
-        unsafe { word.retire::<M::PageFrag>(guard) };
-        self.count_garbage(weight, guard);
+        unsafe { self.retire(word, weight, guard) };
         self.queues.evicted(from, entry.id());
         Evicted::Yes(weight as u64)
     }

@@ -9,7 +9,7 @@ use crate::base::error::{Error, PageState, Result};
 use crate::base::ids::{PageId, Version};
 use crate::format::piece::Piece;
 use crate::format::segment::Stream;
-use crate::page::chain::{Chain, Node};
+use crate::page::chain::{Chain, Fresh};
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
 use crate::page::slot::{Seen, Slot, Word};
@@ -28,11 +28,11 @@ impl<M: Materializer> Pages<M> {
     pub(crate) fn get<'g>(&'g self, id: PageId, guard: &'g Guard) -> Result<(PageRef<'g, M::PageFrag>, Version)> {
         self.check(guard)?;
         // What comes in would drive something out, which guards keep.
-        let aside = |slot: &_, word, pieces: &[Piece]| match self.budget.gains_by_evicting() {
+        let aside = |slot: &_, word, pieces: &[Piece]| match self.budget.gains_by_evicting(self.frees.bytes()) {
             true => Ok(None),
             false => {
                 // Nobody may retire anything meanwhile, and free on the way what has become free.
-                guard.flush();
+                self.frees.free(guard);
                 self.read_through(id, slot, word, pieces)
             }
         };
@@ -41,8 +41,8 @@ impl<M: Materializer> Pages<M> {
             Found::Aside((page, version)) => return Ok((PageRef::owned(page), version)),
         };
         let head = chain.head();
-        if head.is_base() {
-            return Ok((PageRef::resident(head), head.version));
+        if let Some(page) = head.whole() {
+            return Ok((PageRef::resident(page), head.version));
         }
         Ok((self.fold(slot, word, chain, guard), head.version))
     }
@@ -111,28 +111,26 @@ impl<M: Materializer> Pages<M> {
     ) -> PageRef<'g, M::PageFrag> {
         let folded = self.merge(chain);
         let added = folded.weight();
-        let raw = Box::into_raw(folded);
+        let raw = folded.into_raw();
         if !slot.swap(word, Word::resident(raw)) {
             // SAFETY: it was not published, so this thread is its owner still.
-            let folded = unsafe { Box::from_raw(raw) };
-            return PageRef::owned(folded.frag);
+            let folded = unsafe { Fresh::from_raw(raw) };
+            return PageRef::owned(folded.into_frag());
         }
         let old = chain.weight();
         // SAFETY: the swap took the chain out of the slot, its only place.
-        unsafe { word.retire::<M::PageFrag>(guard) };
-        self.count_garbage(old, guard);
+        unsafe { self.retire(word, old, guard) };
         self.budget.remove(old);
         self.read(added, guard);
         // SAFETY: published; `guard` was pinned before that and keeps it even if it is retired at once.
-        let node: &'g Node<M::PageFrag> = unsafe { &*raw };
-        PageRef::resident(node)
+        PageRef::resident(unsafe { Fresh::published(raw) })
     }
 
     /// A chain in one node, of the same version and the same pieces. User code runs here: nothing is held.
-    pub(super) fn merge(&self, chain: Chain<'_, M::PageFrag>) -> Box<Node<M::PageFrag>> {
+    pub(super) fn merge(&self, chain: Chain<'_, M::PageFrag>) -> Fresh<M::PageFrag> {
         let merged = chain.with_frags(None, |frags| self.materializer.merge(frags));
         let heap = self.materializer.heap_size(&merged);
-        let mut node = Node::base(chain.head().version, merged, heap, chain.pieces());
+        let mut node = Fresh::base(chain.head().version, merged, heap, chain.pieces());
         node.follow(chain.head());
         node
     }

@@ -33,7 +33,7 @@ impl Memory {
         let log = &pages.log;
         Memory {
             pages: pages.budget.resident(),
-            garbage: pages.budget.garbage(),
+            garbage: pages.garbage(),
             map: pages.table.bytes() + pages.leaves.bytes() + pages.ids.bytes() + log.pool.spans.bytes(),
             queues: pages.queues.memory(),
             log: log.memory(),

@@ -28,15 +28,20 @@ use crate::base::error::{Error, PageState, Result};
 use crate::base::ids::{PageId, Version};
 use crate::log::core::LogCore;
 use crate::page::budget::Budget;
+use crate::page::frees::Frees;
 use crate::page::ids::Ids;
 use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
 use crate::page::pins::Pins;
 use crate::page::queues::Queues;
 use crate::page::retired::{Lot, Retired};
+use crate::page::slot::Word;
 use crate::page::table::Table;
 use memory::Memory;
 pub(crate) use misses::Misses;
+
+/// Pushes to the collector until what moves have retired may be free: two epochs, and what others have handed over before.
+const PUSHES_MAX: u32 = 16;
 
 /// Pushes to the collector after which who collects leaves the rest to others: they may retire as fast.
 const COLLECT_MAX: u32 = 1000;
@@ -46,6 +51,7 @@ pub(crate) struct Pages<M: Materializer> {
     pub(crate) log: Arc<LogCore>,
     pub(crate) table: Table<M::PageFrag>,
     pub(crate) retired: Retired<M::PageFrag>,
+    pub(crate) frees: Frees<M::PageFrag>,
     pub(crate) leaves: Leaves,
     pub(crate) ids: Ids,
     pub(crate) budget: Budget,
@@ -65,9 +71,18 @@ impl<M: Materializer> Pages<M> {
         }
     }
 
-    /// Pushes garbage to the collector when a thread has handed over much of it.
-    fn count_garbage(&self, bytes: usize, guard: &Guard) {
-        self.budget.retire(bytes, guard);
+    /// Frees what a word owns, so many bytes, once nobody can see it: it was just taken out of its slot.
+    ///
+    /// # Safety
+    /// No slot names it any more, and nothing else frees what it owns.
+    unsafe fn retire(&self, word: Word, bytes: usize, guard: &Guard) {
+        // SAFETY: the caller's promise; readers' guards are of this collector, which `check` sees to.
+        unsafe { self.frees.retire(word, bytes, guard) };
+    }
+
+    /// Bytes taken out of slots and not freed yet.
+    pub(crate) fn garbage(&self) -> u64 {
+        self.frees.bytes() + self.retired.bytes()
     }
 
     /// Weighs everything that is not a page, so that pages get what that leaves.
@@ -76,30 +91,38 @@ impl<M: Materializer> Pages<M> {
         self.budget.set_beside(memory.beside() - memory.garbage, memory.garbage);
     }
 
-    /// Keeps pages that were moved until nobody can see them, and frees those of before that nobody sees.
+    /// Keeps what moves have taken out of slots until nobody can see it, and frees what was taken before and nobody sees any more.
     pub(crate) fn retire_lot(&self, lot: Lot<M::PageFrag>) {
-        self.free_retired();
-        self.budget.kept().keep(lot.bytes());
-        // SAFETY: readers' guards are of this collector, which `check` sees to.
-        unsafe { self.retired.enter(lot, &self.pin()) };
+        self.retired.free();
+        if !lot.is_empty() {
+            // SAFETY: as in `retire`.
+            unsafe { self.retired.enter(lot, &self.pin()) };
+        }
     }
 
-    /// Frees those that nobody sees any more.
-    pub(crate) fn free_retired(&self) {
-        self.budget.kept().let_go(self.retired.free());
+    /// Frees what moves have taken out of slots as far as nobody sees it.
+    pub(crate) fn collect_retired(&self) {
+        self.retired.free();
+        for _ in 0..PUSHES_MAX {
+            if self.retired.bytes() == 0 {
+                break;
+            }
+            self.pin().flush();
+            self.retired.free();
+        }
     }
 
     /// Frees what nobody can see any more, where nobody else comes by.
     pub(crate) fn collect(&self) {
         // Each push frees a few bags of what is due, and moves the epoch on by one at most: what was retired is free two epochs later.
-        let (mut left, mut in_vain) = (self.budget.garbage(), 0);
+        let (mut left, mut in_vain) = (self.garbage(), 0);
         for _ in 0..COLLECT_MAX {
             if left == 0 || in_vain == 4 {
                 break;
             }
-            self.pin().flush();
-            self.free_retired();
-            let now = self.budget.garbage();
+            self.frees.free(&self.pin());
+            self.retired.free();
+            let now = self.garbage();
             in_vain = if now < left { 0 } else { in_vain + 1 };
             left = now;
         }

@@ -14,7 +14,7 @@ use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::format::segment::Stream;
-use crate::page::chain::{Chain, Node, Unpublished};
+use crate::page::chain::{Chain, Fresh, Unpublished};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
@@ -47,7 +47,7 @@ impl<M: Materializer> Pages<M> {
             let at = if !first && planted(Canary::VersionRolledBack) { version } else { at };
             let heap = self.materializer.heap_size(&frag);
             let newest_first = held.iter().rev().copied().chain([piece]);
-            let mut node = Node::base(at, frag, heap, Pieces::from_newest_first(held.len() + 1, newest_first));
+            let mut node = Fresh::base(at, frag, heap, Pieces::from_newest_first(held.len() + 1, newest_first));
             node.begin(tag);
             weight += node.weight();
             version = at;
@@ -65,7 +65,7 @@ impl<M: Materializer> Pages<M> {
         let list = unsafe { word.list_bytes() };
         match swapped {
             // SAFETY: the swap took the word's list, if it had one, out of the slot.
-            true => unsafe { word.retire::<M::PageFrag>(guard) },
+            true => unsafe { self.retire(word, list, guard) },
             // The planted bug; what it overwrites is leaked.
             false => slot.set(resident),
         }

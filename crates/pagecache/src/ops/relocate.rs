@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crossbeam_epoch::Guard;
 
 use super::Pages;
-use super::copy::{Copied, encode};
+use super::copy::{Content, Copied};
 use crate::base::aligned::AlignedBuf;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::Result;
@@ -23,7 +23,7 @@ use crate::format::parts::Parts;
 use crate::format::piece::Piece;
 use crate::format::record::{ExtentRef, Head, Kind, Shape};
 use crate::page::budget::Fill;
-use crate::page::chain::{Chain, Node};
+use crate::page::chain::{Chain, Fresh, Node};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
@@ -43,20 +43,74 @@ pub(crate) struct Written {
     parts: Option<Arc<Parts>>,
 }
 
+/// Pages on the way to their images.
+#[derive(Debug)]
+pub(crate) struct Going<'a, P> {
+    /// That of their copies.
+    content: &'a Content,
+    /// What they have left behind.
+    lot: Lot<P>,
+    /// The records of the one that is looked at.
+    found: Vec<Piece>,
+}
+
+impl<'a, P> Going<'a, P> {
+    pub(crate) fn new(content: &'a Content) -> Going<'a, P> {
+        Going { content, lot: Lot::new(), found: Vec::new() }
+    }
+
+    /// What they have left behind.
+    pub(crate) fn into_lot(self) -> Lot<P> {
+        self.lot
+    }
+}
+
+/// What a moved page's slot is to say.
+enum Place<P> {
+    /// In place of what it says, which goes: so many bytes.
+    Instead(Word, usize),
+    /// A marker on top of its chain, not published yet.
+    OnTop(*mut Node<P>),
+}
+
+impl<P> Place<P> {
+    /// The word, and what there is more of in memory by it.
+    fn to_publish(&self) -> (Word, usize) {
+        match *self {
+            Place::Instead(word, weight) => (word, weight),
+            // SAFETY: made by `place`, and nobody else's.
+            Place::OnTop(marker) => (Word::resident(marker), unsafe { (*marker).weight() }),
+        }
+    }
+
+    /// Frees it.
+    ///
+    /// # Safety
+    /// It was not published.
+    unsafe fn discard(self) {
+        match self {
+            // SAFETY: the caller's promise.
+            Place::Instead(word, _) => unsafe { word.discard::<P>() },
+            // SAFETY: as above; what is below is the slot's.
+            Place::OnTop(marker) => drop(unsafe { Box::from_raw(marker) }),
+        }
+    }
+}
+
 impl<M: Materializer> Pages<M> {
-    /// Writes the image of a copy, in parts where it is too long for one record. It is not synced yet.
+    /// Writes the image of a copy, which is among others' content, in parts where it is too long for one record. It is not synced yet.
     ///
     /// # Errors
     /// As [`Writer::put`].
-    pub(crate) fn write_image(&self, copied: Copied, writer: &mut Writer) -> Result<Written> {
-        let (pool, stable) = (&self.log.pool, self.log.stable());
+    pub(crate) fn write_image(&self, copied: Copied, content: &Content, writer: &mut Writer) -> Result<Written> {
+        let (pool, stable, payload) = (&self.log.pool, self.log.stable(), content.payload(&copied));
         let mut head = ImageHead { page: copied.id, version: copied.version }.encode();
-        if copied.payload.len() as u64 <= payload_max(pool.segment_size()) {
+        if payload.len() as u64 <= payload_max(pool.segment_size()) {
             let shape = Shape { aligned: copied.aligned, ..Shape::plain(Kind::Image) };
-            let image = writer.put(pool, stable, shape, head, &copied.payload)?;
+            let image = writer.put(pool, stable, shape, head, payload)?;
             return Ok(Written { copied, image, parts: None });
         }
-        let (extent, parts) = self.write_parts(&copied.payload, writer)?;
+        let (extent, parts) = self.write_parts(payload, writer)?;
         extent.push_to(&mut head);
         let shape = Shape { extent: true, ..Shape::plain(Kind::Image) };
         let image = writer.put(pool, stable, shape, head, &parts.encode())?.long();
@@ -79,8 +133,8 @@ impl<M: Materializer> Pages<M> {
         Ok((ExtentRef { first: first.unwrap_or(last), last, len: payload.len() as u64, crc }, parts))
     }
 
-    /// Makes a page go to its image, which is synced, if it is still what was copied. Whether it did; what it was before is in the lot then.
-    pub(crate) fn go_to_image(&self, written: Written, lot: &mut Lot<M::PageFrag>, guard: &Guard) -> bool {
+    /// Makes a page go to its image, which is synced, if it is still what was copied. Whether it did.
+    pub(crate) fn go_to_image(&self, written: Written, going: &mut Going<'_, M::PageFrag>, guard: &Guard) -> bool {
         let Written { copied, image, parts } = written;
         let pool = &self.log.pool;
         if let Some(parts) = parts {
@@ -88,7 +142,7 @@ impl<M: Materializer> Pages<M> {
         }
         // N3.
         pool.raise(std::iter::once(image));
-        let moved = self.table.get(copied.id).is_some_and(|slot| self.swing(slot, &copied, image, lot, guard));
+        let moved = self.table.get(copied.id).is_some_and(|slot| self.swing(slot, &copied, image, going, guard));
         if !moved {
             pool.lower(std::iter::once(image));
         }
@@ -100,54 +154,59 @@ impl<M: Materializer> Pages<M> {
         slot: &Slot<M::PageFrag>,
         copied: &Copied,
         image: Piece,
-        lot: &mut Lot<M::PageFrag>,
+        going: &mut Going<'_, M::PageFrag>,
         guard: &Guard,
     ) -> bool {
-        let mut pieces = Vec::new();
+        let Going { content, lot, found } = going;
+        let was = content.pieces(copied);
         for _ in 0..TRIES {
             let word = slot.load();
             // SAFETY: loaded just now under `guard`, which is of this store's collector (N2).
             let (newer, chain) = match unsafe { word.see::<M::PageFrag>() } {
                 Seen::Resident(chain) => {
-                    chain.oldest_first(&mut pieces);
-                    (pieces.strip_prefix(&copied.pieces[..]), Some(chain))
+                    chain.oldest_first(found);
+                    (found.strip_prefix(was), Some(chain))
                 }
-                Seen::Cold(pieces) => (pieces.strip_prefix(&copied.pieces[..]), None),
-                Seen::ColdOne(piece) => ((copied.pieces[..] == [piece]).then_some(&[][..]), None),
+                Seen::Cold(pieces) => (pieces.strip_prefix(was), None),
+                Seen::ColdOne(piece) => ((was == [piece]).then_some(&[][..]), None),
                 _ => (None, None),
             };
             let is_planted = planted(Canary::MovedWithoutCompare) && word.holds_data();
             let Some(newer) = newer.or(is_planted.then_some(&[])) else { return false };
-            let Some((new, weight)) = self.at_image(copied, image, newer, chain) else { return false };
+            let Some(place) = self.place(content.payload(copied), image, newer, chain) else { return false };
+            let (new, weight) = place.to_publish();
             if !slot.swap(word, new) {
                 // SAFETY: it was not published.
-                unsafe { new.discard::<M::PageFrag>() };
+                unsafe { place.discard() };
                 continue;
             }
             if !planted(Canary::MoveNotMarked) {
                 self.leaves.touch(copied.id);
             }
-            self.log.pool.lower(copied.pieces.iter().copied());
-            let old = chain.map_or(0, |chain| chain.weight());
-            // SAFETY: loaded under `guard`.
-            self.budget.remove(old + unsafe { word.list_bytes() });
-            // SAFETY: the swap took it out of the slot.
-            unsafe { lot.push(word, old) };
+            self.log.pool.lower(was.iter().copied());
+            if let Place::Instead(..) = place {
+                let old = chain.map_or(0, |chain| chain.weight());
+                // SAFETY: loaded under `guard`.
+                self.budget.remove(old + unsafe { word.list_bytes() });
+                // SAFETY: the swap took it out of the slot.
+                unsafe { lot.push(word, old) };
+            }
             self.read(weight, guard);
             return true;
         }
         false
     }
 
-    /// The word of a page at its image, with the records that are newer, and what it weighs: in memory where it was used lately, or there is room, or
-    /// not all of it is stable; else cold. None where it would have to be in memory, and user code does not make it.
-    fn at_image(
+    /// A page at its image, with the records that are newer: in memory where it was used lately, or there is room, or not all of it is stable; else
+    /// cold. What has deltas stays as it is, under a marker: what is freed here was allocated by those who link, and allocators do not like that. None where
+    /// it would have to be in memory, and user code does not make it.
+    fn place(
         &self,
-        copied: &Copied,
+        payload: &[u8],
         image: Piece,
         newer: &[Piece],
         chain: Option<Chain<'_, M::PageFrag>>,
-    ) -> Option<(Word, usize)> {
+    ) -> Option<Place<M::PageFrag>> {
         let pieces = || {
             let newest_first = newer.iter().rev().copied().chain(std::iter::once(image));
             Pieces::from_newest_first(newer.len() + 1, newest_first)
@@ -155,28 +214,31 @@ impl<M: Materializer> Pages<M> {
         let cold = || {
             let pieces = pieces();
             let heap = pieces.heap();
-            (Word::cold(pieces), heap)
+            Place::Instead(Word::cold(pieces), heap)
         };
         let Some(chain) = chain else { return Some(cold()) };
         let is_stable = newer.is_empty() || chain.head().version.0 < self.log.stable().0;
         if is_stable && !chain.head().is_used() && self.budget.fill() != Fill::Fits {
             return Some(cold());
         }
+        if chain.head().whole().is_none() && !chain.is_marked() {
+            return Some(Place::OnTop(Box::into_raw(Node::marker(chain, pieces()))));
+        }
         // User code: where it does not succeed, the page comes back from disk when it is wanted.
         let renewed = catch_unwind(AssertUnwindSafe(|| {
-            let frag = match (newer, chain.head().is_base()) {
-                ([], _) => decode(&copied.payload)?,
-                (_, true) => decode(&encode(&chain.head().frag).ok()?.0)?,
-                (_, false) => chain.with_frags(None, |frags| self.materializer.merge(frags)),
+            let frag = match (newer, chain.head().whole()) {
+                ([], _) => decode(payload)?,
+                (_, Some(page)) => decode(&encode(page)?)?,
+                (_, None) => chain.with_frags(None, |frags| self.materializer.merge(frags)),
             };
             let heap = self.materializer.heap_size(&frag);
             Some((frag, heap))
         }));
         let Ok(Some((frag, heap))) = renewed else { return is_stable.then(cold) };
-        let mut node = Node::base(chain.head().version, frag, heap, pieces());
+        let mut node = Fresh::base(chain.head().version, frag, heap, pieces());
         node.follow(chain.head());
         let weight = node.weight();
-        Some((Word::resident(Box::into_raw(node)), weight))
+        Some(Place::Instead(Word::resident(node.into_raw()), weight))
     }
 
     /// A guard of the collector these pages are freed by.
@@ -186,6 +248,16 @@ impl<M: Materializer> Pages<M> {
             false => self.collector.register().pin(),
         }
     }
+}
+
+/// A page's bytes.
+fn encode<P: Fragment>(page: &P) -> Option<Vec<u8>> {
+    if let Some(bytes) = page.as_bytes() {
+        return Some(bytes.to_vec());
+    }
+    let mut bytes = Vec::new();
+    page.encode(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn decode<P: Fragment>(payload: &[u8]) -> Option<P> {

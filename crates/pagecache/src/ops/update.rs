@@ -18,7 +18,7 @@ use crate::log::append::Ticket;
 use crate::log::core::LogCore;
 use crate::log::extent::Extent;
 use crate::log::tail::Urgency;
-use crate::page::chain::{Chain, Fresh, Node, Unpublished};
+use crate::page::chain::{Chain, Fresh, Unpublished};
 use crate::page::fragment::Fragment;
 use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
@@ -151,9 +151,9 @@ impl<M: Materializer> Pages<M> {
         let heap = self.materializer.heap_size(&frag);
         // The version and the place are filled in once they are known.
         let nowhere = Pieces::one(Piece::from_word(0));
-        let node = Node::base(Version::NONE, frag, heap, nowhere);
+        let node = Fresh::base(Version::NONE, frag, heap, nowhere);
         self.publish(id, expected, write, encoded, node, guard)
-            .or_else(|(error, node)| self.reject(id, error, node.frag, guard))
+            .or_else(|(error, node)| self.reject(id, error, node.into_frag(), guard))
     }
 
     /// Adds the current page to a conflict.
@@ -279,7 +279,7 @@ impl<M: Materializer> Pages<M> {
                 _ => None,
             };
             if let Some(chain) = below.filter(|chain| chain.is_scattered()) {
-                match self.rewrite(id, slot, word, chain, &node.frag, guard) {
+                match self.rewrite(id, slot, word, chain, node.frag(), guard) {
                     Ok(Some(version)) => return Ok(version),
                     Ok(None) => continue,
                     Err(error) => return Err((error, node)),
@@ -305,7 +305,7 @@ impl<M: Materializer> Pages<M> {
                 }
             };
             // Asked for once: user code may answer differently the next time.
-            let payload = encoded.payload(&node.frag);
+            let payload = encoded.payload(node.frag());
             let mut head = encoded.head(kind, id, expected);
             let frame = Frame::new(encoded.shape(kind), &mut head, payload);
             let ticket = match self.log.draw(&frame, payload, Urgency::Normal) {
@@ -321,7 +321,7 @@ impl<M: Materializer> Pages<M> {
             let weight = node.weight() + folded_weight;
             let part = if node.is_base() { Part::Base } else { Part::Delta };
             let record = InUse::of(piece, part);
-            let raw = Box::into_raw(node);
+            let raw = node.into_raw();
             self.log.lives.raise(ticket.lsn(), record);
             if self.install(id, slot, word, Word::resident(raw)) {
                 ticket.complete();
@@ -350,7 +350,7 @@ impl<M: Materializer> Pages<M> {
                 return Ok(version);
             }
             // SAFETY: it was not published.
-            node = unsafe { Box::from_raw(raw) };
+            node = unsafe { Fresh::from_raw(raw) };
             node.take_off();
         }
     }
@@ -369,8 +369,8 @@ impl<M: Materializer> Pages<M> {
         let merged = chain.with_frags(Some(frag), |frags| self.materializer.merge(frags));
         let heap = self.materializer.heap_size(&merged);
         let mut encoded = self.encode(&merged)?;
-        let mut node = Node::base(Version::NONE, merged, heap, Pieces::one(Piece::from_word(0)));
-        let payload = encoded.payload(&node.frag);
+        let mut node = Fresh::base(Version::NONE, merged, heap, Pieces::one(Piece::from_word(0)));
+        let payload = encoded.payload(node.frag());
         let mut head = encoded.head(Kind::Replace, id, Version::NONE);
         let frame = Frame::new(encoded.shape(Kind::Replace), &mut head, payload);
         let ticket = self.log.draw(&frame, payload, Urgency::Normal)?;
@@ -379,7 +379,7 @@ impl<M: Materializer> Pages<M> {
         node.logged(version, piece);
         node.follow(chain.head());
         let weight = node.weight();
-        let raw = Box::into_raw(node);
+        let raw = node.into_raw();
         let record = InUse::of(piece, Part::Base);
         self.log.lives.raise(ticket.lsn(), record);
         if self.install(id, slot, word, Word::resident(raw)) {
@@ -394,7 +394,7 @@ impl<M: Materializer> Pages<M> {
         encoded.leave(&self.log.pool.spans, piece);
         ticket.abort();
         // SAFETY: it was not published.
-        drop(unsafe { Box::from_raw(raw) });
+        drop(unsafe { Fresh::from_raw(raw) });
         Ok(None)
     }
 
@@ -457,9 +457,10 @@ impl<M: Materializer> Pages<M> {
             _ => {}
         }
         // SAFETY: as above.
-        self.budget.remove(unsafe { word.list_bytes() });
+        let list = unsafe { word.list_bytes() };
+        self.budget.remove(list);
         // SAFETY: the swap took the word's list, if it had one, out of the slot.
-        unsafe { word.retire::<M::PageFrag>(guard) };
+        unsafe { self.retire(word, list, guard) };
     }
 
     /// Hands a chain that was just swapped out to the epoch.
@@ -467,7 +468,6 @@ impl<M: Materializer> Pages<M> {
         let weight = old.weight();
         self.budget.remove(weight);
         // SAFETY: the swap took it out of its slot, and nothing published goes on below a whole chain's head.
-        unsafe { word.retire::<M::PageFrag>(guard) };
-        self.count_garbage(weight, guard);
+        unsafe { self.retire(word, weight, guard) };
     }
 }

@@ -1,20 +1,12 @@
 //! What resident pages weigh, counted without a line that all threads share.
 
-use std::sync::Arc;
-
-use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
 
-use super::garbage::Garbage;
-use crate::base::freed::Freed;
+use super::frees::LOT;
 use crate::base::sync::{AtomicU64, Ordering, thread_ordinal};
 
 /// Few under shuttle, for which each look at one is a place to switch threads.
 const STRIPES: usize = if cfg!(shuttle) { 2 } else { 16 };
-
-/// Bytes of garbage a thread hands over before it pushes them to the collector (a thread's bag is invisible). Whoever pushes also
-/// frees what is due, so this bounds the longest update: with 64 KiB the slowest hundredth took over 25 us, with this 7.
-const GARBAGE_MAX: u64 = 8 << 10;
 
 #[derive(Debug, Default)]
 struct Stripe {
@@ -22,7 +14,6 @@ struct Stripe {
     bytes: AtomicU64,
     /// Added since the last look at the sum.
     unseen: AtomicU64,
-    garbage: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -33,9 +24,6 @@ pub(crate) struct Budget {
     slack: u64,
     /// Bytes that the store holds beside resident pages, as they were when somebody looked last. Relaxed, as all here.
     beside: AtomicU64,
-    handed_over: Garbage,
-    /// What waits to be freed by the background: no push to the collector makes it less.
-    kept: Garbage,
     stripes: [CachePadded<Stripe>; STRIPES],
 }
 
@@ -56,11 +44,10 @@ pub(crate) enum Look {
 }
 
 impl Budget {
-    pub(crate) fn new(capacity: u64, segment_size: u64, freed: Arc<Freed>) -> Budget {
+    pub(crate) fn new(capacity: u64, segment_size: u64) -> Budget {
         let stripes = std::array::from_fn(|_| CachePadded::new(Stripe::default()));
         let slack = capacity / 8 + (2 * segment_size).min(capacity / 4);
-        let (handed_over, kept) = (Garbage::new(Arc::clone(&freed)), Garbage::new(freed));
-        Budget { capacity, slack, beside: AtomicU64::new(0), handed_over, kept, stripes }
+        Budget { capacity, slack, beside: AtomicU64::new(0), stripes }
     }
 
     fn own(&self) -> &Stripe {
@@ -120,49 +107,17 @@ impl Budget {
     /// Bytes of garbage that there may be without a guard that is held for long: what threads have not handed over yet, and what is free two
     /// epochs later.
     fn garbage_max(&self) -> u64 {
-        (self.capacity / 16).max(16 * GARBAGE_MAX)
+        (self.capacity / 16).max(16 * LOT)
     }
 
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Counts bytes handed to the collector. Where they are many they are pushed to it, which also frees what is due.
-    pub(crate) fn retire(&self, bytes: usize, guard: &Guard) {
-        let own = self.own();
-        let garbage = own.garbage.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        if garbage < GARBAGE_MAX {
-            return;
-        }
-        // Another thread may share the stripe: what is taken is handed over once.
-        self.handed_over.hand_over(own.garbage.swap(0, Ordering::Relaxed), guard);
-        guard.flush();
-        if self.handed_over.bytes() > self.capacity / 16 {
-            // Each push frees a few bags of what is due: where much waits, more.
-            (0..3).for_each(|_| guard.flush());
-        }
-    }
-
     /// Whether pages that are evicted make room. Where guards keep much garbage already they would only be more of it, and each page that comes in
-    /// costs one.
-    pub(crate) fn gains_by_evicting(&self) -> bool {
-        // In small caches a page or two that have just gone are much already. What the background frees by itself says nothing of guards.
-        self.retired() <= self.garbage_max().max(1 << 20)
-    }
-
-    /// Bytes taken out of slots and not freed yet.
-    pub(crate) fn garbage(&self) -> u64 {
-        self.retired() + self.kept.bytes()
-    }
-
-    /// Those that the collector frees.
-    fn retired(&self) -> u64 {
-        let own: u64 = self.stripes.iter().map(|stripe| stripe.garbage.load(Ordering::Relaxed)).sum();
-        own + self.handed_over.bytes()
-    }
-
-    /// Bytes that wait to be freed by the background.
-    pub(crate) fn kept(&self) -> &Garbage {
-        &self.kept
+    /// costs one. What the background frees by itself says nothing of guards.
+    pub(crate) fn gains_by_evicting(&self, garbage: u64) -> bool {
+        // In small caches a page or two that have just gone are much already.
+        garbage <= self.garbage_max().max(1 << 20)
     }
 }

@@ -45,9 +45,9 @@ impl Weight {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Node<P> {
-    /// The records of this fragment (G5).
+    /// The records of this fragment (G5); those of the page, where this is a marker (G6).
     pieces: Pieces,
-    /// What this node owns on the heap.
+    /// What this node owns on the heap; a marker's own bytes are in it.
     own: Weight,
     /// What all nodes but the base own, this one included where it is a delta, and what the base owns: who looks at the head
     /// knows the chain.
@@ -57,7 +57,7 @@ pub(crate) struct Node<P> {
     count: u8,
     /// The page's since it became resident (E2).
     tag: Tag,
-    /// Nodes below this one.
+    /// Fragments below this one's; a marker's are one fewer than the nodes below it.
     depth: u8,
     /// Set by who finds the page in memory, cleared by who looks for room: a hint, relaxed.
     used: AtomicBool,
@@ -65,14 +65,19 @@ pub(crate) struct Node<P> {
     /// The next older node; null at the base. Valid as long as this node is (G2), and with the provenance of its box, since
     /// the chain is freed from its head down.
     next: *mut Node<P>,
-    pub(crate) frag: P,
+    /// None: a marker (G6).
+    frag: Option<P>,
 }
 
 #[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Node<Vec<u8>>>() == 64);
 
-/// A new node, not yet published.
-pub(crate) type Fresh<P> = Box<Node<P>>;
+/// A new node of a fragment, not yet published.
+#[derive(Debug)]
+pub(crate) struct Fresh<P> {
+    /// It has a fragment.
+    node: Box<Node<P>>,
+}
 
 /// A chain that nobody else has seen, dropped as a whole: also where user code panics on the way to its publication.
 #[derive(Debug)]
@@ -103,70 +108,142 @@ unsafe impl<P: Send + Sync> Send for Node<P> {}
 // SAFETY: as above.
 unsafe impl<P: Send + Sync> Sync for Node<P> {}
 
-impl<P> Node<P> {
+impl<P> Fresh<P> {
     /// A base: the whole page in one fragment.
     pub(crate) fn base(version: Version, frag: P, heap: usize, pieces: Pieces) -> Fresh<P> {
         let own = Weight::of(heap.saturating_add(pieces.heap()));
-        let count = u8::try_from(pieces.len()).unwrap_or(u8::MAX);
-        Box::new(Node {
+        let node = Box::new(Node {
             version,
             next: std::ptr::null_mut(),
+            count: count(&pieces),
             pieces,
             own,
             deltas: Weight(0),
             base: own,
-            count,
             depth: 0,
             tag: Tag::NONE,
             used: AtomicBool::new(false),
-            frag,
-        })
+            frag: Some(frag),
+        });
+        Fresh { node }
+    }
+
+    pub(crate) fn frag(&self) -> &P {
+        // SAFETY: a fresh node has one.
+        unsafe { self.node.frag.as_ref().unwrap_unchecked() }
+    }
+
+    pub(crate) fn into_frag(self) -> P {
+        // SAFETY: a fresh node has one.
+        unsafe { self.node.frag.unwrap_unchecked() }
+    }
+
+    /// The node, which whoever takes it publishes.
+    pub(crate) fn into_raw(self) -> *mut Node<P> {
+        Box::into_raw(self.node)
+    }
+
+    /// The fragment of a node that was published.
+    ///
+    /// # Safety
+    /// It came from [`into_raw`](Self::into_raw), and lives for `'g`.
+    pub(crate) unsafe fn published<'g>(node: *mut Node<P>) -> &'g P {
+        // SAFETY: the caller's promise; a fresh node has one, and keeps it.
+        unsafe { (*node).frag.as_ref().unwrap_unchecked() }
+    }
+
+    /// # Safety
+    /// It came from [`into_raw`](Self::into_raw) and was not published.
+    pub(crate) unsafe fn from_raw(node: *mut Node<P>) -> Fresh<P> {
+        // SAFETY: the caller's promise.
+        Fresh { node: unsafe { Box::from_raw(node) } }
     }
 
     /// The page becomes resident by this node: nobody has used it since.
     pub(crate) fn begin(&mut self, tag: Tag) {
-        self.tag = tag;
-        self.used = AtomicBool::new(false);
+        self.node.tag = tag;
+        self.node.used = AtomicBool::new(false);
     }
 
     /// This node takes another's place as a page's head, before it is published: what is known of the page's stay goes on.
     pub(crate) fn follow(&mut self, head: &Node<P>) {
-        self.tag = head.tag;
-        self.used = AtomicBool::new(head.is_used());
+        self.node.tag = head.tag;
+        self.node.used = AtomicBool::new(head.is_used());
     }
 
     /// Puts a base on top of a chain, before it is published: it becomes a delta.
     pub(crate) fn put_on(&mut self, below: Chain<'_, P>) {
         self.follow(below.head());
-        self.next = below.head;
-        self.deltas = below.head().deltas.and(self.own);
-        self.base = below.head().base;
-        self.depth = below.head().depth.saturating_add(1);
-        let own = u8::try_from(self.pieces.len()).unwrap_or(u8::MAX);
-        self.count = below.head().count.saturating_add(own);
+        let node = &mut *self.node;
+        node.next = below.head;
+        node.deltas = below.head().deltas.and(node.own);
+        node.base = below.head().base;
+        node.depth = below.head().depth.saturating_add(1);
+        node.count = below.head().count.saturating_add(count(&node.pieces));
     }
 
     /// Makes a delta that was not published a base again.
     pub(crate) fn take_off(&mut self) {
-        self.next = std::ptr::null_mut();
-        (self.deltas, self.base) = (Weight(0), self.own);
-        self.depth = 0;
-        self.count = u8::try_from(self.pieces.len()).unwrap_or(u8::MAX);
+        let node = &mut *self.node;
+        node.next = std::ptr::null_mut();
+        (node.deltas, node.base) = (Weight(0), node.own);
+        node.depth = 0;
+        node.count = count(&node.pieces);
     }
 
     /// Says where and when the fragment was logged, before the node is published.
     pub(crate) fn logged(&mut self, version: Version, piece: Piece) {
-        self.version = version;
-        self.pieces = Pieces::one(piece);
+        self.node.version = version;
+        self.node.pieces = Pieces::one(piece);
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        self.node.weight()
+    }
+
+    pub(crate) fn is_base(&self) -> bool {
+        self.node.next.is_null()
+    }
+}
+
+/// As far as a byte counts.
+fn count(pieces: &Pieces) -> u8 {
+    u8::try_from(pieces.len()).unwrap_or(u8::MAX)
+}
+
+impl<P> Node<P> {
+    /// A marker on top of a chain: where the page is since it was moved (G6). Dropped, it leaves what is below it.
+    pub(crate) fn marker(on: Chain<'_, P>, pieces: Pieces) -> Box<Node<P>> {
+        let below = on.head();
+        let own = Weight::of(size_of::<Node<P>>().saturating_add(pieces.heap()));
+        Box::new(Node {
+            version: below.version,
+            next: on.head,
+            count: count(&pieces),
+            pieces,
+            own,
+            deltas: below.deltas.and(own),
+            base: below.base,
+            depth: below.depth,
+            tag: below.tag,
+            used: AtomicBool::new(below.is_used()),
+            frag: None,
+        })
     }
 
     /// Bytes of memory of this node with everything it owns.
     pub(crate) fn weight(&self) -> usize {
-        size_of::<Node<P>>() + self.own.bytes()
+        let node = if self.is_marker() { 0 } else { size_of::<Node<P>>() };
+        node + self.own.bytes()
     }
 
-    pub(crate) fn is_base(&self) -> bool {
-        self.next.is_null()
+    fn is_marker(&self) -> bool {
+        self.frag.is_none()
+    }
+
+    /// The page, where it is one fragment.
+    pub(crate) fn whole(&self) -> Option<&P> {
+        if self.next.is_null() { self.frag.as_ref() } else { None }
     }
 
     /// Notes a use: at most one relaxed store.
@@ -202,7 +279,7 @@ impl<P> Unpublished<P> {
     }
 
     pub(crate) fn of(node: Fresh<P>) -> Unpublished<P> {
-        Unpublished { head: Box::into_raw(node) }
+        Unpublished { head: node.into_raw() }
     }
 
     /// Puts a node on top.
@@ -210,7 +287,7 @@ impl<P> Unpublished<P> {
         if let Some(below) = self.chain() {
             node.put_on(below);
         }
-        self.head = Box::into_raw(node);
+        self.head = node.into_raw();
     }
 
     /// Its nodes, if it has any.
@@ -246,21 +323,37 @@ impl<'g, P> Chain<'g, P> {
     }
 
     /// Nodes, newest first.
-    pub(crate) fn nodes(self) -> Nodes<'g, P> {
+    fn nodes(self) -> Nodes<'g, P> {
         Nodes { next: self.head, _guard: PhantomData }
+    }
+
+    /// Fragments, newest first.
+    pub(crate) fn frags(self) -> impl Iterator<Item = &'g P> + use<'g, P> {
+        self.nodes().filter_map(|node| node.frag.as_ref())
+    }
+
+    /// The version of the oldest fragment.
+    pub(crate) fn base_version(self) -> Version {
+        self.nodes().last().map_or(Version::NONE, |base| base.version)
+    }
+
+    /// Whether it has a marker (G6).
+    pub(crate) fn is_marked(self) -> bool {
+        self.nodes().any(Node::is_marker)
     }
 
     /// Shows the fragments, oldest first, as `merge` takes them; `more` comes last.
     pub(crate) fn with_frags<R>(self, more: Option<&'g P>, show: impl FnOnce(&[&'g P]) -> R) -> R {
         // Newest first: the usual chain needs no memory of its own.
-        let newest_first = more.into_iter().chain(self.nodes().map(|node| &node.frag));
+        let mut newest_first = more.into_iter().chain(self.frags());
         let len = usize::from(more.is_some()) + usize::from(self.head().depth) + 1;
-        let mut few = [&self.head().frag; DEPTH_MAX as usize + 2];
+        let Some(newest) = newest_first.next() else { return show(&[]) };
+        let mut few = [newest; DEPTH_MAX as usize + 2];
         if let Some(few) = few.get_mut(..len) {
-            few.iter_mut().rev().zip(newest_first).for_each(|(place, frag)| *place = frag);
+            few.iter_mut().rev().skip(1).zip(newest_first).for_each(|(place, frag)| *place = frag);
             return show(few);
         }
-        let mut many: Vec<&P> = newest_first.collect();
+        let mut many: Vec<&P> = std::iter::once(newest).chain(newest_first).collect();
         many.reverse();
         show(&many)
     }
@@ -283,7 +376,14 @@ impl<'g, P> Chain<'g, P> {
 
     /// Shows every record of the page, newest first.
     pub(crate) fn each_piece(self) -> impl Iterator<Item = Piece> + 'g {
-        self.nodes().flat_map(|node| node.pieces.iter().rev())
+        // G6.
+        let mut is_done = false;
+        let ends = move |node: &&Node<P>| {
+            let was = is_done;
+            is_done = node.is_marker() && !planted(Canary::PiecesBelowMarker);
+            !was
+        };
+        self.nodes().take_while(ends).flat_map(|node| node.pieces.iter().rev())
     }
 
     /// Bytes of memory of all nodes.
@@ -380,14 +480,14 @@ mod tests {
         {
             let (mut head, mut sum) = (std::ptr::null_mut::<Node<u8>>(), 0);
             for heap in heaps {
-                let mut node = Node::base(Version::NONE, 0u8, heap, Pieces::one(Piece::from_word(8)));
+                let mut node = Fresh::base(Version::NONE, 0u8, heap, Pieces::one(Piece::from_word(8)));
                 assert!(node.weight() >= heap.min(1 << 36));
                 if !head.is_null() {
                     // SAFETY: made below, and nobody else's.
                     node.put_on(unsafe { Chain::from_raw(head) });
                 }
                 sum += node.weight();
-                head = Box::into_raw(node);
+                head = node.into_raw();
                 // SAFETY: as above.
                 assert_eq!(unsafe { Chain::from_raw(head) }.weight(), sum);
             }

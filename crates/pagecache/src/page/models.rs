@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::chain::{Fresh, Node};
+use super::chain::Fresh;
 use super::fifo::Fifo;
 use super::ids::Ids;
 use super::pieces::Pieces;
@@ -37,7 +37,7 @@ fn node(version: u64, value: u64, pieces: Pieces) -> Fresh<Watched> {
     let watched = Watched(UnsafeCell::new(0));
     // SAFETY: not shared yet; loom checks it.
     watched.0.with_mut(|cell| unsafe { *cell = value });
-    Node::base(Version(version), watched, 0, pieces)
+    Fresh::base(Version(version), watched, 0, pieces)
 }
 
 fn piece(value: u64) -> Piece {
@@ -64,17 +64,17 @@ fn link(slot: &Slot<Watched>, version: u64, value: u64) {
             Seen::Resident(chain) => fresh.put_on(chain),
             Seen::ColdOne(_) | Seen::Cold(_) => {
                 let base = node(8, sum_of(slot), Pieces::one(piece(sum_of(slot))));
-                let _ = slot.swap(word, Word::resident(Box::into_raw(base)));
+                let _ = slot.swap(word, Word::resident(base.into_raw()));
                 continue;
             }
             _ => fresh.take_off(),
         }
-        let raw = Box::into_raw(fresh);
+        let raw = fresh.into_raw();
         if slot.swap(word, Word::resident(raw)) {
             return;
         }
         // SAFETY: it was not published.
-        fresh = unsafe { Box::from_raw(raw) };
+        fresh = unsafe { Fresh::from_raw(raw) };
         fresh.take_off();
     }
 }
@@ -86,7 +86,7 @@ fn fold(slot: &Slot<Watched>) {
     if let Seen::Resident(chain) = unsafe { word.see::<Watched>() } {
         let sum = chain.with_frags(None, |frags| frags.iter().map(|frag| frag.read()).sum());
         let folded = node(chain.head().version.0, sum, chain.pieces());
-        let _ = slot.swap(word, Word::resident(Box::into_raw(folded)));
+        let _ = slot.swap(word, Word::resident(folded.into_raw()));
     }
 }
 

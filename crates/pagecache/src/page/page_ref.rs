@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::chain::{Chain, Node};
+use super::chain::Chain;
 
 /// A page. It borrows the store and the guard, or owns what is not in the cache (a fold that lost its race).
 pub struct PageRef<'g, P> {
@@ -11,13 +11,13 @@ pub struct PageRef<'g, P> {
 }
 
 enum Inner<'g, P> {
-    Resident(&'g Node<P>),
+    Resident(&'g P),
     Owned(Box<P>),
 }
 
 impl<'g, P> PageRef<'g, P> {
-    pub(crate) fn resident(node: &'g Node<P>) -> PageRef<'g, P> {
-        PageRef { page: Inner::Resident(node) }
+    pub(crate) fn resident(page: &'g P) -> PageRef<'g, P> {
+        PageRef { page: Inner::Resident(page) }
     }
 
     pub(crate) fn owned(page: P) -> PageRef<'g, P> {
@@ -35,7 +35,7 @@ impl<P> Deref for PageRef<'_, P> {
 
     fn deref(&self) -> &P {
         match &self.page {
-            Inner::Resident(node) => &node.frag,
+            Inner::Resident(page) => page,
             Inner::Owned(page) => page,
         }
     }
@@ -77,12 +77,12 @@ impl<'g, P> Fragments<'g, P> {
 
     /// The fragments, newest first.
     pub fn iter(&self) -> impl Iterator<Item = &'g P> + use<'g, P> {
-        self.chain.nodes().map(|node| &node.frag)
+        self.chain.frags()
     }
 
     /// How many there are, at least 1.
     pub fn count(&self) -> usize {
-        self.chain.nodes().count()
+        self.chain.frags().count()
     }
 }
 

@@ -59,9 +59,13 @@ impl Pieces {
         {
             return Pieces::one(*piece);
         }
-        let mut cells = vec![0; count + 1];
-        cells.iter_mut().skip(1).rev().zip(newest_first).for_each(|(cell, piece)| *cell = piece.word());
-        Pieces::list(cells, count)
+        // Zeroed memory would be had from behind an allocator's cache.
+        let mut cells = Vec::with_capacity(count + 1);
+        cells.push(0);
+        cells.extend(newest_first.take(count).map(Piece::word));
+        cells.get_mut(1..).unwrap_or_default().reverse();
+        let len = cells.len() - 1;
+        Pieces::list(cells, len)
     }
 
     /// A list of the first `len` pieces behind the first cell.

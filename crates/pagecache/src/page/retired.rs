@@ -1,5 +1,4 @@
-//! What cleaning takes out of slots, freed by the background again. The collector has whoever pins a guard free what is due: of a turn's
-//! pages, which are chains of many nodes, that would be the users' threads, hundreds of chains within one operation.
+//! What was taken out of slots, gathered to lots until no guard can see it.
 //!
 //! - H1. A lot is freed only when something that was deferred after its last word had been taken out of a slot has run: by then every guard that could
 //!   see one of them is gone.
@@ -11,8 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_epoch::Guard;
 
+use super::garbage::Garbage;
 use super::slot::Word;
 use crate::base::canary::{Canary, planted};
+use crate::base::freed::Freed;
 use crate::base::sync::Mutex;
 
 /// Words that were taken out of slots. Dropped, it leaves in memory what they own: nobody knows who sees it.
@@ -28,8 +29,15 @@ unsafe impl<P: Send> Send for Lot<P> {}
 
 /// Lots that guards may still see, oldest first.
 #[derive(Debug)]
+pub(super) struct Waiting<P> {
+    lots: VecDeque<(Lot<P>, Arc<AtomicBool>)>,
+}
+
+/// What moves take out of slots. The background frees it, lot by lot.
+#[derive(Debug)]
 pub(crate) struct Retired<P> {
-    lots: Mutex<VecDeque<(Lot<P>, Arc<AtomicBool>)>>,
+    waiting: Mutex<Waiting<P>>,
+    garbage: Garbage,
 }
 
 impl<P> Lot<P> {
@@ -37,7 +45,7 @@ impl<P> Lot<P> {
         Lot { words: Vec::new(), bytes: 0, _pages: PhantomData }
     }
 
-    /// Adds a word that was just taken out of its slot, and the bytes of its chain, if it has one.
+    /// Adds a word that was just taken out of its slot, and the bytes of what it owns.
     ///
     /// # Safety
     /// It was in a slot of a table of `P`, none names it any more, and nothing else frees what it owns.
@@ -46,24 +54,73 @@ impl<P> Lot<P> {
         self.bytes += bytes as u64;
     }
 
-    /// Bytes of chains.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Bytes of all that it ever had.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Takes a word out of it.
+    pub(super) fn pop(&mut self) -> Option<Word> {
+        self.words.pop()
     }
 
     /// Frees what the words own.
     ///
     /// # Safety
     /// Nobody can reach any of it.
-    unsafe fn free(self) {
+    pub(super) unsafe fn free(self) {
         // SAFETY: the caller's promise, and that of `push`, word by word.
         self.words.into_iter().for_each(|word| unsafe { word.discard::<P>() });
     }
 }
 
+impl<P> Waiting<P> {
+    pub(super) fn new() -> Waiting<P> {
+        Waiting { lots: VecDeque::new() }
+    }
+
+    /// Keeps a lot until no guard can see it. The guard is to be flushed by and by.
+    ///
+    /// # Safety
+    /// Who reads the table of its words holds a guard of the collector of `guard`.
+    pub(super) unsafe fn enter(&mut self, lot: Lot<P>, guard: &Guard) {
+        let gone = Arc::new(AtomicBool::new(false));
+        let says = Arc::clone(&gone);
+        self.lots.push_back((lot, gone));
+        // Release: whoever sees it frees what was read before by those whose guards this has waited for.
+        guard.defer(move || says.store(true, Ordering::Release));
+    }
+
+    /// The oldest lot, where nobody can see it any more (H1).
+    pub(super) fn next(&mut self) -> Option<Lot<P>> {
+        // Acquire: see `enter`.
+        let is_gone = self.lots.front().is_some_and(|(_, gone)| gone.load(Ordering::Acquire));
+        let next = if is_gone || planted(Canary::LotFreedEarly) { self.lots.pop_front() } else { None };
+        next.map(|(lot, _)| lot)
+    }
+}
+
+impl<P> Drop for Waiting<P> {
+    fn drop(&mut self) {
+        for (lot, _) in self.lots.drain(..) {
+            // SAFETY: it goes with its table, which nobody can reach any more: nor what was in it, since all who read borrow the table too.
+            unsafe { lot.free() };
+        }
+    }
+}
+
 impl<P: Send + 'static> Retired<P> {
-    pub(crate) fn new() -> Retired<P> {
-        Retired { lots: Mutex::new(VecDeque::new()) }
+    pub(crate) fn new(freed: Arc<Freed>) -> Retired<P> {
+        Retired { waiting: Mutex::new(Waiting::new()), garbage: Garbage::new(freed) }
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.garbage.bytes()
     }
 
     /// Keeps a lot until no guard can see it.
@@ -71,36 +128,23 @@ impl<P: Send + 'static> Retired<P> {
     /// # Safety
     /// Who reads the table of its words holds a guard of the collector of `guard`.
     pub(crate) unsafe fn enter(&self, lot: Lot<P>, guard: &Guard) {
-        let gone = Arc::new(AtomicBool::new(false));
-        let says = Arc::clone(&gone);
-        self.lots.lock().push_back((lot, gone));
-        // Release: whoever sees it frees what was read before by those whose guards this has waited for.
-        guard.defer(move || says.store(true, Ordering::Release));
+        self.garbage.keep(lot.bytes());
+        // SAFETY: the caller's promise.
+        unsafe { self.waiting.lock().enter(lot, guard) };
         guard.flush();
     }
 
-    /// Frees the lots that nobody can see any more, unless another thread is at it. Bytes of chains that went.
-    pub(crate) fn free(&self) -> u64 {
-        let mut freed = 0;
+    /// Frees the lots that nobody can see any more, unless another thread is at it.
+    pub(crate) fn free(&self) {
         loop {
-            let Some(mut lots) = self.lots.try_lock() else { return freed };
-            // Acquire: see `enter`.
-            let is_gone = lots.front().is_some_and(|(_, gone)| gone.load(Ordering::Acquire));
-            let next = if is_gone || planted(Canary::LotFreedEarly) { lots.pop_front() } else { None };
-            drop(lots);
-            let Some((lot, _)) = next else { return freed };
-            freed += lot.bytes;
-            // SAFETY: the promise of `enter`, and H1. User code may run here: the lock is not held.
+            let Some(mut waiting) = self.waiting.try_lock() else { return };
+            let next = waiting.next();
+            drop(waiting);
+            let Some(lot) = next else { return };
+            let bytes = lot.bytes();
+            // SAFETY: H1. User code may run here: the lock is not held.
             unsafe { lot.free() };
-        }
-    }
-}
-
-impl<P> Drop for Retired<P> {
-    fn drop(&mut self) {
-        for (lot, _) in self.lots.lock().drain(..) {
-            // SAFETY: it goes with its table, which nobody can reach any more: nor what was in it, since all who read borrow the table too.
-            unsafe { lot.free() };
+            self.garbage.let_go(bytes);
         }
     }
 }
@@ -112,7 +156,7 @@ mod tests {
     use super::*;
     use crate::base::ids::Version;
     use crate::format::piece::Piece;
-    use crate::page::chain::Node;
+    use crate::page::chain::Fresh;
     use crate::page::pieces::Pieces;
 
     /// A page of which it is counted how often it was dropped.
@@ -121,10 +165,10 @@ mod tests {
     fn lot(of: &Counted, pages: usize) -> Lot<Counted> {
         let mut lot = Lot::new();
         for _ in 0..pages {
-            let node = Node::base(Version::NONE, Arc::clone(of), 100, Pieces::one(Piece::from_word(8)));
+            let node = Fresh::base(Version::NONE, Arc::clone(of), 100, Pieces::one(Piece::from_word(8)));
             let bytes = node.weight();
             // SAFETY: made for this, in no slot.
-            unsafe { lot.push(Word::resident(Box::into_raw(node)), bytes) };
+            unsafe { lot.push(Word::resident(node.into_raw()), bytes) };
         }
         lot
     }
@@ -133,7 +177,7 @@ mod tests {
     fn a_lot_goes_when_no_guard_can_see_it_and_never_before() {
         let (collector, of) = (Collector::new(), Counted::default());
         let [reader, mover] = [collector.register(), collector.register()];
-        let retired = Retired::new();
+        let retired = Retired::new(Arc::new(Freed::new()));
         let held = reader.pin();
         let lot = lot(&of, 10);
         let bytes = lot.bytes();
@@ -142,22 +186,21 @@ mod tests {
         unsafe { retired.enter(lot, &mover.pin()) };
         for _ in 0..100 {
             mover.pin().flush();
-            assert_eq!(retired.free(), 0);
+            retired.free();
         }
-        assert_eq!(Arc::strong_count(&of), 11);
+        assert_eq!((retired.bytes(), Arc::strong_count(&of)), (bytes, 11));
         drop(held);
-        let mut freed = 0;
         for _ in 0..100 {
             mover.pin().flush();
-            freed += retired.free();
+            retired.free();
         }
-        assert_eq!((freed, Arc::strong_count(&of)), (bytes, 1));
+        assert_eq!((retired.bytes(), Arc::strong_count(&of)), (0, 1));
     }
 
     #[test]
     fn what_waits_goes_with_the_table() {
         let (collector, of) = (Collector::new(), Counted::default());
-        let (handle, retired) = (collector.register(), Retired::new());
+        let (handle, retired) = (collector.register(), Retired::new(Arc::new(Freed::new())));
         let held = handle.pin();
         // SAFETY: who reads it holds guards of this collector.
         unsafe { retired.enter(lot(&of, 3), &held) };

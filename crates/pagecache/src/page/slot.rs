@@ -101,6 +101,11 @@ impl Word {
         !self.0.is_null() && self.tag() == 0
     }
 
+    /// Whether it owns memory. Nothing behind the word is looked at, so no guard is needed.
+    pub(crate) fn owns(self) -> bool {
+        self.is_resident() || matches!(self.tag(), SCATTERED | HEADLESS)
+    }
+
     /// Whether it is a page with data. Nothing behind the word is looked at, so no guard is needed.
     pub(crate) fn holds_data(self) -> bool {
         !self.0.is_null() && matches!(self.tag(), 0 | COLD | SCATTERED)
