@@ -116,7 +116,8 @@ impl<M: Materializer> Cleaner<M> {
         hand_over: &mut dyn FnMut(Batch) -> Result<()>,
     ) -> Result<()> {
         pages.sort_unstable_by_key(|(oldest, id, _)| (*oldest, *id));
-        let mut guard = self.pages.pin();
+        let handle = self.pages.collector.register();
+        let mut guard = handle.pin();
         for (_, id, victim) in pages.drain(..) {
             if share.copied >= share.most {
                 share.left.insert(victim.header.sequence);
@@ -158,7 +159,8 @@ impl<M: Materializer> Cleaner<M> {
         let mut others = self.pages.log.pool.spans.pages_in(victim.header.sequence);
         others.retain(|(_, id)| seen.insert(*id));
         let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
-        let mut guard = self.pages.pin();
+        let handle = self.pages.collector.register();
+        let mut guard = handle.pin();
         // What stands behind damage is not found: the segment stays.
         loop {
             guard.repin();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::chain::Fresh;
+use super::chain::{Fresh, Node};
 use super::fifo::Fifo;
 use super::ids::Ids;
 use super::pieces::Pieces;
@@ -98,6 +98,20 @@ fn evict(slot: &Slot<Watched>) {
     }
 }
 
+/// The page goes to an image of all that it has on disk, its fragments stay.
+fn mark(slot: &Slot<Watched>) {
+    let word = slot.load();
+    // SAFETY: as above.
+    if let Seen::Resident(chain) = unsafe { word.see::<Watched>() } {
+        let image = piece(chain.each_piece().map(|piece| piece.word() >> 10).sum());
+        let marker = Box::into_raw(Node::marker(chain, Pieces::one(image)));
+        if !slot.swap(word, Word::resident(marker)) {
+            // SAFETY: it was not published; what is below it stays.
+            drop(unsafe { Box::from_raw(marker) });
+        }
+    }
+}
+
 fn explore(name: &str, run: impl Fn() + Send + Sync + 'static) {
     #[cfg(feature = "canary")]
     planted_bugs::plant_what_was_asked();
@@ -149,6 +163,21 @@ fn a_link_meets_a_fold() {
 #[test]
 fn a_link_meets_an_eviction() {
     race("link, evict", &[|slot| link(slot, 16, 2), evict], 3);
+}
+
+#[test]
+fn a_link_meets_a_move() {
+    race("link, mark", &[|slot| link(slot, 16, 2), mark], 3);
+}
+
+#[test]
+fn a_move_and_an_eviction_meet_a_link() {
+    race("link, mark, evict", &[|slot| link(slot, 16, 2), |slot| (mark(slot), evict(slot)).0], 3);
+}
+
+#[test]
+fn a_move_and_a_fold_meet_a_link() {
+    race("link, mark, fold", &[|slot| link(slot, 16, 2), |slot| (mark(slot), fold(slot), evict(slot)).0], 3);
 }
 
 #[test]
