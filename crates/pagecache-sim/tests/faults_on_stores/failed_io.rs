@@ -205,3 +205,56 @@ fn a_failure_while_a_segment_is_made_is_told_and_nothing_is_lost() {
         }
     });
 }
+
+/// A turn of cleaning that cannot read what it is to move fails, and says so to who asked for it. The next one comes a step of the log later, not with every tick: each reads and
+/// writes a checkpoint, and would fail in the same way.
+#[test]
+fn a_turn_of_cleaning_that_failed_is_tried_again_a_step_of_the_log_later() {
+    const STEP: u64 = 64 << 10;
+    within_a_minute(|| {
+        let disk = SimDisk::new(3);
+        // Cold pages are found where they lie: each turn has to read.
+        let pc = Texts::start(config(&disk).log_limit(4 * STEP).cache_capacity(64 << 10).build()).unwrap();
+        let mut all = fill(&pc, "page", 2000, 300);
+        let mut nth = 0;
+        let mut overwrite = |all: &mut Vec<crate::harness::Page>| {
+            nth = (nth + 7) % all.len();
+            let page = &mut all[nth];
+            page.text = format!("{nth};").repeat(60);
+            page.at = pc.replace_at(page.id, page.at, page.text.clone(), &pc.pin()).unwrap();
+        };
+        for _ in 0..6000 {
+            overwrite(&mut all);
+            pc.tick().unwrap();
+        }
+        let before = pc.stats();
+        assert!(before.survivor_bytes + before.fold_bytes > 0, "it is cleaned");
+        disk.fault(Fault::new(Call::Read, When::From(0), Effect::Eio));
+        let (mut failed, mut ticks) = (0u64, 0);
+        while pc.stats().tail.0 < before.tail.0 + 6 * STEP {
+            // New ones: nothing is read for them.
+            all.extend(fill(&pc, "new", 1, 300));
+            ticks += 1;
+            match pc.tick() {
+                Ok(()) => {}
+                Err(Error::Io { op: "read", .. }) => failed += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        println!("{failed} of {ticks} ticks failed");
+        // A checkpoint that has failed is due again by a clock of its own.
+        assert!(2 <= failed && failed <= ticks / 4, "{failed} of {ticks} ticks failed");
+        disk.clear_faults();
+        let moved = pc.stats();
+        for _ in 0..3000 {
+            overwrite(&mut all);
+            pc.tick().unwrap();
+        }
+        let now = pc.stats();
+        assert!(now.survivor_bytes + now.fold_bytes > moved.survivor_bytes + moved.fold_bytes, "it is cleaned again");
+        check(&pc, &all);
+        pc.check_accounts().unwrap();
+        pc.close().unwrap();
+        check(&pages(&disk), &all);
+    });
+}
