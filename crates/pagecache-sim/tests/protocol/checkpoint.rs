@@ -1,4 +1,4 @@
-//! A checkpoint from its redo point to what it gives back: `checkpoint/write.rs`.
+//! A checkpoint from its redo point to what it gives back: `checkpoint/write/mod.rs`.
 
 use crate::bugs::{Bug, Rules};
 use crate::state::{Bytes, CHECKPOINTS, Checkpoint, Doubt, NEVER, Next, PAGES, Set, Slot, State, TORN, Writing};

@@ -8,6 +8,7 @@
 
 mod allocate;
 pub(crate) mod copy;
+mod encoded;
 mod evict;
 pub(crate) mod files_pin;
 mod get;

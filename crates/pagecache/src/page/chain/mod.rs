@@ -1,12 +1,16 @@
 //! Chains: a page as its fragments, newest first, each in a node of its own.
 
+mod fresh;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
+
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_epoch::Guard;
 
-use super::pieces::PIECES_MAX;
-use super::pieces::Pieces;
+pub(crate) use self::fresh::{Fresh, Unpublished};
+use super::pieces::{PIECES_MAX, Pieces};
 use super::queues::Tag;
 use crate::base::canary::{Canary, planted};
 use crate::base::ids::Version;
@@ -72,20 +76,6 @@ pub(crate) struct Node<P> {
 #[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Node<Vec<u8>>>() == 64);
 
-/// A new node of a fragment, not yet published.
-#[derive(Debug)]
-pub(crate) struct Fresh<P> {
-    /// It has a fragment.
-    node: Box<Node<P>>,
-}
-
-/// A chain that nobody else has seen, dropped as a whole: also where user code panics on the way to its publication.
-#[derive(Debug)]
-pub(crate) struct Unpublished<P> {
-    /// Null where there is none yet; from `Box::into_raw` with all nodes below, and nobody else's.
-    head: *mut Node<P>,
-}
-
 /// Borrowed nodes of a published chain, alive as long as the guard is.
 #[derive(Debug)]
 pub(crate) struct Chain<'g, P> {
@@ -107,104 +97,6 @@ impl<P> Copy for Chain<'_, P> {}
 unsafe impl<P: Send + Sync> Send for Node<P> {}
 // SAFETY: as above.
 unsafe impl<P: Send + Sync> Sync for Node<P> {}
-
-impl<P> Fresh<P> {
-    /// A base: the whole page in one fragment.
-    pub(crate) fn base(version: Version, frag: P, heap: usize, pieces: Pieces) -> Fresh<P> {
-        let own = Weight::of(heap.saturating_add(pieces.heap()));
-        let node = Box::new(Node {
-            version,
-            next: std::ptr::null_mut(),
-            count: count(&pieces),
-            pieces,
-            own,
-            deltas: Weight(0),
-            base: own,
-            depth: 0,
-            tag: Tag::NONE,
-            used: AtomicBool::new(false),
-            frag: Some(frag),
-        });
-        Fresh { node }
-    }
-
-    pub(crate) fn frag(&self) -> &P {
-        // SAFETY: a fresh node has one.
-        unsafe { self.node.frag.as_ref().unwrap_unchecked() }
-    }
-
-    pub(crate) fn into_frag(self) -> P {
-        // SAFETY: a fresh node has one.
-        unsafe { self.node.frag.unwrap_unchecked() }
-    }
-
-    /// The node, which whoever takes it publishes.
-    pub(crate) fn into_raw(self) -> *mut Node<P> {
-        Box::into_raw(self.node)
-    }
-
-    /// The fragment of a node that was published.
-    ///
-    /// # Safety
-    /// It came from [`into_raw`](Self::into_raw), and lives for `'g`.
-    pub(crate) unsafe fn published<'g>(node: *mut Node<P>) -> &'g P {
-        // SAFETY: the caller's promise; a fresh node has one, and keeps it.
-        unsafe { (*node).frag.as_ref().unwrap_unchecked() }
-    }
-
-    /// # Safety
-    /// It came from [`into_raw`](Self::into_raw) and was not published.
-    pub(crate) unsafe fn from_raw(node: *mut Node<P>) -> Fresh<P> {
-        // SAFETY: the caller's promise.
-        Fresh { node: unsafe { Box::from_raw(node) } }
-    }
-
-    /// The page becomes resident by this node: nobody has used it since.
-    pub(crate) fn begin(&mut self, tag: Tag) {
-        self.node.tag = tag;
-        self.node.used = AtomicBool::new(false);
-    }
-
-    /// This node takes another's place as a page's head, before it is published: what is known of the page's stay goes on.
-    pub(crate) fn follow(&mut self, head: &Node<P>) {
-        self.node.tag = head.tag;
-        self.node.used = AtomicBool::new(head.is_used());
-    }
-
-    /// Puts a base on top of a chain, before it is published: it becomes a delta.
-    pub(crate) fn put_on(&mut self, below: Chain<'_, P>) {
-        self.follow(below.head());
-        let node = &mut *self.node;
-        node.next = below.head;
-        node.deltas = below.head().deltas.and(node.own);
-        node.base = below.head().base;
-        node.depth = below.head().depth.saturating_add(1);
-        node.count = below.head().count.saturating_add(count(&node.pieces));
-    }
-
-    /// Makes a delta that was not published a base again.
-    pub(crate) fn take_off(&mut self) {
-        let node = &mut *self.node;
-        node.next = std::ptr::null_mut();
-        (node.deltas, node.base) = (Weight(0), node.own);
-        node.depth = 0;
-        node.count = count(&node.pieces);
-    }
-
-    /// Says where and when the fragment was logged, before the node is published.
-    pub(crate) fn logged(&mut self, version: Version, piece: Piece) {
-        self.node.version = version;
-        self.node.pieces = Pieces::one(piece);
-    }
-
-    pub(crate) fn weight(&self) -> usize {
-        self.node.weight()
-    }
-
-    pub(crate) fn is_base(&self) -> bool {
-        self.node.next.is_null()
-    }
-}
 
 /// As far as a byte counts.
 fn count(pieces: &Pieces) -> u8 {
@@ -269,43 +161,6 @@ impl<P> Node<P> {
             self.used.store(false, Ordering::Relaxed);
         }
         used
-    }
-}
-
-impl<P> Unpublished<P> {
-    /// A chain of no nodes.
-    pub(crate) fn empty() -> Unpublished<P> {
-        Unpublished { head: std::ptr::null_mut() }
-    }
-
-    pub(crate) fn of(node: Fresh<P>) -> Unpublished<P> {
-        Unpublished { head: node.into_raw() }
-    }
-
-    /// Puts a node on top.
-    pub(crate) fn push(&mut self, mut node: Fresh<P>) {
-        if let Some(below) = self.chain() {
-            node.put_on(below);
-        }
-        self.head = node.into_raw();
-    }
-
-    /// Its nodes, if it has any.
-    pub(crate) fn chain(&self) -> Option<Chain<'_, P>> {
-        // SAFETY: not null, and this one's alone as long as it is borrowed.
-        (!self.head.is_null()).then(|| unsafe { Chain::from_raw(self.head) })
-    }
-
-    /// Its head, which owns what is below. Who takes it publishes it.
-    pub(crate) fn into_raw(self) -> *mut Node<P> {
-        std::mem::ManuallyDrop::new(self).head
-    }
-}
-
-impl<P> Drop for Unpublished<P> {
-    fn drop(&mut self) {
-        // SAFETY: nobody else has seen it; null is an empty chain.
-        unsafe { drop_chain(self.head) };
     }
 }
 
@@ -467,94 +322,3 @@ struct SendPtr<P>(*mut Node<P>);
 
 // SAFETY: `P: Send`, and the closure is the only owner.
 unsafe impl<P: Send> Send for SendPtr<P> {}
-
-#[cfg(all(test, not(any(loom, shuttle))))]
-mod tests {
-    use super::*;
-
-    fn piece(nth: u64) -> Piece {
-        Piece::from_word(nth << 10)
-    }
-
-    /// A chain of single bytes, the oldest first, each with a piece of its number. The base is said to be long.
-    fn chain(frags: &[u8]) -> Unpublished<u8> {
-        let mut chain = Unpublished::empty();
-        frags.iter().for_each(|frag| {
-            let version = Version(u64::from(*frag) * 8);
-            let heap = if chain.chain().is_some() { 100 } else { 10_000 };
-            chain.push(Fresh::base(version, *frag, heap, Pieces::one(piece(u64::from(*frag)))));
-        });
-        chain
-    }
-
-    fn pieces(chain: &Unpublished<u8>) -> Vec<Piece> {
-        chain.chain().unwrap().pieces().iter().collect()
-    }
-
-    fn marked(below: Unpublished<u8>, pieces: Pieces) -> Unpublished<u8> {
-        let head = below.into_raw();
-        // SAFETY: nobody else's.
-        let marker = Node::marker(unsafe { Chain::from_raw(head) }, pieces);
-        Unpublished { head: Box::into_raw(marker) }
-    }
-
-    #[test]
-    fn a_markers_pieces_stand_for_those_below_and_its_page_is_what_it_was() {
-        let mut page = chain(&[1, 2, 3]);
-        assert_eq!(pieces(&page), [1, 2, 3].map(piece));
-        let before = page.chain().unwrap().weight();
-        page = marked(page, Pieces::from_newest_first(2, [piece(3), piece(9)].into_iter()));
-        let head = page.chain().unwrap();
-        assert!(head.is_marked() && head.head().whole().is_none());
-        assert_eq!((head.head().version, head.base_version()), (Version(24), Version(8)));
-        assert_eq!(head.weight(), before + head.head().weight());
-        assert!(!head.wants_fold(), "a marker is no delta");
-        page.push(Fresh::base(Version(32), 4, 100, Pieces::one(piece(4))));
-        let head = page.chain().unwrap();
-        assert_eq!(pieces(&page), [9, 3, 4].map(piece));
-        assert_eq!(
-            head.with_frags(Some(&5), |frags| frags.iter().map(|frag| **frag).collect::<Vec<u8>>()),
-            [1, 2, 3, 4, 5]
-        );
-        assert_eq!(head.weight(), head.nodes().map(Node::weight).sum::<usize>());
-        assert_eq!(head.frags().copied().collect::<Vec<u8>>(), [4, 3, 2, 1]);
-        page.push(Fresh::base(Version(40), 5, 100, Pieces::one(piece(5))));
-        assert!(page.chain().unwrap().wants_fold());
-    }
-
-    /// Deltas are counted as before: a page that was moved gets its next rewrite no later.
-    #[test]
-    fn a_marked_page_is_scattered_by_its_markers_pieces() {
-        let many = PIECES_MAX - 1;
-        let list = Pieces::from_newest_first(many, (0..many as u64).rev().map(piece));
-        let mut page = marked(chain(&[1, 2]), list);
-        assert!(!page.chain().unwrap().is_scattered());
-        page.push(Fresh::base(Version(32), 4, 100, Pieces::one(piece(99))));
-        assert!(page.chain().unwrap().is_scattered());
-        assert_eq!(pieces(&page).len(), PIECES_MAX);
-    }
-
-    /// What is counted as each node comes must be what is taken away when the chain goes, whatever users say of their sizes.
-    #[test]
-    fn a_chain_weighs_what_its_nodes_weigh() {
-        for heaps in
-            [vec![100], vec![1000, 64, 64, 1], vec![0; 9], vec![usize::MAX; 3], vec![1, usize::MAX, 5, 1 << 40]]
-        {
-            let (mut head, mut sum) = (std::ptr::null_mut::<Node<u8>>(), 0);
-            for heap in heaps {
-                let mut node = Fresh::base(Version::NONE, 0u8, heap, Pieces::one(Piece::from_word(8)));
-                assert!(node.weight() >= heap.min(1 << 36));
-                if !head.is_null() {
-                    // SAFETY: made below, and nobody else's.
-                    node.put_on(unsafe { Chain::from_raw(head) });
-                }
-                sum += node.weight();
-                head = node.into_raw();
-                // SAFETY: as above.
-                assert_eq!(unsafe { Chain::from_raw(head) }.weight(), sum);
-            }
-            // SAFETY: as above; this is the end of it.
-            unsafe { drop_chain(head) };
-        }
-    }
-}

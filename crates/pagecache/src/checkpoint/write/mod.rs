@@ -1,35 +1,30 @@
 //! Writing a checkpoint: the leaves that have changed, the root, the superblock's two copies.
 
+mod leaves;
+mod roots;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crossbeam_epoch::LocalHandle;
-
-use super::load::{Checkpoint, write_copy};
-use super::replayer::Replayer;
+use self::leaves::{Captured, live, weigh};
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
-use crate::base::ids::{Lsn, PageId, Sequence, Version};
+use crate::base::ids::{Lsn, Sequence};
 use crate::base::sync::{AtomicU64, Mutex, Ordering};
-use crate::format::leaf::{LeafHead, LeafWriter};
-use crate::format::piece::Piece;
+use crate::checkpoint::load::{Checkpoint, write_copy};
+use crate::checkpoint::replayer::Replayer;
+use crate::format::leaf::LeafHead;
 use crate::format::record::{Kind, Shape};
-use crate::format::root::{LeafAt, PartHead, Root};
+use crate::format::root::{LeafAt, Root};
 use crate::format::segment::{SUPERBLOCKS, Stream};
 use crate::format::superblock::Superblock;
 use crate::log::core::Patience;
 use crate::ops::Pages;
 use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
-use crate::page::pieces::PIECES_MAX;
-use crate::page::slot::Seen;
-use crate::store::limit::Claim;
 use crate::store::segment::Segment;
-use crate::store::stream::{Writer, payload_max};
-
-/// Segments that a cap and the disk have to leave to users for there to be a second root.
-const ROOTS_LEAVE: u64 = 16;
+use crate::store::stream::Writer;
 
 /// Writes the checkpoints of a store, one after the other.
 pub(crate) struct Checkpointer<M: Materializer> {
@@ -69,15 +64,6 @@ pub(crate) struct Weight {
     pub(crate) live: u64,
     /// Bytes that were written for it.
     pub(crate) written: u64,
-}
-
-/// A leaf as its slots were.
-struct Captured {
-    entries: Vec<u8>,
-    /// Ids without data.
-    vacant: u64,
-    /// One more than the highest id of which it says anything.
-    high_water: u64,
 }
 
 /// How far a checkpoint has come: what may be given back where it fails.
@@ -286,119 +272,6 @@ impl<M: Materializer> Checkpointer<M> {
         Ok(redo)
     }
 
-    /// Writes and syncs a root, one for each copy of the superblock, so that a damaged block costs neither. Returns the last part of each, and the segments
-    /// that they are in.
-    fn write_roots(
-        &self,
-        books: &mut Books<M>,
-        checkpoint: u64,
-        root: &Root,
-    ) -> Result<([Piece; 2], BTreeSet<Sequence>)> {
-        let log = &*self.pages.log;
-        let bytes = root.encode(log.pool.segment_size());
-        // Both lists of leaves, the root's bytes, and what is gathered of them.
-        let leaves = 2 * root.leaves.capacity() * size_of::<Option<LeafAt>>() + bytes.capacity();
-        let mut segments = BTreeSet::new();
-        let first = self.write_root(books, checkpoint, &bytes, &mut segments)?;
-        // Where a cap or the disk leaves little room both copies name the same.
-        let second = match log.pool.left(Claim::User) {
-            Some(left) if left < ROOTS_LEAVE => first,
-            _ => {
-                // Nothing of both is in one block.
-                books.writer.end_block();
-                self.write_root(books, checkpoint, &bytes, &mut segments)?
-            }
-        };
-        let now = books.writer.memory() + leaves as u64;
-        log.hold(&mut books.held, now);
-        if !planted(Canary::SuperblockBeforeRoot) {
-            books.writer.sync(&log.pool)?;
-        }
-        Ok(([first, second], segments))
-    }
-
-    /// Writes a root in parts. Returns the last.
-    fn write_root(
-        &self,
-        books: &mut Books<M>,
-        checkpoint: u64,
-        bytes: &[u8],
-        segments: &mut BTreeSet<Sequence>,
-    ) -> Result<Piece> {
-        let log = &*self.pages.log;
-        let size = log.pool.segment_size();
-        let mut previous = None;
-        for (index, part) in (0..).zip(bytes.chunks(payload_max(size) as usize)) {
-            let head = PartHead { checkpoint, index, previous }.encode();
-            let piece = books.writer.put(&log.pool, log.stable(), Shape::plain(Kind::Root), head, part)?;
-            segments.insert(Sequence(piece.address().0 / size));
-            previous = Some(piece);
-        }
-        // A root is never empty.
-        Ok(previous.unwrap_or(Piece::from_word(0)))
-    }
-
-    /// A leaf as its slots are now, in the room of another. The guard ends here, before any I/O (C6).
-    fn capture(&self, leaf: u64, room: Vec<u8>, handle: &LocalHandle) -> Captured {
-        let guard = handle.pin();
-        let (mut writer, mut high_water, mut pieces) = (LeafWriter::over(room), 0, Vec::with_capacity(PIECES_MAX));
-        for id in self.pages.leaves.range(leaf) {
-            let Some(slot) = self.pages.table.get(PageId(id)) else {
-                writer.absent();
-                continue;
-            };
-            // SAFETY: loaded just now under `guard`, which is of this store's collector; the leaf was read.
-            let seen = unsafe { slot.load().see::<M::PageFrag>() };
-            if !matches!(seen, Seen::Absent | Seen::Empty(Version::NONE)) {
-                high_water = id + 1;
-            }
-            match seen {
-                Seen::Absent => writer.absent(),
-                Seen::Free(version) => writer.free(version),
-                // Nothing is logged for an id without data: after a restart it is what it was before.
-                Seen::Empty(Version::NONE) => writer.absent(),
-                Seen::Empty(version) => writer.free(version),
-                Seen::ColdOne(piece) => writer.data(1, std::iter::once(piece)),
-                Seen::Cold(pieces) | Seen::Headless(pieces) => writer.data(pieces.len(), pieces.iter().copied()),
-                Seen::Resident(chain) => {
-                    chain.oldest_first(&mut pieces);
-                    writer.data(pieces.len(), pieces.iter().copied());
-                }
-            }
-        }
-        drop(guard);
-        let (entries, vacant) = writer.finish();
-        Captured { entries, vacant, high_water }
-    }
-
-    /// Leaves to be written again though they have not changed, so that the map's segments stay half full: those in the emptiest of
-    /// them, as many as it takes.
-    fn sparse(&self, leaves: &[Option<LeafAt>], writer: &Writer) -> BTreeSet<u64> {
-        let size = self.pages.log.pool.segment_size();
-        let live = live(leaves, size);
-        let mut total: u64 = live.values().sum();
-        let mut by_fill: Vec<(u64, Sequence)> = live.into_iter().map(|(sequence, bytes)| (bytes, sequence)).collect();
-        by_fill.sort_unstable();
-        let mut segments = by_fill.len() as u64;
-        let mut moved = BTreeSet::new();
-        for (bytes, sequence) in by_fill {
-            if segments * size <= 2 * total + 2 * size {
-                break;
-            }
-            if writer.segment().is_some_and(|open| open.header.sequence == sequence) {
-                continue;
-            }
-            moved.insert(sequence);
-            (segments, total) = (segments - 1, total.saturating_sub(bytes));
-        }
-        if moved.is_empty() {
-            return BTreeSet::new();
-        }
-        let place = |at: &Option<LeafAt>| at.map(|at| Sequence(at.piece.address().0 / size));
-        let found = (0..).zip(leaves).filter(|(_, at)| place(at).is_some_and(|sequence| moved.contains(&sequence)));
-        found.map(|(leaf, _)| leaf).collect()
-    }
-
     /// What a planted bug does in place of a checkpoint.
     pub(crate) fn release_empty(&self) {
         let emptied = self.emptied(self.pages.log.stable());
@@ -440,17 +313,4 @@ impl<M: Materializer> Checkpointer<M> {
             _ => Ok(()),
         }
     }
-}
-
-fn weigh(leaves: &[Option<LeafAt>]) -> u64 {
-    leaves.iter().flatten().map(|at| at.piece.len_max()).sum()
-}
-
-/// Bytes of leaves in each segment that holds any.
-fn live(leaves: &[Option<LeafAt>], segment_size: u64) -> BTreeMap<Sequence, u64> {
-    let mut live = BTreeMap::new();
-    for at in leaves.iter().flatten() {
-        *live.entry(Sequence(at.piece.address().0 / segment_size)).or_default() += at.piece.len_max();
-    }
-    live
 }
