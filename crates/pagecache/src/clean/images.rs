@@ -32,8 +32,8 @@ pub(super) struct Batch {
 impl Batch {
     /// Of `max` bytes, about.
     pub(super) fn new(log: &Arc<LogCore>, max: u64) -> Batch {
-        let content = Content::with_room(max + max / 8);
-        Batch { log: Arc::clone(log), max, folds: Vec::new(), survivors: Vec::new(), content, bytes: 0, held: 0 }
+        let (folds, survivors) = (Vec::new(), Vec::new());
+        Batch { log: Arc::clone(log), max, folds, survivors, content: Content::default(), bytes: 0, held: 0 }
     }
 
     /// What pages are copied to.

@@ -167,7 +167,8 @@ impl<M: Materializer> Cleaner<M> {
             // What they give is not known before, so they come last, and leave what the next turn needs to gain anything at all.
             share.order = order;
             moved += self.within(&mut share, FOLDS_LEAVE, |share| self.empty(images, &folds, share))?;
-            if moved == 0 {
+            if moved == 0 && !images.are_full() {
+                share.left.retain(|left| folds.iter().all(|fold| fold.header.sequence != *left));
                 // Next time there would be as little: what is left may be enough to gain something now.
                 moved += self.within(&mut share, FOLDS_LEAVE - 1, |share| self.empty(images, &folds, share))?;
             }

@@ -45,6 +45,9 @@ pub(crate) struct Content {
     scratch: Vec<u8>,
 }
 
+/// Room for encoding above this many bytes is not kept.
+const SCRATCH_KEPT: usize = 1 << 20;
+
 /// Pages, each with its oldest record, by segments.
 pub(crate) type Found = BTreeMap<Sequence, Vec<(Address, PageId)>>;
 
@@ -109,11 +112,6 @@ impl Copied {
 }
 
 impl Content {
-    /// Room for so many bytes of pages.
-    pub(crate) fn with_room(bytes: u64) -> Content {
-        Content { bytes: Vec::with_capacity(bytes as usize), ..Content::default() }
-    }
-
     /// Bytes of memory.
     pub(crate) fn memory(&self) -> u64 {
         let pieces = (self.pieces.capacity() + self.found.capacity()) * size_of::<Piece>();
@@ -131,8 +129,15 @@ impl Content {
     /// Takes the page that was looked at, of these bytes.
     fn take(&mut self, id: PageId, [prior, version]: [Version; 2], payload: &[u8], aligned: bool) -> Copied {
         let begun = self.bytes.len();
+        if payload.len() > SCRATCH_KEPT {
+            // Not twice as much as there is.
+            self.bytes.reserve_exact(payload.len());
+        }
         self.bytes.extend_from_slice(payload);
-        self.copied(id, [prior, version], begun, aligned)
+        let first = self.pieces.len();
+        self.pieces.extend_from_slice(&self.found);
+        let (pieces, payload) = (first..self.pieces.len(), begun..self.bytes.len());
+        Copied { id, version, prior, pieces, payload, aligned }
     }
 
     /// The same, as user code encodes it.
@@ -141,18 +146,14 @@ impl Content {
             return Ok(self.take(id, versions, bytes, true));
         }
         // Not behind other pages' bytes, which are none of its business.
-        self.scratch.clear();
-        page.encode(&mut self.scratch)?;
-        let begun = self.bytes.len();
-        self.bytes.extend_from_slice(&self.scratch);
-        Ok(self.copied(id, versions, begun, false))
-    }
-
-    fn copied(&mut self, id: PageId, [prior, version]: [Version; 2], begun: usize, aligned: bool) -> Copied {
-        let first = self.pieces.len();
-        self.pieces.extend_from_slice(&self.found);
-        let (pieces, payload) = (first..self.pieces.len(), begun..self.bytes.len());
-        Copied { id, version, prior, pieces, payload, aligned }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        page.encode(&mut scratch)?;
+        let copied = self.take(id, versions, &scratch, false);
+        if scratch.capacity() <= SCRATCH_KEPT {
+            self.scratch = scratch;
+        }
+        Ok(copied)
     }
 }
 

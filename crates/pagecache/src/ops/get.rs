@@ -32,7 +32,8 @@ impl<M: Materializer> Pages<M> {
             true => Ok(None),
             false => {
                 // Nobody may retire anything meanwhile, and free on the way what has become free.
-                self.frees.free(guard);
+                guard.flush();
+                self.frees.free();
                 self.read_through(id, slot, word, pieces)
             }
         };
@@ -118,9 +119,9 @@ impl<M: Materializer> Pages<M> {
             return PageRef::owned(folded.into_frag());
         }
         let old = chain.weight();
+        self.budget.remove(old);
         // SAFETY: the swap took the chain out of the slot, its only place.
         unsafe { self.retire(word, old, guard) };
-        self.budget.remove(old);
         self.read(added, guard);
         // SAFETY: published; `guard` was pinned before that and keeps it even if it is retired at once.
         PageRef::resident(unsafe { Fresh::published(raw) })

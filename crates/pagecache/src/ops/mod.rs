@@ -44,6 +44,9 @@ pub(crate) use misses::Misses;
 /// Pushes to the collector until what moves have retired may be free: two epochs, and what others have handed over before.
 const PUSHES_MAX: u32 = 16;
 
+/// Pushes that free nothing, after which who collects gives up: somebody holds a guard, or what others have pushed before is in the way, eight bags at a time.
+const IN_VAIN_MAX: u32 = 64;
+
 /// Pushes to the collector after which who collects leaves the rest to others: they may retire as fast.
 const COLLECT_MAX: u32 = 1000;
 
@@ -118,10 +121,14 @@ impl<M: Materializer> Pages<M> {
         // Each push frees a few bags of what is due, and moves the epoch on by one at most: what was retired is free two epochs later.
         let (mut left, mut in_vain) = (self.garbage(), 0);
         for _ in 0..COLLECT_MAX {
-            if left == 0 || in_vain == 4 {
+            if left == 0 || in_vain == IN_VAIN_MAX {
                 break;
             }
-            self.frees.free(&self.pin());
+            let guard = self.pin();
+            self.frees.enter_all(&guard);
+            guard.flush();
+            drop(guard);
+            self.frees.free();
             self.retired.free();
             let now = self.garbage();
             in_vain = if now < left { 0 } else { in_vain + 1 };

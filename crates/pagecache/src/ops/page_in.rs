@@ -63,14 +63,14 @@ impl<M: Materializer> Pages<M> {
         }
         // SAFETY: loaded under `guard`.
         let list = unsafe { word.list_bytes() };
+        self.budget.note(weight);
+        self.budget.remove(list);
         match swapped {
             // SAFETY: the swap took the word's list, if it had one, out of the slot.
             true => unsafe { self.retire(word, list, guard) },
             // The planted bug; what it overwrites is leaked.
             false => slot.set(resident),
         }
-        self.budget.note(weight);
-        self.budget.remove(list);
         self.entered(id, tag, weight, guard);
         // SAFETY: published under `guard`, which keeps it even if it is evicted at once.
         Ok(Some((resident, unsafe { Chain::from_raw(head) })))

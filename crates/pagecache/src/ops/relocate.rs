@@ -185,11 +185,13 @@ impl<M: Materializer> Pages<M> {
             }
             self.log.pool.lower(was.iter().copied());
             if let Place::Instead(..) = place {
-                let old = chain.map_or(0, |chain| chain.weight());
                 // SAFETY: loaded under `guard`.
-                self.budget.remove(old + unsafe { word.list_bytes() });
-                // SAFETY: the swap took it out of the slot.
-                unsafe { lot.push(word, old) };
+                let old = chain.map_or(0, |chain| chain.weight()) + unsafe { word.list_bytes() };
+                self.budget.remove(old);
+                if word.owns() {
+                    // SAFETY: the swap took it out of the slot.
+                    unsafe { lot.push(word, old) };
+                }
             }
             self.read(weight, guard);
             return true;

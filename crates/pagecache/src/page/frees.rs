@@ -4,6 +4,7 @@
 //! at once: that would be one operation's to free. And who comes by is often another thread than the one that allocated them, which allocators are slow with.
 //! So the collector only says when a lot is due (H1), and each who retires something frees a little more than that.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
@@ -14,7 +15,7 @@ use super::retired::{Lot, Waiting};
 use super::slot::Word;
 use crate::base::canary::{Canary, planted};
 use crate::base::freed::Freed;
-use crate::base::sync::{AtomicU64, Mutex, Ordering, thread_ordinal};
+use crate::base::sync::{AtomicU64, Mutex, MutexGuard, Ordering, thread_ordinal};
 
 /// Few under shuttle, for which each look at one is a place to switch threads.
 const STRIPES: usize = if cfg!(shuttle) { 2 } else { 16 };
@@ -25,22 +26,30 @@ pub(crate) const LOT: u64 = 8 << 10;
 /// What is freed for each that is retired: more than comes, so that what has waited for a guard goes.
 const PAID: usize = 2;
 
+thread_local! {
+    /// Whether this thread is freeing.
+    static PAYS: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Lots of threads: each has one that it fills, those that guards may still see, and one of which it frees a little now and then.
 #[derive(Debug)]
 pub(crate) struct Frees<P> {
     stripes: [CachePadded<Stripe<P>>; STRIPES],
     /// Lots, and what was handed to the collector in place of one.
     garbage: Garbage,
-    /// Beyond so many bytes whole lots are freed.
+    /// Beyond so many bytes whole lots are freed, also of those who come by no more.
     much: u64,
+    /// Whose were looked at last. Relaxed: any will do.
+    looked_at: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Stripe<P> {
-    /// Only tried, never waited for: where two threads share a stripe the collector is still there.
+    /// Only tried, never waited for: any stripe will do, and the collector is still there.
     own: Mutex<Own<P>>,
-    /// Bytes of the lot that is being filled. A counter, relaxed.
+    /// Bytes of the lot that is being filled, and how many others there are. As of the last one who had the lock; relaxed, to be looked at.
     filling: AtomicU64,
+    others: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -56,9 +65,14 @@ impl<P: Send + 'static> Frees<P> {
     pub(crate) fn new(capacity: u64, freed: Arc<Freed>) -> Frees<P> {
         let stripe = || {
             let own = Own { filling: Lot::new(), waiting: Waiting::new(), due: Lot::new() };
-            CachePadded::new(Stripe { own: Mutex::new(own), filling: AtomicU64::new(0) })
+            CachePadded::new(Stripe { own: Mutex::new(own), filling: AtomicU64::new(0), others: AtomicU64::new(0) })
         };
-        Frees { stripes: std::array::from_fn(|_| stripe()), garbage: Garbage::new(freed), much: capacity / 16 }
+        Frees {
+            stripes: std::array::from_fn(|_| stripe()),
+            garbage: Garbage::new(freed),
+            much: capacity / 16,
+            looked_at: AtomicU64::new(0),
+        }
     }
 
     /// Bytes taken out of slots and not freed yet.
@@ -80,12 +94,12 @@ impl<P: Send + 'static> Frees<P> {
             // SAFETY: none: this is the bug.
             return unsafe { word.discard::<P>() };
         }
-        let at = thread_ordinal() as usize % STRIPES;
-        let stripe = self.stripes.get(at).unwrap_or(&self.stripes[0]);
-        let Some(mut own) = stripe.own.try_lock() else {
+        let Some((stripe, mut own)) = self.from(thread_ordinal() as usize).find_map(Stripe::try_lock) else {
             // SAFETY: the caller's promise.
             unsafe { word.retire::<P>(guard) };
-            return self.garbage.hand_over(bytes as u64, guard);
+            self.garbage.hand_over(bytes as u64, guard);
+            // Nobody else could.
+            return guard.flush();
         };
         // SAFETY: the caller's promise.
         unsafe { own.filling.push(word, bytes) };
@@ -94,38 +108,67 @@ impl<P: Send + 'static> Frees<P> {
             // SAFETY: the caller's promise, of each word in it.
             unsafe { self.enter(&mut own, guard) };
         }
-        stripe.filling.store(own.filling.bytes(), Ordering::Relaxed);
-        let mut few = [const { None }; PAID];
-        few.fill_with(|| self.due(&mut own));
-        let lot = if self.garbage.bytes() > self.much { own.waiting.next() } else { None };
-        drop(own);
+        stripe.note(&own);
+        // A user's `drop` may change pages, and is not to free others from within.
+        if !PAYS.replace(true) {
+            let mut few = [const { None }; PAID];
+            few.fill_with(|| self.due(&mut own));
+            let lot = if self.garbage.bytes() > self.much { own.waiting.next() } else { None };
+            stripe.note(&own);
+            drop(own);
+            // User code may run here: the lock is not held.
+            // SAFETY: H1.
+            few.into_iter().flatten().for_each(|word| unsafe { word.discard::<P>() });
+            match lot {
+                Some(lot) => self.free_lot(lot),
+                None if self.garbage.bytes() > self.much => self.free_anothers(),
+                None => {}
+            }
+            PAYS.set(false);
+        }
         if is_full {
             guard.flush();
         }
-        // User code may run here: the lock is not held.
-        // SAFETY: H1.
-        few.into_iter().flatten().for_each(|word| unsafe { word.discard::<P>() });
-        self.free_lot(lot);
     }
 
-    /// Frees everything that nobody sees any more, whoever retired it, and has the rest become due.
-    pub(crate) fn free(&self, guard: &Guard) {
+    /// Frees everything that nobody sees any more, whoever retired it.
+    pub(crate) fn free(&self) {
         for stripe in &self.stripes {
-            loop {
-                let Some(mut own) = stripe.own.try_lock() else { break };
-                // SAFETY: `retire` was promised that readers' guards are of this collector.
-                unsafe { self.enter(&mut own, guard) };
-                stripe.filling.store(0, Ordering::Relaxed);
-                let rest = self.rest(&mut own);
-                let next = rest.or_else(|| own.waiting.next());
+            while let Some((_, mut own)) = stripe.try_lock() {
+                let next = own.next();
+                stripe.note(&own);
                 drop(own);
-                if next.is_none() {
-                    break;
-                }
-                self.free_lot(next);
+                let Some(lot) = next else { break };
+                self.free_lot(lot);
             }
         }
-        guard.flush();
+    }
+
+    /// Has what threads gather become due, too.
+    pub(crate) fn enter_all(&self, guard: &Guard) {
+        for (stripe, mut own) in self.stripes.iter().filter_map(|stripe| stripe.try_lock()) {
+            // SAFETY: `retire` was promised that readers' guards are of this collector.
+            unsafe { self.enter(&mut own, guard) };
+            stripe.note(&own);
+        }
+    }
+
+    /// The stripes, from one on.
+    fn from(&self, first: usize) -> impl Iterator<Item = &Stripe<P>> {
+        self.stripes.iter().cycle().skip(first % STRIPES).take(STRIPES).map(|stripe| &**stripe)
+    }
+
+    /// Frees a lot of a thread that may come by no more.
+    fn free_anothers(&self) {
+        let first = self.looked_at.fetch_add(1, Ordering::Relaxed) as usize;
+        let next = self.from(first).find(|stripe| stripe.others.load(Ordering::Relaxed) > 0).and_then(Stripe::try_lock);
+        let Some((stripe, mut own)) = next else { return };
+        let next = own.next();
+        stripe.note(&own);
+        drop(own);
+        if let Some(lot) = next {
+            self.free_lot(lot);
+        }
     }
 
     /// # Safety
@@ -152,17 +195,32 @@ impl<P: Send + 'static> Frees<P> {
         word
     }
 
-    /// The lot of which a little was freed, if there is any left.
-    fn rest(&self, own: &mut Own<P>) -> Option<Lot<P>> {
-        (!own.due.is_empty()).then(|| std::mem::replace(&mut own.due, Lot::new()))
-    }
-
-    fn free_lot(&self, lot: Option<Lot<P>>) {
-        let Some(lot) = lot else { return };
+    fn free_lot(&self, lot: Lot<P>) {
         let bytes = lot.bytes();
         // SAFETY: H1, of every lot that comes here.
         unsafe { lot.free() };
         self.garbage.let_go(bytes);
+    }
+}
+
+impl<P> Stripe<P> {
+    fn try_lock(&self) -> Option<(&Stripe<P>, MutexGuard<'_, Own<P>>)> {
+        self.own.try_lock().map(|own| (self, own))
+    }
+
+    fn note(&self, own: &Own<P>) {
+        self.filling.store(own.filling.bytes(), Ordering::Relaxed);
+        self.others.store(own.waiting.len() as u64 + u64::from(!own.due.is_empty()), Ordering::Relaxed);
+    }
+}
+
+impl<P> Own<P> {
+    /// A lot that nobody sees any more: what is left of the one of which a little was freed comes first.
+    fn next(&mut self) -> Option<Lot<P>> {
+        match self.due.is_empty() {
+            true => self.waiting.next(),
+            false => Some(std::mem::replace(&mut self.due, Lot::new())),
+        }
     }
 }
 
@@ -246,9 +304,58 @@ mod tests {
         assert_eq!(Arc::strong_count(&of), 16);
         let handle = collector.register();
         for _ in 0..10 {
-            frees.free(&handle.pin());
+            let guard = handle.pin();
+            frees.enter_all(&guard);
+            guard.flush();
+            frees.free();
         }
         assert_eq!((Arc::strong_count(&of), frees.bytes()), (1, 0));
+    }
+
+    #[test]
+    fn who_goes_on_frees_what_others_have_left_where_it_is_much() {
+        let (collector, of, frees) = (Collector::new(), Counted::default(), frees(16 * 100 * BYTES as u64));
+        let [reader, writer] = [collector.register(), collector.register()];
+        let held = reader.pin();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let handle = collector.register();
+                (0..5000).for_each(|_| retire(&frees, &of, &handle.pin()));
+            });
+        });
+        drop(held);
+        assert!(frees.bytes() >= 5_000_000);
+        (0..2000).for_each(|_| retire(&frees, &of, &writer.pin()));
+        assert!(frees.bytes() <= 200 * BYTES as u64, "{}", frees.bytes());
+    }
+
+    /// A page whose `drop` retires another.
+    #[derive(Debug)]
+    struct Chained(Option<Arc<(Frees<Chained>, Collector)>>, u32);
+
+    impl Drop for Chained {
+        fn drop(&mut self) {
+            if let (Some(all), 1..) = (self.0.take(), self.1) {
+                chained(&all, self.1 - 1);
+            }
+        }
+    }
+
+    fn chained(all: &Arc<(Frees<Chained>, Collector)>, left: u32) {
+        let page = Chained(Some(Arc::clone(all)), left);
+        let node = Fresh::base(Version::NONE, page, BYTES, Pieces::one(Piece::from_word(8)));
+        // SAFETY: made for this, in no slot; who reads it holds guards of this collector.
+        unsafe { all.0.retire(Word::resident(node.into_raw()), BYTES, &all.1.register().pin()) };
+    }
+
+    /// Class: a stack that is as deep as there is garbage.
+    #[test]
+    fn a_drop_that_changes_pages_frees_no_others_from_within() {
+        let all = Arc::new((Frees::new(1 << 20, Arc::new(Freed::new())), Collector::new()));
+        (0..50_000).for_each(|_| chained(&all, 2));
+        for _ in 0..10_000 {
+            chained(&all, 0);
+        }
     }
 
     #[test]

@@ -95,6 +95,10 @@ impl<P> Waiting<P> {
         guard.defer(move || says.store(true, Ordering::Release));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.lots.len()
+    }
+
     /// The oldest lot, where nobody can see it any more (H1).
     pub(super) fn next(&mut self) -> Option<Lot<P>> {
         // Acquire: see `enter`.
