@@ -60,7 +60,12 @@ const HUNTS: [Hunt; 20] = [
         "checkpoints::every_schedule::a_checkpoint_that_fails_meets_updates",
         &["by the whole log", "was stable", "does not go on the version below it"],
     ),
-    (Canary::MovedWithoutCompare, "cleaning::every_schedule::cleaning_meets_updates", &["assertion"]),
+    // What is in memory may be right still, under a marker that is not.
+    (
+        Canary::MovedWithoutCompare,
+        "cleaning::every_schedule::cleaning_meets_updates",
+        &["assertion", "counted as in use"],
+    ),
     (
         Canary::GrowingSegmentEmpty,
         "cleaning::every_schedule::checkpoints_meet_cleaning",
