@@ -235,6 +235,8 @@ impl<P> Drop for Own<P> {
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
+    use std::sync::Weak;
+
     use crossbeam_epoch::Collector;
 
     use super::*;
@@ -331,18 +333,18 @@ mod tests {
 
     /// A page whose `drop` retires another.
     #[derive(Debug)]
-    struct Chained(Option<Arc<(Frees<Chained>, Collector)>>, u32);
+    struct Chained(Weak<(Frees<Chained>, Collector)>, u32);
 
     impl Drop for Chained {
         fn drop(&mut self) {
-            if let (Some(all), 1..) = (self.0.take(), self.1) {
+            if let (Some(all), 1..) = (self.0.upgrade(), self.1) {
                 chained(&all, self.1 - 1);
             }
         }
     }
 
     fn chained(all: &Arc<(Frees<Chained>, Collector)>, left: u32) {
-        let page = Chained(Some(Arc::clone(all)), left);
+        let page = Chained(Arc::downgrade(all), left);
         let node = Fresh::base(Version::NONE, page, BYTES, Pieces::one(Piece::from_word(8)));
         // SAFETY: made for this, in no slot; who reads it holds guards of this collector.
         unsafe { all.0.retire(Word::resident(node.into_raw()), BYTES, &all.1.register().pin()) };
