@@ -24,7 +24,6 @@ pub(super) struct Batch {
     /// Of pages that were images.
     survivors: Vec<Copied>,
     content: Content,
-    bytes: u64,
     /// Bytes of memory held, as they were counted last.
     held: u64,
 }
@@ -33,7 +32,7 @@ impl Batch {
     /// Of `max` bytes, about.
     pub(super) fn new(log: &Arc<LogCore>, max: u64) -> Batch {
         let (folds, survivors) = (Vec::new(), Vec::new());
-        Batch { log: Arc::clone(log), max, folds, survivors, content: Content::default(), bytes: 0, held: 0 }
+        Batch { log: Arc::clone(log), max, folds, survivors, content: Content::default(), held: 0 }
     }
 
     /// What pages are copied to.
@@ -48,13 +47,12 @@ impl Batch {
         copied: Copied,
         hand_over: &mut dyn FnMut(Batch) -> Result<()>,
     ) -> Result<()> {
-        self.bytes += copied.len() as u64;
         match from.header.stream {
             Stream::Log | Stream::Map => self.folds.push(copied),
             Stream::Folds | Stream::Survivors => self.survivors.push(copied),
         }
         self.log.hold(&mut self.held, self.content.memory());
-        if self.bytes < self.max { Ok(()) } else { self.hand_over(hand_over) }
+        if self.content.len() < self.max { Ok(()) } else { self.hand_over(hand_over) }
     }
 
     /// Hands over what there is.

@@ -21,6 +21,8 @@ pub(crate) struct Scanner {
     segment: Arc<Segment>,
     at: Lsn,
     end: Lsn,
+    /// A length that no record may have is not believed, nor read.
+    longest: u64,
     window: AlignedBuf,
     /// The LSN of the window's first byte, and how many bytes of it are filled.
     base: Lsn,
@@ -61,7 +63,8 @@ impl Scanner {
     /// From the record at `at`.
     pub(crate) fn from(segment: Arc<Segment>, at: Lsn, end: Lsn) -> Scanner {
         let end = end.min(segment.records_end());
-        Scanner { segment, at, end, window: AlignedBuf::default(), base: at, filled: 0 }
+        let longest = Geometry::new(segment.header.segment_size).inline_max().max(2 * BLOCK);
+        Scanner { segment, at, end, longest, window: AlignedBuf::default(), base: at, filled: 0 }
     }
 
     /// Where the next step looks.
@@ -92,12 +95,11 @@ impl Scanner {
         }
         let room = self.end.0 - self.at.0;
         self.fill_up()?;
-        let longest = self.longest();
         let (lsn, salt) = (self.at, self.segment.header.salt);
         let view = {
             let skip = (self.at.0 - self.base.0) as usize;
             let view = self.window.as_slice().get(skip..self.filled as usize).unwrap_or_default();
-            view.get(..longest as usize).unwrap_or(view)
+            view.get(..self.longest as usize).unwrap_or(view)
         };
         Ok(match parse(view, lsn, salt, room) {
             Parsed::Record { shape, body, body_at, len } => {
@@ -123,7 +125,7 @@ impl Scanner {
     /// `Io`.
     pub(crate) fn fill_up(&mut self) -> Result<()> {
         let room = self.end.0.saturating_sub(self.at.0);
-        let most = room.min(self.longest());
+        let most = room.min(self.longest);
         let mut need = 16.min(room);
         loop {
             self.fill(need)?;
@@ -133,11 +135,6 @@ impl Scanner {
             }
             need = more;
         }
-    }
-
-    /// A length that no record may have is not believed, nor read.
-    fn longest(&self) -> u64 {
-        Geometry::new(self.segment.header.segment_size).inline_max().max(2 * BLOCK)
     }
 
     fn view(&self) -> &[u8] {

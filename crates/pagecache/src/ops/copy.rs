@@ -112,6 +112,11 @@ impl Copied {
 }
 
 impl Content {
+    /// Bytes of pages.
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// Bytes of memory.
     pub(crate) fn memory(&self) -> u64 {
         let pieces = (self.pieces.capacity() + self.found.capacity()) * size_of::<Piece>();

@@ -94,7 +94,7 @@ impl<P: Send + 'static> Frees<P> {
             // SAFETY: none: this is the bug.
             return unsafe { word.discard::<P>() };
         }
-        let Some((stripe, mut own)) = self.from(thread_ordinal() as usize).find_map(Stripe::try_lock) else {
+        let Some((stripe, mut own)) = self.beginning_at(thread_ordinal() as usize).find_map(Stripe::try_lock) else {
             // SAFETY: the caller's promise.
             unsafe { word.retire::<P>(guard) };
             self.garbage.hand_over(bytes as u64, guard);
@@ -108,15 +108,17 @@ impl<P: Send + 'static> Frees<P> {
             // SAFETY: the caller's promise, of each word in it.
             unsafe { self.enter(&mut own, guard) };
         }
-        stripe.note(&own);
         // A user's `drop` may change pages, and is not to free others from within.
-        if !PAYS.replace(true) {
-            let mut few = [const { None }; PAID];
+        let pays = !PAYS.replace(true);
+        let mut few = [const { None }; PAID];
+        if pays {
             few.fill_with(|| self.due(&mut own));
-            let lot = if self.garbage.bytes() > self.much { own.waiting.next() } else { None };
-            stripe.note(&own);
-            drop(own);
-            // User code may run here: the lock is not held.
+        }
+        let lot = if pays && self.garbage.bytes() > self.much { own.waiting.next() } else { None };
+        stripe.note(&own);
+        // User code may run from here on: that of `drop`, and what others have given the collector.
+        drop(own);
+        if pays {
             // SAFETY: H1.
             few.into_iter().flatten().for_each(|word| unsafe { word.discard::<P>() });
             match lot {
@@ -154,14 +156,17 @@ impl<P: Send + 'static> Frees<P> {
     }
 
     /// The stripes, from one on.
-    fn from(&self, first: usize) -> impl Iterator<Item = &Stripe<P>> {
+    fn beginning_at(&self, first: usize) -> impl Iterator<Item = &Stripe<P>> {
         self.stripes.iter().cycle().skip(first % STRIPES).take(STRIPES).map(|stripe| &**stripe)
     }
 
     /// Frees a lot of a thread that may come by no more.
     fn free_anothers(&self) {
         let first = self.looked_at.fetch_add(1, Ordering::Relaxed) as usize;
-        let next = self.from(first).find(|stripe| stripe.others.load(Ordering::Relaxed) > 0).and_then(Stripe::try_lock);
+        let next = self
+            .beginning_at(first)
+            .find(|stripe| stripe.others.load(Ordering::Relaxed) > 0)
+            .and_then(Stripe::try_lock);
         let Some((stripe, mut own)) = next else { return };
         let next = own.next();
         stripe.note(&own);

@@ -140,7 +140,7 @@ impl Pins {
     /// Registers a guard.
     #[track_caller]
     pub(crate) fn register(&self, guard: Guard) -> Pin<'_> {
-        // No two threads ever have the same ordinal.
+        // No two threads ever have the same ordinal, and a guard is dropped by the thread that took it.
         let nth = thread_ordinal() as usize;
         let place = self.own.get(nth).or_else(|| self.shared.get(nth % SHARED)).unwrap_or(&self.shared[0]);
         let now = self.clock.now();
