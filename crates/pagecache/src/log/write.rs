@@ -1,4 +1,7 @@
 //! From the ring to the files: complete blocks, in stretches that several threads write at once. Nothing is synced here.
+//!
+//! A log alone is cold once it is written. That of a page store is read again when pages are moved, so it may stay in the system's cache
+//! (decision 0027).
 
 use std::sync::Arc;
 
@@ -10,7 +13,11 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
-use crate::storage::write_all;
+use crate::storage::{StorageFile, write_all, write_all_cold};
+use crate::store::segment::Segment;
+
+/// From this length on the way to the disk begins with the write, in bytes. A shorter stretch is synced at once, or is one of few.
+const LONG: u64 = 64 << 10;
 
 impl LogCore {
     /// Writes complete blocks to the operating system, without a sync, so that the ring has room.
@@ -63,36 +70,55 @@ impl LogCore {
         // SAFETY: the stretch is below the prefix and above `written`, which only `land` below moves over it (L2).
         let written = unsafe {
             self.ring.read(flight.from, flight.end.0 - flight.from.0, |piece| {
-                let wrote = write_all(file.as_ref(), piece, offset);
+                let wrote = self.put_down(file.as_ref(), piece, offset);
                 offset += piece.len() as u64;
                 wrote
             })
         };
         working.finish();
-        let mut rounds = self.rounds.lock();
-        let outcome = match written {
-            Ok(()) => {
-                rounds.land(flight, (Arc::clone(&segment), file));
-                self.refresh_limits(&rounds);
-                Ok(())
-            }
-            Err(error) => match Error::io("write", segment.name(), error) {
-                full @ Error::NoSpace { .. } if !planted(Canary::FullDiskForGood) => {
-                    rounds.strand(flight);
-                    Err(full)
-                }
-                failed if planted(Canary::FailedWriteRepeated) => {
-                    rounds.strand(flight);
-                    Err(failed)
-                }
-                other => Err(self.poison_locked(rounds, other)),
-            },
-        };
-        if outcome.is_ok() {
-            self.counters.written.fetch_add(flight.end.0 - flight.from.0, Ordering::Relaxed);
-        }
+        let outcome = self.land(flight, &segment, &file, written);
         self.landed.notify_all();
-        outcome
+        outcome?;
+        let len = flight.end.0 - flight.from.0;
+        self.counters.written.fetch_add(len, Ordering::Relaxed);
+        if self.pool.is_read_again() && len >= LONG {
+            file.begin_sync(segment.offset(flight.from), len);
+        }
+        Ok(())
+    }
+
+    /// Says what became of a stretch: the ring has room where it was, or it is written again, or the log has failed.
+    fn land(
+        &self,
+        flight: Flight,
+        segment: &Arc<Segment>,
+        file: &Arc<dyn StorageFile>,
+        written: std::io::Result<()>,
+    ) -> Result<()> {
+        let mut rounds = self.rounds.lock();
+        let Err(error) = written else {
+            rounds.land(flight, (Arc::clone(segment), Arc::clone(file)));
+            self.refresh_limits(&rounds);
+            return Ok(());
+        };
+        match Error::io("write", segment.name(), error) {
+            full @ Error::NoSpace { .. } if !planted(Canary::FullDiskForGood) => {
+                rounds.strand(flight);
+                Err(full)
+            }
+            failed if planted(Canary::FailedWriteRepeated) => {
+                rounds.strand(flight);
+                Err(failed)
+            }
+            other => Err(self.poison_locked(rounds, other)),
+        }
+    }
+
+    fn put_down(&self, file: &dyn StorageFile, piece: &[u8], offset: u64) -> std::io::Result<()> {
+        match self.pool.is_read_again() {
+            true => write_all(file, piece, offset),
+            false => write_all_cold(file, piece, offset),
+        }
     }
 
     /// Sleeps until the ticket that limits the prefix has moved on.

@@ -1,9 +1,9 @@
-//! Long writes past the system's page cache (`O_DIRECT`): a log is written once and rarely read, so a copy of it in the cache
+//! Long writes past the system's page cache (`O_DIRECT`): a log alone is written once and rarely read, so a copy of it in the cache
 //! costs a copy, memory, and a pass of the kernel's own write-back. Reads too, on request: a store's own cache holds what is hot.
 //!
-//! - D1. A write goes direct only where address, offset and length are multiples of a block, and it is long. Everything else, and
-//!   everything on a file system that refuses, goes through the cache. Linux keeps the two coherent: a direct write drops
-//!   what the cache holds of its range.
+//! - D1. A write goes direct where it is cold, or reads go direct; and only where address, offset and length are multiples of a block,
+//!   and it is long. Everything else, and everything on a file system that refuses, goes through the cache. Linux keeps the
+//!   two coherent: a direct write drops what the cache holds of its range.
 //! - D2. A second handle exists from the first direct write to the next sync: a file that is no longer written has one. Where reads
 //!   go direct it stays with the file from the first of them.
 //! - D3. Reads go direct where that is asked for. One takes the blocks that cover it, all at once, into a buffer of its own. Blocks that
@@ -83,6 +83,14 @@ impl Direct {
 
     /// Writes at most `buf`; `None` where it is to go through the cache (D1).
     pub(super) fn write_at(&self, file: &File, buf: &[u8], offset: u64) -> Option<io::Result<usize>> {
+        if self.reads == Reads::Cached {
+            return None;
+        }
+        self.write_cold_at(file, buf, offset)
+    }
+
+    /// As above, of what will hardly be read again.
+    pub(super) fn write_cold_at(&self, file: &File, buf: &[u8], offset: u64) -> Option<io::Result<usize>> {
         let aligned = buf.as_ptr().addr() | buf.len() | offset as usize;
         // Relaxed: a look that saves a try.
         if buf.len() < LONG || !aligned.is_multiple_of(ALIGN) || self.refused.load(Ordering::Relaxed) {
@@ -131,7 +139,7 @@ fn is_refusal(error: &io::Error) -> bool {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::{FileStorage, OpenMode, Storage, read_full, write_all};
+    use super::super::{FileStorage, OpenMode, Storage, read_full, write_all, write_all_cold};
     use super::*;
 
     /// `len` bytes at an aligned address, and where they begin.
@@ -148,14 +156,14 @@ mod tests {
         let (bytes, skip) = aligned(4 * LONG);
         let long = &bytes[skip..skip + 4 * LONG];
         let mut found = vec![0; 4 * LONG];
-        write_all(file.as_ref(), long, 0).unwrap();
+        write_all_cold(file.as_ref(), long, 0).unwrap();
         read_full(file.as_ref(), &mut found, 0).unwrap();
         assert_eq!(found, long);
         // Now the cache holds it all: what goes past it must be seen all the same, and what goes through it next.
         let (other, skip) = aligned(2 * LONG + 1);
         let other = &other[skip + 1..][..2 * LONG];
-        write_all(file.as_ref(), &long[LONG..2 * LONG], 0).unwrap();
-        write_all(file.as_ref(), other, LONG as u64).unwrap();
+        write_all_cold(file.as_ref(), &long[LONG..2 * LONG], 0).unwrap();
+        write_all_cold(file.as_ref(), other, LONG as u64).unwrap();
         write_all(file.as_ref(), b"short", 3).unwrap();
         read_full(file.as_ref(), &mut found, 0).unwrap();
         let mut expected = long.to_vec();
@@ -216,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn only_long_aligned_writes_go_past_the_cache_and_their_handle_goes_with_the_sync() {
+    fn only_long_aligned_cold_writes_go_past_the_cache_and_their_handle_goes_with_the_sync() {
         let storage = FileStorage::temporary().unwrap();
         let path = storage.path().join("a");
         let file = File::options().write(true).create_new(true).open(path).unwrap();
@@ -225,10 +233,11 @@ mod tests {
         for (from, len, offset) in
             [(skip, LONG - ALIGN, 0), (skip + 8, LONG, 0), (skip, LONG, 512), (skip, LONG + 8, 0)]
         {
-            assert!(direct.write_at(&file, &bytes[from..from + len], offset).is_none());
+            assert!(direct.write_cold_at(&file, &bytes[from..from + len], offset).is_none());
         }
+        assert!(direct.write_at(&file, &bytes[skip..skip + LONG], 0).is_none(), "it may be read again");
         assert!(direct.handle.lock().unwrap().is_none());
-        match direct.write_at(&file, &bytes[skip..skip + LONG], 0) {
+        match direct.write_cold_at(&file, &bytes[skip..skip + LONG], 0) {
             Some(written) => assert_eq!(written.unwrap(), LONG),
             None => {
                 assert!(direct.refused.load(Ordering::Relaxed), "this file system takes none, and that is remembered")

@@ -61,7 +61,7 @@ impl FileStorage {
     }
 
     /// Reads past the system's page cache (`O_DIRECT`), where the system has that: for a store whose own cache has the memory. Each open
-    /// file has a second handle then. Reads of what was just written wait until it is on disk.
+    /// file has a second handle then. Reads of what was just written wait until it is on disk. Long writes go the same way.
     pub fn direct_reads(mut self, direct: bool) -> FileStorage {
         self.direct_reads = direct;
         self
@@ -198,6 +198,14 @@ impl StorageFile for OsFile {
             return written;
         }
         std::os::unix::fs::FileExt::write_at(&self.file, buf, offset)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_cold_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        match self.direct.write_cold_at(&self.file, buf, offset) {
+            Some(written) => written,
+            None => std::os::unix::fs::FileExt::write_at(&self.file, buf, offset),
+        }
     }
 
     #[cfg(windows)]

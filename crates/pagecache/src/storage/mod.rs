@@ -98,6 +98,11 @@ pub trait StorageFile: Send + Sync + Debug {
     /// Writes at most `buf.len()` bytes, at least 1. Durable only after [`sync_data`](StorageFile::sync_data).
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
 
+    /// As [`write_at`](StorageFile::write_at), of bytes that will hardly be read again: they need not take the place of others in a cache.
+    fn write_cold_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.write_at(buf, offset)
+    }
+
     /// Makes everything written so far, and the length needed to read it, durable. Not the directory entry. After an
     /// error nothing is known about what is durable, and a second call proves nothing.
     fn sync_data(&self) -> io::Result<()>;
@@ -146,9 +151,18 @@ pub fn read_full(file: &dyn StorageFile, mut buf: &mut [u8], mut offset: u64) ->
 }
 
 /// Writes all of `buf`, through short transfers and interruptions.
-pub fn write_all(file: &dyn StorageFile, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+pub fn write_all(file: &dyn StorageFile, buf: &[u8], offset: u64) -> io::Result<()> {
+    write_whole(buf, offset, |buf, offset| file.write_at(buf, offset))
+}
+
+/// As [`write_all`], of bytes that will hardly be read again.
+pub(crate) fn write_all_cold(file: &dyn StorageFile, buf: &[u8], offset: u64) -> io::Result<()> {
+    write_whole(buf, offset, |buf, offset| file.write_cold_at(buf, offset))
+}
+
+fn write_whole(mut buf: &[u8], mut offset: u64, write: impl Fn(&[u8], u64) -> io::Result<usize>) -> io::Result<()> {
     while !buf.is_empty() {
-        match file.write_at(buf, offset) {
+        match write(buf, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => {
                 buf = buf.get(count..).unwrap_or_default();

@@ -239,6 +239,11 @@ impl Pool {
         })
     }
 
+    /// Whether what is written is read again before long: pages are, when they are wanted and when they are moved.
+    pub(crate) fn is_read_again(&self) -> bool {
+        self.identity.purpose == Purpose::Pages
+    }
+
     /// Where the segments are, for messages.
     pub(crate) fn describe(&self) -> String {
         self.storage().describe()
