@@ -104,7 +104,12 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         pages.budget.note(lists as usize);
         pages.weigh();
         let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer));
-        let goal = Goal { fill_target: config.fill_target, log_limit: config.log_limit, order: config.cleaning_order };
+        let goal = Goal {
+            fill_target: config.fill_target,
+            log_limit: config.log_limit,
+            reserve: config.reserve,
+            order: config.cleaning_order,
+        };
         let help = match config.background {
             Background::Threads => Help::Thread,
             Background::Caller => Help::None,

@@ -12,7 +12,7 @@ use crate::clean::Order;
 use crate::format::BLOCK;
 use crate::format::segment::{SEGMENT_MAX, SEGMENT_MIN};
 use crate::storage::Storage;
-use crate::store::limit::{SEGMENTS_MIN, segments};
+use crate::store::limit::{RESERVE, RESERVE_MAX, segments, segments_min};
 
 /// Whether a store may, must or must not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,8 @@ impl Background {
 /// | `max_record` | 64 MiB | 1 KiB to 1 GiB |
 /// | `log_limit` | 64 MiB | 256 KiB to 1 TiB |
 /// | `fill_target` | 0.80 | 0.10 to 0.95 |
-/// | `max_disk_bytes` | none | 16 segments and 8,192 bytes, and up, or `None` |
+/// | `reserve` | 4 segments | 4 to 65,536 |
+/// | `max_disk_bytes` | none | `reserve` and 12 segments and 8,192 bytes, and up, or `None` |
 /// | `background` | `Threads` | |
 /// | `collector` | crossbeam's default | any |
 /// | `release_memory` | none | a function |
@@ -88,6 +89,7 @@ pub struct Config {
     pub(crate) max_record: u64,
     pub(crate) log_limit: u64,
     pub(crate) fill_target: f64,
+    pub(crate) reserve: u64,
     pub(crate) max_disk_bytes: Option<u64>,
     pub(crate) cleaning_order: Order,
     pub(crate) background: Background,
@@ -120,6 +122,7 @@ impl ConfigBuilder {
                 max_record: 64 << 20,
                 log_limit: 64 << 20,
                 fill_target: 0.80,
+                reserve: RESERVE,
                 max_disk_bytes: None,
                 cleaning_order: Order::DecliningCost,
                 background: Background::Threads,
@@ -200,12 +203,21 @@ impl ConfigBuilder {
         self
     }
 
-    /// How full the segments of pages are to be: bytes in use for each byte of room. The log, by `log_limit`, and four segments come on top. Room is
+    /// How full the segments of pages are to be: bytes in use for each byte of room. The log, by `log_limit`, and the `reserve` come on top. Room is
     /// what a segment has
     /// beside its two headers, of 4 KiB each. A higher target takes less disk and more writing: uniform updates of whole pages have 0.9
     /// bytes of survivors moved for each byte given at 0.70, 1.7 at 0.80 and 4.2 at 0.90. A bare log has no use for it.
     pub fn fill_target(mut self, fill: f64) -> Self {
         self.config.fill_target = fill;
+        self
+    }
+
+    /// Segments that may be there beside what `fill_target` and `log_limit` ask for, so that the cleaner has room to work in. It is part of the bound on disk. With
+    /// more of them writers may go on for longer before they wait for the cleaner, and turns may be longer: for bursts of writing into a store whose
+    /// `log_limit` is short. Below a cap, and on a disk that is nearly full, two more than these are left to frees, checkpoints and cleaning. Of a
+    /// bare log only the cap goes by it.
+    pub fn reserve(mut self, segments: u64) -> Self {
+        self.config.reserve = segments;
         self
     }
 
@@ -216,9 +228,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Bytes that the store's files may take, files kept for reuse included: 16 segments and the two superblocks, of 4 KiB each, at least. Without it what
+    /// Bytes that the store's files may take, files kept for reuse included: the `reserve`, 12 segments and the two superblocks, of 4 KiB each, at least. Without it what
     /// is left on the disk is the limit ([`Storage::available`](crate::storage::Storage::available); on Linux what the file system has for users that are not
-    /// privileged). Six segments of either
+    /// privileged). Two segments more than the `reserve` of either
     /// are left to frees, checkpoints and cleaning. An update that needs more is [`Error::NoSpace`] before anything has happened, once
     /// the cleaner has had a turn; reads and frees go on, and so do updates once pages were freed. Near the cap segments are made
     /// fuller than `fill_target`, at the cost of more writing. A store that is over it already opens, and takes no updates
@@ -307,6 +319,9 @@ impl Config {
         if !((256 << 10)..=(1 << 40)).contains(&self.log_limit) {
             return refuse("log_limit", self.log_limit.to_string(), "262144 to 1099511627776");
         }
+        if !(RESERVE..=RESERVE_MAX).contains(&self.reserve) {
+            return refuse("reserve", self.reserve.to_string(), "4 to 65536");
+        }
         // Where there is a store already it says how long its segments are.
         let is_new = self.path.as_ref().is_some_and(|path| !path.exists());
         self.check_cap(self.segment_size.unwrap_or(if is_new { SEGMENT_DEFAULT } else { SEGMENT_MIN }))?;
@@ -343,12 +358,13 @@ impl Config {
     /// # Errors
     /// `Config`.
     pub(crate) fn check_cap(&self, segment_size: u64) -> Result<()> {
-        let fits = |cap: u64| segments(cap, segment_size) >= SEGMENTS_MIN;
+        let least = segments_min(self.reserve);
+        let fits = |cap: u64| segments(cap, segment_size) >= least;
         match self.max_disk_bytes.filter(|cap| !fits(*cap)) {
             Some(cap) => Err(Error::Config {
                 option: "max_disk_bytes",
                 found: cap.to_string(),
-                allowed: format!("{} and up, or None", SEGMENTS_MIN * segment_size + 2 * BLOCK),
+                allowed: format!("{} and up, or None", least * segment_size + 2 * BLOCK),
             }),
             None => Ok(()),
         }

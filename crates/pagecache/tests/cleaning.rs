@@ -324,6 +324,59 @@ fn a_tick_after_a_mass_of_frees_shrinks_the_store() {
     store.check();
 }
 
+/// Nobody knew what is in use before the first turn, which comes with half of the log's limit.
+#[test]
+fn frees_behind_a_start_shrink_the_store_too() {
+    for background in [Background::Threads, Background::Caller] {
+        let storage = MemoryStorage::new();
+        let log_limit = 4 << 20;
+        let with = || config(&storage).log_limit(log_limit).background(background);
+        let mut store = Store::with(config(&storage).log_limit(log_limit), 20_000);
+        store.pages.tick().unwrap();
+        store.pages.close().unwrap();
+        store.pages = Pages::start(with().build()).unwrap();
+        let files = storage.list().unwrap().len() as u64;
+        let mut kept = Vec::new();
+        for (at, page) in std::mem::take(&mut store.versions).into_iter().enumerate() {
+            // A part of the map is never looked at by these.
+            match at >= 17_000 || at % 10 == 0 {
+                true => kept.push(page),
+                _ => drop(store.pages.free_at(page.0, page.1, &store.pages.pin()).unwrap()),
+            }
+        }
+        store.versions = kept;
+        if background == Background::Caller {
+            store.pages.tick().unwrap();
+        }
+        let most = promised_at(0.8, store.live()) + (log_limit - LOG_LIMIT) / SEGMENT + 4;
+        let left = files_within(&storage, most, if background == Background::Caller { 0 } else { 60 });
+        println!("{files} files before, {left} after, {most} promised");
+        assert!(files * 2 > most * 3 && left <= most, "{background:?}: {files} before, {left} after, {most} promised");
+        store.check();
+    }
+}
+
+/// What the cleaner may take beside all else is as much as was asked for, and it is used.
+#[test]
+fn a_longer_reserve_is_room_for_writers_and_is_held() {
+    let held = |reserve| {
+        let mut store = Store::with(config(&MemoryStorage::new()).reserve(reserve), 3000);
+        let mut most = 0;
+        for _ in 0..60 {
+            store.overwrite(500);
+            store.pages.tick().unwrap();
+            most = most.max(store.pages.stats().segments);
+        }
+        store.check();
+        let promised = promised_at(0.8, store.live()) + reserve - 4;
+        assert!(most <= promised, "{most} segments with a reserve of {reserve}, {promised} promised");
+        most
+    };
+    let (short, long) = (held(4), held(24));
+    println!("{short} and {long} segments");
+    assert!(long > short + 10 && long <= short + 24, "{short}, {long}");
+}
+
 #[test]
 fn a_move_keeps_the_version_and_fails_no_update() {
     let storage = MemoryStorage::new();

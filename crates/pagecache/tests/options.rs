@@ -124,6 +124,12 @@ fn build_touches_nothing_and_start_names_the_option_that_cannot_work() {
         let wanted = ("fill_target", fill.to_string(), "0.10 to 0.95".to_owned());
         assert_eq!(told(new().fill_target(fill)), wanted);
     }
+    for reserve in [0, 3, 65_537, u64::MAX] {
+        let wanted = ("reserve", reserve.to_string(), "4 to 65536".to_owned());
+        assert_eq!(told(new().reserve(reserve).max_disk_bytes(1 << 40)), wanted);
+    }
+    let wanted = ("max_disk_bytes", "0".to_owned(), format!("{} and up, or None", (112 << 16) + 8192));
+    assert_eq!(told(new().reserve(100).segment_size(64 << 10).max_disk_bytes(0)), wanted);
     for limit in [0, (256 << 10) - 1, (1 << 40) + 1, u64::MAX] {
         let wanted = ("log_limit", limit.to_string(), "262144 to 1099511627776".to_owned());
         assert_eq!(told(new().log_limit(limit)), wanted);
@@ -154,9 +160,9 @@ fn build_touches_nothing_and_start_names_the_option_that_cannot_work() {
 #[test]
 fn the_largest_and_the_smallest_values_work() {
     let smallest = || memory().segment_size(64 << 10).max_record(1024).cache_capacity(64 << 10).flush_every_ms(1);
-    let smallest = || smallest().log_limit(256 << 10).fill_target(0.10);
+    let smallest = || smallest().log_limit(256 << 10).fill_target(0.10).reserve(4);
     let largest = || memory().segment_size(1 << 30).max_record(1 << 30).cache_capacity(u64::MAX);
-    let largest = || largest().log_limit(1 << 40).fill_target(0.95);
+    let largest = || largest().log_limit(1 << 40).fill_target(0.95).reserve(65_536);
     for config in [smallest(), largest().flush_every_ms(u64::MAX), largest().flush_every_ms(None)] {
         let pc = Pages::start(config.build()).unwrap();
         for len in [0, 1, 1000, 1024] {

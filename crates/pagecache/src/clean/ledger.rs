@@ -1,7 +1,6 @@
 //! What is on disk against what is promised (P3 of the design), in whole segments.
 
 use crate::store::births::{Keep, Stock};
-use crate::store::limit::RESERVE;
 
 /// A turn of the cleaner moves no more bytes than this: it ends in a checkpoint, and those who wait for that wait for all of it.
 const TURN_MAX: u64 = 64 << 20;
@@ -19,6 +18,8 @@ pub(super) struct Ledger {
     pub(super) packed: u64,
     pub(super) fill_target: f64,
     pub(super) log_limit: u64,
+    /// Segments.
+    pub(super) reserve: u64,
     /// Bytes in use: of pages' records by the lengths in their slots, and of leaves of the map.
     pub(super) live: u64,
     pub(super) map: u64,
@@ -34,7 +35,7 @@ impl Ledger {
     fn promised(&self) -> u64 {
         // Lengths in slots are up to a thirty-second too long: a promise is kept by what is there at least.
         let live = self.live - self.live / 33 + self.map;
-        (self.at_target(live) + self.log_limit) / self.size + RESERVE
+        (self.at_target(live) + self.log_limit) / self.size + self.reserve
     }
 
     /// Bytes on disk that so many in use ask for. A segment's headers are beside its fill: in small segments they are much, and who
@@ -45,7 +46,7 @@ impl Ledger {
 
     /// Segments beyond what is in use at the fill target, a log of so many bytes and half of the reserve.
     pub(super) fn beyond_target(&self, log: u64) -> u64 {
-        let wanted = (self.at_target(self.live + self.map) + log) / self.size + RESERVE / 2;
+        let wanted = (self.at_target(self.live + self.map) + log) / self.size + self.reserve / 2;
         self.stock.segments.saturating_sub(wanted)
     }
 
@@ -105,6 +106,7 @@ impl Ledger {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
+    use crate::store::limit::RESERVE;
 
     const SIZE: u64 = 8 << 20;
 
@@ -115,6 +117,7 @@ mod tests {
             packed: SIZE - 8192 - 16384,
             fill_target: 0.8,
             log_limit: 64 << 20,
+            reserve: RESERVE,
             live,
             map: 0,
             checkpoint: 100,
@@ -152,5 +155,8 @@ mod tests {
         let promised = ledger(1 << 30, 0).promised();
         assert_eq!(turn(1 << 30, 64 << 20, promised - 9, 0), (6, 6), "there is room for more");
         assert_eq!(turn(1 << 30, 64 << 20, promised - 9, 1), (6, 5), "if nobody else takes it");
+        let wide = Ledger { reserve: 10, ..ledger(1 << 30, promised - 9) };
+        assert_eq!(wide.promised(), promised + 6, "a longer reserve is promised");
+        assert_eq!(wide.headroom(), ledger(1 << 30, promised - 9).headroom() + 6, "and is room for writers meanwhile");
     }
 }

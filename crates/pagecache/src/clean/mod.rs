@@ -57,6 +57,8 @@ pub(crate) struct Cleaner<M: Materializer> {
     help: Help,
     /// Bytes in use at the end of the last turn, where it has given back nothing. Relaxed: a number to compare with.
     in_vain: AtomicU64,
+    /// Bytes that have died when the rest of the map is worth reading. Relaxed, as above.
+    look_at: AtomicU64,
 }
 
 /// What cleaning is for, and how it goes about it.
@@ -64,6 +66,8 @@ pub(crate) struct Cleaner<M: Materializer> {
 pub(crate) struct Goal {
     pub(crate) fill_target: f64,
     pub(crate) log_limit: u64,
+    /// Segments outside the fill target.
+    pub(crate) reserve: u64,
     pub(crate) order: Order,
 }
 
@@ -94,7 +98,9 @@ pub(crate) enum Aim {
 
 impl<M: Materializer> Cleaner<M> {
     pub(crate) fn new(pages: Arc<Pages<M>>, checkpointer: Arc<Checkpointer<M>>, goal: Goal, help: Help) -> Cleaner<M> {
+        let look_at = AtomicU64::new(pages.log.pool.segment_size());
         Cleaner {
+            look_at,
             pages,
             checkpointer,
             goal,
@@ -232,13 +238,24 @@ impl<M: Materializer> Cleaner<M> {
     }
 
     /// Whether there is more on disk than is promised (P3), since pages were freed: what is written keeps within it. Not where a turn has just found that
-    /// it cannot be helped, and no more than a segment has died since.
+    /// it cannot be helped, and no more than a segment has died since. Behind a start it takes a look at the whole map to say so, once a segment has died.
     pub(crate) fn is_beyond_promise(&self) -> bool {
-        if !self.pages.leaves.are_all_read() {
+        if !self.pages.leaves.are_all_read() && !self.has_read_leaves() {
             return false;
         }
         let ledger = self.ledger(0);
         ledger.is_beyond_promise() && ledger.live.saturating_add(ledger.size) <= self.in_vain.load(Ordering::Relaxed)
+    }
+
+    /// Reads what was not read yet of the map, where so much has died since the start, or since it failed, that it may matter.
+    fn has_read_leaves(&self) -> bool {
+        let log = &self.pages.log;
+        let dead = log.dead();
+        if log.is_read_only() || dead < self.look_at.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.look_at.store(dead.saturating_add(log.pool.segment_size()), Ordering::Relaxed);
+        self.pages.read_all_leaves().is_ok()
     }
 
     /// Bytes of links, in segments that can be cleaned, beyond what pages may have on top of them.
@@ -286,6 +303,7 @@ impl<M: Materializer> Cleaner<M> {
             packed: room - longest.min(size / 4),
             fill_target: self.goal.fill_target,
             log_limit: self.goal.log_limit,
+            reserve: self.goal.reserve,
             live: log.usage().live,
             map,
             checkpoint,

@@ -342,6 +342,11 @@ impl LogCore {
         Usage { segments, live }
     }
 
+    /// Bytes of records that have died since the start, in segments that are there still.
+    pub(crate) fn dead(&self) -> u64 {
+        self.pool.all().iter().map(|segment| segment.account.dead()).sum()
+    }
+
     /// Takes note that somebody holds so many bytes for writing now, who held `was` before.
     pub(crate) fn hold(&self, was: &mut u64, now: u64) {
         self.counters.buffers.fetch_add(now.wrapping_sub(*was), std::sync::atomic::Ordering::Relaxed);

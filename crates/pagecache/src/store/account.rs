@@ -33,6 +33,11 @@ impl Account {
         self.dead.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Bytes that were unpublished since the start, whatever is known of those that are in use.
+    pub(crate) fn dead(&self) -> u64 {
+        self.dead.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn set_stuck(&self, live: u64) {
         self.stuck.store(live, Ordering::Relaxed);
     }

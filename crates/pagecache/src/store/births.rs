@@ -10,7 +10,7 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::format::segment::{Previous, Stream};
-use crate::store::limit::{CAPPED, Claim, Limit};
+use crate::store::limit::{CAPPED, Claim, Limit, RESERVE, upkeep};
 use crate::store::segment::{Linked, Segment};
 
 /// Files kept for reuse in any case.
@@ -106,6 +106,8 @@ pub(super) struct Births {
     pins: u64,
     pins_ever: u64,
     limit: Limit,
+    /// Segments that users leave to upkeep.
+    upkeep: u64,
 }
 
 impl Births {
@@ -121,6 +123,7 @@ impl Births {
             pins: 0,
             pins_ever: 0,
             limit: Limit::NONE,
+            upkeep: upkeep(RESERVE),
         }
     }
 
@@ -144,10 +147,17 @@ impl Births {
         }
     }
 
-    /// Caps the bytes on disk from now on.
-    pub(super) fn cap(&mut self, max_disk_bytes: u64, named: usize) {
+    /// Keeps so many segments for the cleaner from now on, and caps the bytes on disk.
+    pub(super) fn bound(&mut self, reserve: u64, max_disk_bytes: Option<u64>, named: usize) {
+        self.upkeep = upkeep(reserve);
         let Stock { segments, spares } = self.stock(named, Unwanted::Counts);
-        self.limit = Limit::new(max_disk_bytes, self.segment_size, segments + spares);
+        let limit = |cap| Limit::new(cap, self.segment_size, segments + spares, self.upkeep);
+        self.limit = max_disk_bytes.map_or(Limit::NONE, limit);
+    }
+
+    /// Segments that users leave to upkeep.
+    pub(super) fn upkeep(&self) -> u64 {
+        self.upkeep
     }
 
     /// Segments that may still be made for this; none where there is no cap.

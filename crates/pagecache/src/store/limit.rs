@@ -9,18 +9,26 @@ pub(crate) const CAPPED: &str = "max_disk_bytes";
 /// What could not be had where the disk has no more room than upkeep needs.
 pub(crate) const FULL: &str = "disk";
 
-/// Segments outside the fill target, so that the cleaner has room to work in.
+/// Segments outside the fill target, so that the cleaner has room to work in, where nothing else is said: as many as it takes to pack those of five segments that
+/// are four fifths full. With fewer nothing may be gained.
 pub(crate) const RESERVE: u64 = 4;
 
-/// Segments below a cap, and of what is left on the disk, that users leave to upkeep, so that frees, checkpoints and cleaning go on where nothing else does: one for the map, one for
-/// the log, and as many for images as it takes to pack those of five segments that are four fifths full.
-pub(crate) const UPKEEP: u64 = 6;
+/// The most that may be asked for.
+pub(crate) const RESERVE_MAX: u64 = 1 << 16;
 
-/// Of these, those that images leave: for the checkpoint without which nothing that they replace is given back, one for the map and one for the log.
+/// Of what upkeep has, the segments that images leave: for the checkpoint without which nothing that they replace is given back, one for the map and one for the
+/// log.
 pub(crate) const CHECKPOINT: u64 = 2;
 
+/// Segments below a cap, and of what is left on the disk, that users leave to upkeep, so that frees, checkpoints and cleaning go on where nothing else does.
+pub(crate) fn upkeep(reserve: u64) -> u64 {
+    reserve + CHECKPOINT
+}
+
 /// The fewest segments that a cap may allow.
-pub(crate) const SEGMENTS_MIN: u64 = 16;
+pub(crate) fn segments_min(reserve: u64) -> u64 {
+    reserve + 12
+}
 
 /// What a segment is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +51,12 @@ pub(crate) struct Limit {
 impl Limit {
     pub(crate) const NONE: Limit = Limit { user: u64::MAX, upkeep: u64::MAX };
 
-    /// Of a cap in bytes, for a store that has `there` segments. One that is over it already may take a little more, or it could never
-    /// become smaller.
-    pub(crate) fn new(max_disk_bytes: u64, segment_size: u64, there: u64) -> Limit {
+    /// Of a cap in bytes, for a store that has `there` segments and leaves so many to upkeep. One that is over it already may take a little more, or it could
+    /// never become smaller.
+    pub(crate) fn new(max_disk_bytes: u64, segment_size: u64, there: u64, upkeep: u64) -> Limit {
         let all = segments(max_disk_bytes, segment_size);
-        let reserve = if planted(Canary::ReserveCountedAsSpace) { 0 } else { UPKEEP };
-        Limit { user: all.saturating_sub(reserve), upkeep: all.max(there + UPKEEP) }
+        let left = if planted(Canary::ReserveCountedAsSpace) { 0 } else { upkeep };
+        Limit { user: all.saturating_sub(left), upkeep: all.max(there + upkeep) }
     }
 
     fn most(self, claim: Claim) -> u64 {
@@ -82,15 +90,17 @@ mod tests {
     #[test]
     fn users_leave_the_reserve_to_upkeep_and_a_store_over_its_cap_can_still_shrink() {
         const SIZE: u64 = 64 << 10;
-        let limit = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 3);
+        let limit = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 3, upkeep(RESERVE));
         assert!(limit.allows(14, Claim::User) && !limit.allows(15, Claim::User));
         assert!(limit.allows(20, Claim::Upkeep) && !limit.allows(21, Claim::Upkeep));
         assert!(limit.allows(18, Claim::Images) && !limit.allows(19, Claim::Images), "a checkpoint comes behind");
         assert_eq!((limit.left(10, Claim::User), limit.left(18, Claim::User)), (Some(4), Some(0)));
         // A byte less is a segment less.
-        assert!(!Limit::new(20 * SIZE + 2 * BLOCK - 1, SIZE, 3).allows(20, Claim::Upkeep));
-        let over = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 30);
+        assert!(!Limit::new(20 * SIZE + 2 * BLOCK - 1, SIZE, 3, upkeep(RESERVE)).allows(20, Claim::Upkeep));
+        let over = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 30, upkeep(RESERVE));
         assert!(!over.allows(15, Claim::User) && over.allows(36, Claim::Upkeep) && !over.allows(37, Claim::Upkeep));
+        let wide = Limit::new(40 * SIZE + 2 * BLOCK, SIZE, 3, upkeep(10));
+        assert!(wide.allows(28, Claim::User) && !wide.allows(29, Claim::User) && wide.allows(38, Claim::Images));
         assert!(
             Limit::NONE.allows(u64::MAX - CHECKPOINT, Claim::Images)
                 && Limit::NONE.allows(u64::MAX, Claim::User)
