@@ -354,3 +354,48 @@ impl LogTail {
         }
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::config::{Background, ConfigBuilder};
+    use crate::storage::MemoryStorage;
+    use crate::store::limit::Claim;
+
+    /// Where there is no room for a segment that nobody needs yet it is looked for something to clean, but not each time that the background comes by.
+    #[test]
+    fn room_that_nobody_needs_yet_is_asked_for_each_eighth_of_a_segment() {
+        const SEGMENT: u64 = 64 << 10;
+        let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(SEGMENT);
+        let config = config.max_disk_bytes(16 * SEGMENT + 8192).background(Background::Caller);
+        let log = Log::start(config.build()).unwrap();
+        let core = &log.engine.log;
+        let asks = |bytes: u64| {
+            let end = core.tail().0 + bytes;
+            while core.tail().0 < end {
+                log.write(&[7; 100]).unwrap();
+            }
+            core.clean_after(1 << 40);
+            assert!(!core.wants_cleaning());
+            // Without the flush of a tick: short rounds have a segment grow a little at a time.
+            let made = core.extend_ahead();
+            assert!(matches!(made, Ok(()) | Err(Error::NoSpace { .. })), "{made:?}");
+            core.wants_cleaning()
+        };
+        // Up to the beginning of the last segment that there may be.
+        while core.pool.left(Claim::User) != Some(0) {
+            asks(0);
+            log.write(&[7; 100]).unwrap();
+        }
+        while !asks(0) {
+            log.write(&[7; 100]).unwrap();
+        }
+        assert!(!asks(0), "nothing was written since");
+        let mut asked = 0;
+        let begun = core.tail().0;
+        while core.tail().0 < begun + SEGMENT / 2 {
+            asked += u64::from(asks(128));
+        }
+        assert!((3..=4).contains(&asked), "{asked} times in four eighths");
+    }
+}
