@@ -214,7 +214,7 @@ impl ConfigBuilder {
 
     /// Segments that may be there beside what `fill_target` and `log_limit` ask for, so that the cleaner has room to work in. It is part of the bound on disk. With
     /// more of them writers may go on for longer before they wait for the cleaner, and turns may be longer: for bursts of writing into a store whose
-    /// `log_limit` is short. Below a cap, and on a disk that is nearly full, two more than these are left to frees, checkpoints and cleaning. Of a
+    /// `log_limit` is short. Below `max_disk_bytes` two more than these are left to frees, checkpoints and cleaning. Of a
     /// bare log only the cap goes by it.
     pub fn reserve(mut self, segments: u64) -> Self {
         self.config.reserve = segments;
@@ -230,7 +230,7 @@ impl ConfigBuilder {
 
     /// Bytes that the store's files may take, files kept for reuse included: the `reserve`, 12 segments and the two superblocks, of 4 KiB each, at least. Without it what
     /// is left on the disk is the limit ([`Storage::available`](crate::storage::Storage::available); on Linux what the file system has for users that are not
-    /// privileged). Two segments more than the `reserve` of either
+    /// privileged). Two segments more than the `reserve`, six of what is left on the disk,
     /// are left to frees, checkpoints and cleaning. An update that needs more is [`Error::NoSpace`] before anything has happened, once
     /// the cleaner has had a turn; reads and frees go on, and so do updates once pages were freed. Near the cap segments are made
     /// fuller than `fill_target`, at the cost of more writing. A store that is over it already opens, and takes no updates

@@ -59,7 +59,9 @@ impl Engine {
         };
         let (log, recovered) = open(Arc::clone(&storage), options, rebuild)?;
         config.check_cap(log.pool.segment_size())?;
-        log.pool.bound(config.reserve, config.max_disk_bytes);
+        if let Some(cap) = config.max_disk_bytes {
+            log.pool.cap(cap, config.reserve);
+        }
         let workers = match config.background {
             Background::Threads if !config.read_only => Some(Workers::start(Arc::clone(&log), config.flush_every())?),
             _ => None,

@@ -105,6 +105,35 @@ fn the_cap_is_held_and_frees_lift_it() {
     check(&start(), &expected);
 }
 
+/// What is reserved is not for users, and what is on disk beyond the cap does not grow with it.
+#[test]
+fn a_longer_reserve_is_left_to_upkeep_and_takes_nothing_beyond_the_cap() {
+    const CAP: u64 = 60 * SEGMENT + 8192;
+    let filled = |reserve| {
+        let storage = MemoryStorage::new();
+        let start = |reserve| Pages::start(config(&storage).reserve(reserve).max_disk_bytes(CAP).build()).unwrap();
+        let pages = start(reserve);
+        let mut expected = BTreeMap::new();
+        fill(&pages, &mut expected, || assert!(on_disk(&storage) <= CAP, "{} bytes", on_disk(&storage)));
+        pages.close().unwrap();
+        let before = on_disk(&storage);
+        // Another time all of it is reserved that may be, and there is more than is left to users.
+        let pages = start(48);
+        fill(&pages, &mut expected, || assert!(on_disk(&storage) <= CAP.max(before + 6 * SEGMENT)));
+        let gone: Vec<PageId> = expected.keys().copied().step_by(2).collect();
+        for id in gone {
+            let (at, _) = expected.remove(&id).unwrap();
+            pages.free_at(id, at, &pages.pin()).unwrap();
+        }
+        pages.tick().unwrap();
+        check(&pages, &expected);
+        before / SEGMENT
+    };
+    let (short, long) = (filled(4), filled(24));
+    println!("{short} and {long} segments when full");
+    assert!(short > 50 && (30..=60).contains(&long) && long + 14 <= short, "{short}, {long}");
+}
+
 #[test]
 fn a_writer_beside_the_background_never_meets_a_cap_that_its_pages_fit() {
     let storage = MemoryStorage::new();

@@ -1,6 +1,7 @@
 //! What is on disk against what is promised (P3 of the design), in whole segments.
 
 use crate::store::births::{Keep, Stock};
+use crate::store::limit::RESERVE;
 
 /// A turn of the cleaner moves no more bytes than this: it ends in a checkpoint, and those who wait for that wait for all of it.
 const TURN_MAX: u64 = 64 << 20;
@@ -44,9 +45,9 @@ impl Ledger {
         (live as f64 / self.fill_target * self.size as f64 / self.room as f64) as u64
     }
 
-    /// Segments beyond what is in use at the fill target, a log of so many bytes and half of the reserve.
+    /// Segments beyond what is in use at the fill target, a log of so many bytes and a few that are being filled.
     pub(super) fn beyond_target(&self, log: u64) -> u64 {
-        let wanted = (self.at_target(self.live + self.map) + log) / self.size + self.reserve / 2;
+        let wanted = (self.at_target(self.live + self.map) + log) / self.size + RESERVE / 2;
         self.stock.segments.saturating_sub(wanted)
     }
 
@@ -85,6 +86,11 @@ impl Ledger {
         self.stock.segments > self.promised()
     }
 
+    /// Whether there may be so many segments whatever is in use.
+    pub(super) fn is_within_any_promise(&self) -> bool {
+        !Ledger { live: 0, map: 0, ..*self }.is_beyond_promise()
+    }
+
     /// Segments beyond those with which writers would have room for two steps.
     pub(super) fn excess(&self) -> u64 {
         let goal = self.promised().saturating_sub(self.turn() + 2 * self.step().div_ceil(self.size));
@@ -106,8 +112,6 @@ impl Ledger {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-    use crate::store::limit::RESERVE;
-
     const SIZE: u64 = 8 << 20;
 
     fn ledger(live: u64, segments: u64) -> Ledger {
@@ -157,6 +161,11 @@ mod tests {
         assert_eq!(turn(1 << 30, 64 << 20, promised - 9, 1), (6, 5), "if nobody else takes it");
         let wide = Ledger { reserve: 10, ..ledger(1 << 30, promised - 9) };
         assert_eq!(wide.promised(), promised + 6, "a longer reserve is promised");
+        assert_eq!(
+            wide.beyond_target(0),
+            ledger(1 << 30, promised - 9).beyond_target(0),
+            "who cleans by hand wants the target"
+        );
         assert_eq!(wide.headroom(), ledger(1 << 30, promised - 9).headroom() + 6, "and is room for writers meanwhile");
     }
 }

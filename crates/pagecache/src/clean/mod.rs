@@ -240,7 +240,7 @@ impl<M: Materializer> Cleaner<M> {
     /// Whether there is more on disk than is promised (P3), since pages were freed: what is written keeps within it. Not where a turn has just found that
     /// it cannot be helped, and no more than a segment has died since. Behind a start it takes a look at the whole map to say so, once a segment has died.
     pub(crate) fn is_beyond_promise(&self) -> bool {
-        if !self.pages.leaves.are_all_read() && !self.has_read_leaves() {
+        if self.ledger(0).is_within_any_promise() || !self.pages.leaves.are_all_read() && !self.has_read_leaves() {
             return false;
         }
         let ledger = self.ledger(0);

@@ -80,9 +80,10 @@ impl LogCore {
         self.landed.notify_all();
         outcome?;
         let len = flight.end.0 - flight.from.0;
-        self.counters.written.fetch_add(len, Ordering::Relaxed);
         if self.pool.is_read_again() && len >= LONG {
+            let working = Working::begin(self);
             file.begin_sync(segment.offset(flight.from), len);
+            working.finish();
         }
         Ok(())
     }
@@ -98,6 +99,7 @@ impl LogCore {
         let mut rounds = self.rounds.lock();
         let Err(error) = written else {
             rounds.land(flight, (Arc::clone(segment), Arc::clone(file)));
+            self.counters.written.fetch_add(flight.end.0 - flight.from.0, Ordering::Relaxed);
             self.refresh_limits(&rounds);
             return Ok(());
         };

@@ -245,6 +245,14 @@ mod tests {
         }
         direct.synced();
         assert!(direct.handle.lock().unwrap().is_none());
+        // Where reads go direct every long write does.
+        let path = storage.path().join("b");
+        let file = File::options().read(true).write(true).create_new(true).open(path).unwrap();
+        let direct = Direct::new(Reads::Direct);
+        assert!(direct.write_at(&file, &bytes[skip..skip + LONG - ALIGN], 0).is_none());
+        assert!(
+            direct.write_at(&file, &bytes[skip..skip + LONG], 0).is_some() || direct.refused.load(Ordering::Relaxed)
+        );
         storage.destroy().unwrap();
     }
 }

@@ -98,7 +98,8 @@ pub trait StorageFile: Send + Sync + Debug {
     /// Writes at most `buf.len()` bytes, at least 1. Durable only after [`sync_data`](StorageFile::sync_data).
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// As [`write_at`](StorageFile::write_at), of bytes that will hardly be read again: they need not take the place of others in a cache.
+    /// As [`write_at`](StorageFile::write_at), of bytes that will hardly be read again: they need not take the place of others in a cache. A storage that
+    /// stands in front of another one passes it on, or loses what the other makes of it.
     fn write_cold_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         self.write_at(buf, offset)
     }
@@ -107,7 +108,8 @@ pub trait StorageFile: Send + Sync + Debug {
     /// error nothing is known about what is durable, and a second call proves nothing.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Says that a range was written for now, and will be synced soon: what can be done of it without waiting may begin. A hint, which promises nothing.
+    /// Says that a range was written for now, and will be synced soon if it is not yet: what can be done of it without waiting may begin, and what
+    /// was written is to stay where it is read fast. A hint, which promises nothing. The file may have got another name meanwhile, or none.
     fn begin_sync(&self, offset: u64, len: u64) {
         let _ = (offset, len);
     }

@@ -10,7 +10,7 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::format::segment::{Previous, Stream};
-use crate::store::limit::{CAPPED, Claim, Limit, RESERVE, upkeep};
+use crate::store::limit::{CAPPED, Claim, Limit};
 use crate::store::segment::{Linked, Segment};
 
 /// Files kept for reuse in any case.
@@ -106,8 +106,6 @@ pub(super) struct Births {
     pins: u64,
     pins_ever: u64,
     limit: Limit,
-    /// Segments that users leave to upkeep.
-    upkeep: u64,
 }
 
 impl Births {
@@ -123,7 +121,6 @@ impl Births {
             pins: 0,
             pins_ever: 0,
             limit: Limit::NONE,
-            upkeep: upkeep(RESERVE),
         }
     }
 
@@ -147,17 +144,10 @@ impl Births {
         }
     }
 
-    /// Keeps so many segments for the cleaner from now on, and caps the bytes on disk.
-    pub(super) fn bound(&mut self, reserve: u64, max_disk_bytes: Option<u64>, named: usize) {
-        self.upkeep = upkeep(reserve);
+    /// Caps the bytes on disk from now on, so many segments of which are the reserve.
+    pub(super) fn cap(&mut self, max_disk_bytes: u64, reserve: u64, named: usize) {
         let Stock { segments, spares } = self.stock(named, Unwanted::Counts);
-        let limit = |cap| Limit::new(cap, self.segment_size, segments + spares, self.upkeep);
-        self.limit = max_disk_bytes.map_or(Limit::NONE, limit);
-    }
-
-    /// Segments that users leave to upkeep.
-    pub(super) fn upkeep(&self) -> u64 {
-        self.upkeep
+        self.limit = Limit::new(max_disk_bytes, self.segment_size, segments + spares, reserve);
     }
 
     /// Segments that may still be made for this; none where there is no cap.

@@ -20,10 +20,8 @@ pub(crate) const RESERVE_MAX: u64 = 1 << 16;
 /// log.
 pub(crate) const CHECKPOINT: u64 = 2;
 
-/// Segments below a cap, and of what is left on the disk, that users leave to upkeep, so that frees, checkpoints and cleaning go on where nothing else does.
-pub(crate) fn upkeep(reserve: u64) -> u64 {
-    reserve + CHECKPOINT
-}
+/// Segments that upkeep needs at least, so that frees, checkpoints and cleaning go on where nothing else does.
+pub(crate) const UPKEEP: u64 = RESERVE + CHECKPOINT;
 
 /// The fewest segments that a cap may allow.
 pub(crate) fn segments_min(reserve: u64) -> u64 {
@@ -51,12 +49,12 @@ pub(crate) struct Limit {
 impl Limit {
     pub(crate) const NONE: Limit = Limit { user: u64::MAX, upkeep: u64::MAX };
 
-    /// Of a cap in bytes, for a store that has `there` segments and leaves so many to upkeep. One that is over it already may take a little more, or it could
-    /// never become smaller.
-    pub(crate) fn new(max_disk_bytes: u64, segment_size: u64, there: u64, upkeep: u64) -> Limit {
+    /// Of a cap in bytes, for a store that has `there` segments. Users leave the reserve to upkeep, and what a checkpoint takes. A store that is over the cap
+    /// already may take a little more, or it could never become smaller.
+    pub(crate) fn new(max_disk_bytes: u64, segment_size: u64, there: u64, reserve: u64) -> Limit {
         let all = segments(max_disk_bytes, segment_size);
-        let left = if planted(Canary::ReserveCountedAsSpace) { 0 } else { upkeep };
-        Limit { user: all.saturating_sub(left), upkeep: all.max(there + upkeep) }
+        let left = if planted(Canary::ReserveCountedAsSpace) { 0 } else { reserve + CHECKPOINT };
+        Limit { user: all.saturating_sub(left), upkeep: all.max(there + UPKEEP) }
     }
 
     fn most(self, claim: Claim) -> u64 {
@@ -90,17 +88,18 @@ mod tests {
     #[test]
     fn users_leave_the_reserve_to_upkeep_and_a_store_over_its_cap_can_still_shrink() {
         const SIZE: u64 = 64 << 10;
-        let limit = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 3, upkeep(RESERVE));
+        let limit = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 3, RESERVE);
         assert!(limit.allows(14, Claim::User) && !limit.allows(15, Claim::User));
         assert!(limit.allows(20, Claim::Upkeep) && !limit.allows(21, Claim::Upkeep));
         assert!(limit.allows(18, Claim::Images) && !limit.allows(19, Claim::Images), "a checkpoint comes behind");
         assert_eq!((limit.left(10, Claim::User), limit.left(18, Claim::User)), (Some(4), Some(0)));
         // A byte less is a segment less.
-        assert!(!Limit::new(20 * SIZE + 2 * BLOCK - 1, SIZE, 3, upkeep(RESERVE)).allows(20, Claim::Upkeep));
-        let over = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 30, upkeep(RESERVE));
+        assert!(!Limit::new(20 * SIZE + 2 * BLOCK - 1, SIZE, 3, RESERVE).allows(20, Claim::Upkeep));
+        let over = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 30, RESERVE);
         assert!(!over.allows(15, Claim::User) && over.allows(36, Claim::Upkeep) && !over.allows(37, Claim::Upkeep));
-        let wide = Limit::new(40 * SIZE + 2 * BLOCK, SIZE, 3, upkeep(10));
+        let wide = Limit::new(40 * SIZE + 2 * BLOCK, SIZE, 37, 10);
         assert!(wide.allows(28, Claim::User) && !wide.allows(29, Claim::User) && wide.allows(38, Claim::Images));
+        assert!(wide.allows(43, Claim::Upkeep) && !wide.allows(44, Claim::Upkeep), "a longer reserve is no longer cap");
         assert!(
             Limit::NONE.allows(u64::MAX - CHECKPOINT, Claim::Images)
                 && Limit::NONE.allows(u64::MAX, Claim::User)

@@ -25,7 +25,7 @@ use crate::storage::Storage;
 use crate::store::births::{Births, Stock, Unwanted};
 use crate::store::handles::Handles;
 use crate::store::in_use::{InUse, parts};
-use crate::store::limit::{CHECKPOINT, Claim};
+use crate::store::limit::{CHECKPOINT, Claim, UPKEEP};
 use crate::store::segment::{Identity, Segment};
 use crate::store::spans::Spans;
 use crate::store::table::Table;
@@ -213,9 +213,9 @@ impl Pool {
         self.births.lock().stock(self.table().len(), Unwanted::NotIfPinned)
     }
 
-    /// Keeps so many segments for the cleaner from now on, and caps the bytes on disk.
-    pub(crate) fn bound(&self, reserve: u64, max_disk_bytes: Option<u64>) {
-        self.births.lock().bound(reserve, max_disk_bytes, self.table().len());
+    /// Caps the bytes on disk from now on, so many segments of which are the reserve.
+    pub(crate) fn cap(&self, max_disk_bytes: u64, reserve: u64) {
+        self.births.lock().cap(max_disk_bytes, reserve, self.table().len());
     }
 
     /// Segments that may still be made for this, by the cap and by what the disk says; none where there is no cap and nobody knows.
@@ -230,13 +230,10 @@ impl Pool {
             return None;
         }
         let available = self.storage().available().ok()??;
-        let (spares, upkeep) = {
-            let births = self.births.lock();
-            (births.stock(0, Unwanted::Counts).spares, births.upkeep())
-        };
+        let spares = self.births.lock().stock(0, Unwanted::Counts).spares;
         let all = (available / self.segment_size).saturating_add(spares);
         Some(match claim {
-            Claim::User => all.saturating_sub(upkeep),
+            Claim::User => all.saturating_sub(UPKEEP),
             Claim::Images => all.saturating_sub(CHECKPOINT),
             Claim::Upkeep => all,
         })

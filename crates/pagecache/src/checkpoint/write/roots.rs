@@ -10,11 +10,11 @@ use crate::format::piece::Piece;
 use crate::format::record::{Kind, Shape};
 use crate::format::root::{LeafAt, PartHead, Root};
 use crate::page::materialize::Materializer;
-use crate::store::limit::Claim;
+use crate::store::limit::{Claim, UPKEEP};
 use crate::store::stream::payload_max;
 
-/// Segments that a cap and the disk have to leave to users for there to be a second root.
-const ROOTS_LEAVE: u64 = 16;
+/// Segments that a cap and the disk have to leave for there to be a second root.
+const ROOTS_LEAVE: u64 = 16 + UPKEEP;
 
 impl<M: Materializer> Checkpointer<M> {
     /// Writes and syncs a root, one for each copy of the superblock, so that a damaged block costs neither. Returns the last part of each, and the segments
@@ -32,7 +32,7 @@ impl<M: Materializer> Checkpointer<M> {
         let mut segments = BTreeSet::new();
         let first = self.write_root(books, checkpoint, &bytes, &mut segments)?;
         // Where a cap or the disk leaves little room both copies name the same.
-        let second = match log.pool.left(Claim::User) {
+        let second = match log.pool.left(Claim::Upkeep) {
             Some(left) if left < ROOTS_LEAVE => first,
             _ => {
                 // Nothing of both is in one block.
