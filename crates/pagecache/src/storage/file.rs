@@ -225,11 +225,9 @@ impl StorageFile for OsFile {
         Ok(())
     }
 
-    /// Linux begins to write back what it is told that nobody needs; what is not written back yet stays in the cache, as it has to.
     #[cfg(target_os = "linux")]
     fn begin_sync(&self, offset: u64, len: u64) {
-        use rustix::fs::{Advice, fadvise};
-        let _ = fadvise(&self.file, offset, std::num::NonZeroU64::new(len), Advice::DontNeed);
+        write_back(&self.file, offset, len);
     }
 
     #[cfg(target_os = "linux")]
@@ -265,6 +263,22 @@ impl StorageFile for OsFile {
     #[cfg(unix)]
     fn allocated(&self) -> io::Result<u64> {
         Ok(std::os::unix::fs::MetadataExt::blocks(&self.file.metadata()?).saturating_mul(512))
+    }
+}
+
+/// Has Linux begin to write back what of a range is in its cache only, where it stays. For what cannot be done nobody waits: a sync tells.
+#[cfg(target_os = "linux")]
+fn write_back(file: &File, offset: u64, len: u64) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: as in `fcntl.h` of glibc and musl, where `off64_t` has 64 bits; it takes numbers only, and a descriptor that is none is an error.
+    unsafe extern "C" {
+        safe fn sync_file_range(fd: std::ffi::c_int, offset: i64, len: i64, flags: std::ffi::c_uint)
+        -> std::ffi::c_int;
+    }
+    /// `SYNC_FILE_RANGE_WRITE` of `linux/fs.h`.
+    const WRITE: std::ffi::c_uint = 2;
+    if let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) {
+        let _ = sync_file_range(file.as_raw_fd(), offset, len, WRITE);
     }
 }
 
@@ -382,6 +396,22 @@ mod tests {
         assert!(storage.available().unwrap().is_none_or(|available| available > 0));
         storage.destroy().unwrap();
         assert!(storage.available().is_err());
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_read_as_it_was_written_and_no_range_is_an_error() {
+        let storage = FileStorage::temporary().unwrap();
+        let file = storage.open("a", OpenMode::CreateNew).unwrap();
+        let bytes: Vec<u8> = (0..200_000).map(|at| (at % 251) as u8).collect();
+        super::super::write_all(file.as_ref(), &bytes, 0).unwrap();
+        for (offset, len) in [(0, 200_000), (4096, 100), (1 << 40, 4096), (u64::MAX, 1), (0, u64::MAX), (0, 0)] {
+            file.begin_sync(offset, len);
+        }
+        let mut found = vec![0; 200_000];
+        super::super::read_full(file.as_ref(), &mut found, 0).unwrap();
+        assert_eq!(found, bytes);
+        file.sync_data().unwrap();
+        storage.destroy().unwrap();
     }
 
     #[test]
