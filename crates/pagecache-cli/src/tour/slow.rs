@@ -82,6 +82,10 @@ impl StorageFile for SlowFile {
         self.file.sync_data()
     }
 
+    fn begin_sync(&self, offset: u64, len: u64) {
+        self.file.begin_sync(offset, len);
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.file.allocate(offset, len)
     }

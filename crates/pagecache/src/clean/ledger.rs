@@ -112,6 +112,7 @@ impl Ledger {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
+
     const SIZE: u64 = 8 << 20;
 
     fn ledger(live: u64, segments: u64) -> Ledger {
