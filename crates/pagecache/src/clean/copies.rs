@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::images::{Batch, Images};
+use super::batch::Batch;
+use super::images::Images;
 use super::{Cleaner, Help};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, PageId, Sequence};
@@ -80,7 +81,7 @@ impl<M: Materializer> Cleaner<M> {
         share: &mut Share,
         hand_over: &mut dyn FnMut(Batch) -> Result<()>,
     ) -> Result<()> {
-        let mut batch = Batch::new(&self.pages.log, self.batch_max());
+        let mut batch = Batch::new(&self.buffers);
         let mut found = self.found(victims)?;
         // Pages with records in several places: once in a turn is enough, and a look at each of their records would cost more than the move.
         let mut seen = HashSet::new();
@@ -191,11 +192,6 @@ impl<M: Materializer> Cleaner<M> {
             }
         }
         Ok(others)
-    }
-
-    /// Bytes of pages that are written and synced together. There are two batches at once, and not much of a small cache is for them.
-    fn batch_max(&self) -> u64 {
-        (self.pages.budget.capacity() / 16).clamp(1 << 20, 4 << 20)
     }
 
     fn is_gone(&self, victim: &Segment) -> bool {

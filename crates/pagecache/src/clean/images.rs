@@ -1,72 +1,19 @@
-//! Images on their way: copies of pages gathered to batches, written to streams, and the pages that go to them.
+//! Images on their way: batches of copies written to streams, and the pages that go to them.
 
 use std::sync::Arc;
 
+use super::batch::Batch;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::sync::Ordering;
 use crate::format::segment::Stream;
 use crate::log::core::LogCore;
 use crate::ops::Pages;
-use crate::ops::copy::{Content, Copied};
 use crate::ops::relocate::Going;
 use crate::page::materialize::Materializer;
 use crate::store::limit::{CAPPED, FULL};
 use crate::store::segment::Segment;
 use crate::store::stream::Writer;
-
-/// Copies that are not written yet.
-pub(super) struct Batch {
-    log: Arc<LogCore>,
-    max: u64,
-    /// Of pages that were in the log.
-    folds: Vec<Copied>,
-    /// Of pages that were images.
-    survivors: Vec<Copied>,
-    content: Content,
-    /// Bytes of memory held, as they were counted last.
-    held: u64,
-}
-
-impl Batch {
-    /// Of `max` bytes, about.
-    pub(super) fn new(log: &Arc<LogCore>, max: u64) -> Batch {
-        let (folds, survivors) = (Vec::new(), Vec::new());
-        Batch { log: Arc::clone(log), max, folds, survivors, content: Content::default(), held: 0 }
-    }
-
-    /// What pages are copied to.
-    pub(super) fn content(&mut self) -> &mut Content {
-        &mut self.content
-    }
-
-    /// Adds a page that was found in a segment. A batch that is full is handed over.
-    pub(super) fn push(
-        &mut self,
-        from: &Segment,
-        copied: Copied,
-        hand_over: &mut dyn FnMut(Batch) -> Result<()>,
-    ) -> Result<()> {
-        match from.header.stream {
-            Stream::Log | Stream::Map => self.folds.push(copied),
-            Stream::Folds | Stream::Survivors => self.survivors.push(copied),
-        }
-        self.log.hold(&mut self.held, self.content.memory());
-        if self.content.len() < self.max { Ok(()) } else { self.hand_over(hand_over) }
-    }
-
-    /// Hands over what there is.
-    pub(super) fn hand_over(&mut self, hand_over: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
-        let next = Batch::new(&self.log, self.max);
-        hand_over(std::mem::replace(self, next))
-    }
-}
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        self.log.hold(&mut self.held, 0);
-    }
-}
 
 /// Where images go: those of pages that were in the log, and those that are moved again.
 pub(super) struct Images {
@@ -140,7 +87,7 @@ impl Images {
             copies.sort_by_key(|copied| copied.prior);
             for copied in copies {
                 self.longest = self.longest.max(copied.len() as u64 + 64);
-                match pages.write_image(copied, &batch.content, writer) {
+                match pages.write_image(copied, batch.content(), writer) {
                     Ok(image) => written.push(image),
                     Err(Error::NoSpace { what: CAPPED | FULL }) => {
                         self.full = true;
@@ -156,7 +103,7 @@ impl Images {
             }
         }
         self.hold(log);
-        let (mut moved, mut going) = (0, Going::new(&batch.content));
+        let (mut moved, mut going) = (0, Going::new(batch.content()));
         // One guard, pinned anew for each page: whoever pins one again and again frees what others have retired.
         let mut guard = pages.pin();
         for image in written {
@@ -165,6 +112,7 @@ impl Images {
         }
         drop(guard);
         pages.retire_lot(going.into_lot());
+        batch.end();
         self.folds.settle();
         self.survivors.settle();
         Ok(moved)

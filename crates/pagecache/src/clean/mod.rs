@@ -4,6 +4,7 @@
 //! - X2. A segment is a victim only below the redo point, or of images that grow no more: nothing new is published in it.
 //! - X3. Victims are given back by a checkpoint that begins after they are empty (C4 of the checkpoints), never here.
 
+mod batch;
 mod check;
 mod copies;
 mod due;
@@ -27,6 +28,7 @@ use crate::page::materialize::Materializer;
 use crate::store::births::Keep;
 use crate::store::limit::Claim;
 use crate::store::segment::Segment;
+use batch::Buffers;
 use copies::{By, Share};
 use images::Images;
 use ledger::Ledger;
@@ -51,6 +53,7 @@ pub(crate) struct Cleaner<M: Materializer> {
     checkpointer: Arc<Checkpointer<M>>,
     goal: Goal,
     images: Mutex<Images>,
+    buffers: Arc<Buffers>,
     help: Help,
     /// Bytes in use at the end of the last turn, where it has given back nothing. Relaxed: a number to compare with.
     in_vain: AtomicU64,
@@ -98,6 +101,7 @@ impl<M: Materializer> Cleaner<M> {
         let look_at = AtomicU64::new(pages.log.pool.segment_size());
         Cleaner {
             look_at,
+            buffers: Arc::new(Buffers::new(&pages.log, pages.budget.capacity())),
             pages,
             checkpointer,
             goal,
@@ -210,8 +214,9 @@ impl<M: Materializer> Cleaner<M> {
         done
     }
 
-    /// Frees memory that nobody can see any more, and weighs what is held.
+    /// Frees memory that nobody can see any more, or that was kept for the next turn, and weighs what is held.
     pub(crate) fn collect(&self) {
+        self.buffers.free();
         self.pages.collect();
         self.pages.weigh();
     }

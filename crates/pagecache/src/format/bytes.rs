@@ -119,10 +119,17 @@ pub(crate) fn varint(value: u64) -> (u64, usize) {
 }
 
 /// Adds a varint to a buffer that grows.
-pub(crate) fn push_varint(out: &mut Vec<u8>, value: u64) {
-    let mut small = Small::<10>::new();
-    small.varint(value);
-    out.extend_from_slice(small.as_slice());
+#[inline]
+pub(crate) fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >> 56 != 0 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    // Eight bytes at once, of which those count that it has.
+    let (bytes, len) = varint(value);
+    let end = out.len() + len;
+    out.extend_from_slice(&bytes.to_le_bytes());
+    out.truncate(end);
 }
 
 #[cfg(test)]
@@ -135,7 +142,9 @@ mod tests {
             for value in [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift] {
                 let mut out = Small::<10>::new();
                 out.varint(value);
-                assert_eq!(out.len(), varint_len(value));
+                let mut grown = vec![1];
+                push_varint(&mut grown, value);
+                assert_eq!((out.len(), &grown[1..]), (varint_len(value), out.as_slice()));
                 assert_eq!(Cursor::new(out.as_slice()).varint(), Some(value));
                 assert_eq!(Cursor::new(&out.as_slice()[..out.len() - 1]).varint(), None);
             }

@@ -36,10 +36,12 @@ pub(crate) struct Copied {
 
 /// What pages are copied to, one behind the other: who copies asks for memory now and then, and not for each page, since the allocator is shared
 /// with users' threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Content {
     pieces: Vec<Piece>,
     bytes: Vec<u8>,
+    /// Bytes of pages that come to it, but for the last page.
+    expects: usize,
     /// The page that is looked at: its records, and its bytes as user code encodes them.
     found: Vec<Piece>,
     scratch: Vec<u8>,
@@ -112,6 +114,18 @@ impl Copied {
 }
 
 impl Content {
+    /// For so many bytes of pages and one page more.
+    pub(crate) fn of(bytes: u64) -> Content {
+        let (pieces, found, scratch) = (Vec::new(), Vec::new(), Vec::new());
+        Content { pieces, bytes: Vec::new(), expects: bytes as usize, found, scratch }
+    }
+
+    /// Forgets the pages, and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.pieces.clear();
+        self.bytes.clear();
+    }
+
     /// Bytes of pages.
     pub(crate) fn len(&self) -> u64 {
         self.bytes.len() as u64
@@ -134,9 +148,11 @@ impl Content {
     /// Takes the page that was looked at, of these bytes.
     fn take(&mut self, id: PageId, [prior, version]: [Version; 2], payload: &[u8], aligned: bool) -> Copied {
         let begun = self.bytes.len();
-        if payload.len() > SCRATCH_KEPT {
-            // Not twice as much as there is.
-            self.bytes.reserve_exact(payload.len());
+        let end = begun + payload.len();
+        if end > self.bytes.capacity() {
+            // By doubling, but not beyond what is to come.
+            let room = end.max((2 * self.bytes.capacity()).min(self.expects + SCRATCH_KEPT / 16));
+            self.bytes.reserve_exact(room - begun);
         }
         self.bytes.extend_from_slice(payload);
         let first = self.pieces.len();

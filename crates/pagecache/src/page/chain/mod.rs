@@ -225,12 +225,17 @@ impl<'g, P> Chain<'g, P> {
     /// Every record of the page, oldest first, to a list that is used again.
     pub(crate) fn oldest_first(self, pieces: &mut Vec<Piece>) {
         pieces.clear();
-        pieces.extend(self.each_piece());
+        self.with_records().for_each(|node| pieces.extend(node.pieces.iter().rev()));
         pieces.reverse();
     }
 
     /// Shows every record of the page, newest first.
     pub(crate) fn each_piece(self) -> impl Iterator<Item = Piece> + 'g {
+        self.with_records().flat_map(|node| node.pieces.iter().rev())
+    }
+
+    /// Nodes, newest first, as far down as their records are the page's.
+    fn with_records(self) -> impl Iterator<Item = &'g Node<P>> {
         // G6.
         let mut is_done = false;
         let ends = move |node: &&Node<P>| {
@@ -238,7 +243,7 @@ impl<'g, P> Chain<'g, P> {
             is_done = node.is_marker() && !planted(Canary::PiecesBelowMarker);
             !was
         };
-        self.nodes().take_while(ends).flat_map(|node| node.pieces.iter().rev())
+        self.nodes().take_while(ends)
     }
 
     /// Bytes of memory of all nodes.

@@ -1,0 +1,132 @@
+//! Copies gathered to batches, and the memory that they are copied to, which is used again: memory that is mapped for each batch and unmapped behind it
+//! is zeroed by the system for each.
+
+use std::sync::Arc;
+
+use crate::base::error::Result;
+use crate::base::sync::Mutex;
+use crate::format::segment::Stream;
+use crate::log::core::LogCore;
+use crate::ops::copy::{Content, Copied};
+use crate::store::segment::Segment;
+
+/// One batch is copied while another is written.
+const KEPT_MAX: usize = 2;
+
+/// Bytes of pages that are worth a sync.
+const MIN: u64 = 1 << 20;
+
+/// And those beyond which larger batches gain nothing.
+const MAX: u64 = 4 << 20;
+
+/// Not much of a small cache is for batches.
+const CACHE_SHARE: u64 = 16;
+
+/// Copies that are not written yet.
+pub(super) struct Batch {
+    /// Of pages that were in the log.
+    pub(super) folds: Vec<Copied>,
+    /// Of pages that were images.
+    pub(super) survivors: Vec<Copied>,
+    buffer: Buffer,
+    buffers: Arc<Buffers>,
+}
+
+/// Where batches get the memory that they are copied to.
+pub(super) struct Buffers {
+    log: Arc<LogCore>,
+    /// Bytes of pages that are written and synced together, about.
+    batch: u64,
+    /// How many are kept from one batch to another, until the background has nothing to do.
+    keeps: usize,
+    kept: Mutex<Vec<Buffer>>,
+}
+
+struct Buffer {
+    log: Arc<LogCore>,
+    content: Content,
+    /// Bytes of memory held, as they were counted last.
+    held: u64,
+}
+
+impl Batch {
+    pub(super) fn new(buffers: &Arc<Buffers>) -> Batch {
+        let buffer = buffers.take();
+        Batch { folds: Vec::new(), survivors: Vec::new(), buffer, buffers: Arc::clone(buffers) }
+    }
+
+    /// What pages are copied to.
+    pub(super) fn content(&mut self) -> &mut Content {
+        &mut self.buffer.content
+    }
+
+    /// Adds a page that was found in a segment. A batch that is full is handed over.
+    pub(super) fn push(
+        &mut self,
+        from: &Segment,
+        copied: Copied,
+        hand_over: &mut dyn FnMut(Batch) -> Result<()>,
+    ) -> Result<()> {
+        match from.header.stream {
+            Stream::Log | Stream::Map => self.folds.push(copied),
+            Stream::Folds | Stream::Survivors => self.survivors.push(copied),
+        }
+        self.buffer.count();
+        if self.buffer.content.len() < self.buffers.batch { Ok(()) } else { self.hand_over(hand_over) }
+    }
+
+    /// Hands over what there is.
+    pub(super) fn hand_over(&mut self, hand_over: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
+        let next = Batch::new(&self.buffers);
+        hand_over(std::mem::replace(self, next))
+    }
+
+    /// Leaves its memory to the next.
+    pub(super) fn end(self) {
+        self.buffers.give_back(self.buffer);
+    }
+}
+
+impl Buffers {
+    /// For a cache of so many bytes.
+    pub(super) fn new(log: &Arc<LogCore>, cache_capacity: u64) -> Buffers {
+        let share = cache_capacity / CACHE_SHARE;
+        // What is more than its share is not kept.
+        let keeps = if share < MIN { 0 } else { KEPT_MAX };
+        Buffers { log: Arc::clone(log), batch: share.clamp(MIN, MAX), keeps, kept: Mutex::default() }
+    }
+
+    fn take(&self) -> Buffer {
+        let kept = self.kept.lock().pop();
+        kept.unwrap_or_else(|| Buffer { log: Arc::clone(&self.log), content: Content::of(self.batch), held: 0 })
+    }
+
+    fn give_back(&self, mut buffer: Buffer) {
+        buffer.content.clear();
+        buffer.count();
+        let mut kept = self.kept.lock();
+        // A long page has taken more than others need.
+        if kept.len() < self.keeps && buffer.held <= 2 * self.batch {
+            kept.push(buffer);
+        }
+    }
+
+    /// Frees what is kept.
+    pub(super) fn free(&self) {
+        let kept = std::mem::take(&mut *self.kept.lock());
+        drop(kept);
+    }
+}
+
+impl Buffer {
+    /// Takes note of the memory that it holds.
+    fn count(&mut self) {
+        self.log.hold(&mut self.held, self.content.memory());
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.log.hold(&mut self.held, 0);
+    }
+}
