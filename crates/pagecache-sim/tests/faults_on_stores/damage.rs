@@ -98,6 +98,70 @@ fn a_damaged_page_can_be_replaced_or_freed_at_the_version_that_its_state_names()
     pc.flush().unwrap();
 }
 
+/// Of an image only its head says the version. It is read without the rest, and believed where it says what the caller expects.
+#[test]
+fn a_page_whose_image_is_damaged_can_be_replaced_or_freed_at_its_version_alone() {
+    let disk = SimDisk::new(52);
+    let pc = pages(&disk);
+    let (mut kept, mut freed) = (Vec::new(), Vec::new());
+    for nth in 0..120 {
+        kept.extend(fill(&pc, &format!("kept{nth}x"), 1, 3000));
+        freed.extend(fill(&pc, &format!("freed{nth}x"), 1, 3000));
+    }
+    for page in freed {
+        pc.free_at(page.id, page.at, &pc.pin()).unwrap();
+    }
+    pc.flush().unwrap();
+    pc.checkpoint().unwrap();
+    assert!(pc.clean().unwrap() > 0);
+    pc.close().unwrap();
+    let pc = pages(&disk);
+    let guard = pc.pin();
+    // In the page's bytes, or in its version, whose last byte is before the two that say how long the text is.
+    let flip = |nth: usize, in_version: bool| {
+        let text = format!("kept{nth}x0;kept{nth}x0;kept{nth}x0;");
+        let mut hit = 0;
+        for name in disk.file_names() {
+            // Only the first that stands there: what comes behind it is the page's own.
+            let file = disk.read_file(&name);
+            if let Some(at) = file.windows(text.len()).position(|window| window == text.as_bytes()) {
+                let at = if in_version { at - 3 } else { at };
+                hit += u64::from(disk.flip_bit(&name, at as u64 * 8));
+            }
+        }
+        assert!(hit > 0);
+    };
+    let is_image = |id| pc.state(id, &guard).is_err_and(|error| error.is_corrupt());
+    let mut images = 0;
+    for (nth, &Page { id, at, .. }) in kept.iter().enumerate().take(30) {
+        flip(nth, nth % 3 == 2);
+        if !is_image(id) {
+            continue;
+        }
+        images += 1;
+        assert_eq!(corruption(pc.get(id, &guard).map(drop).unwrap_err()).page, Some(id));
+        let stale = pagecache::Version(at.0 - 8);
+        assert!(failed(pc.replace_at(id, stale, "x".into(), &guard)).0.is_corrupt());
+        assert!(failed(pc.free_at(id, stale, &guard)).0.is_corrupt());
+        match nth % 3 {
+            0 => {
+                pc.replace_at(id, at, "new".into(), &guard).unwrap();
+                assert_eq!(*pc.get(id, &guard).unwrap().0, "new");
+            }
+            1 => {
+                let freed = pc.free_at(id, at, &guard).unwrap();
+                assert_eq!(pc.state(id, &guard).unwrap(), PageState::Free(freed));
+            }
+            // It is as of no version that anyone could expect.
+            _ => assert!(failed(pc.replace_at(id, at, "x".into(), &guard)).0.is_corrupt()),
+        }
+    }
+    assert!(images > 10, "{images}");
+    check(&pc, &kept[30..]);
+    drop(guard);
+    pc.check_accounts().unwrap();
+}
+
 /// The first place of a text that is there more than once.
 fn find_first(disk: &SimDisk, text: &str) -> (String, usize) {
     disk.file_names()

@@ -90,13 +90,18 @@ impl ImageHead {
 
     /// Reads the head of a body that starts `body_at` bytes into its record, and where the page's bytes are.
     pub(crate) fn decode(shape: Shape, body: &[u8], body_at: usize) -> Option<(ImageHead, Payload)> {
+        let (head, at) = ImageHead::decode_front(shape, body)?;
+        Some((head, Payload::decode(shape, body, body_at, at)?))
+    }
+
+    /// Reads it from the first bytes of a body, and says where it ends.
+    pub(crate) fn decode_front(shape: Shape, body: &[u8]) -> Option<(ImageHead, usize)> {
         if shape.kind != Kind::Image {
             return None;
         }
         let mut cursor = Cursor::new(body);
         let (page, version) = (PageId(cursor.varint()?), Version(cursor.varint()?.checked_mul(8)?));
-        let payload = Payload::decode(shape, body, body_at, body.len() - cursor.rest().len())?;
-        Some((ImageHead { page, version }, payload))
+        Some((ImageHead { page, version }, body.len() - cursor.rest().len()))
     }
 }
 

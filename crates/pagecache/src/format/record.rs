@@ -306,6 +306,14 @@ pub(crate) fn wanted(bytes: &[u8], lsn: Lsn) -> u64 {
     }
 }
 
+/// What a record's first bytes say that it is, and as much of its body as is among them. Nothing is checked: for who can do without.
+pub(crate) fn peek(bytes: &[u8]) -> Option<(Shape, &[u8])> {
+    let mut cursor = Cursor::new(bytes.get(4..)?);
+    let shape = Shape::parse(cursor.u8()?)?;
+    cursor.varint()?;
+    Some((shape, cursor.rest()))
+}
+
 fn try_parse(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parsed<'_>> {
     if room < GRANULE {
         return None;

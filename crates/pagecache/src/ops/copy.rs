@@ -50,6 +50,10 @@ pub(crate) struct Content {
 /// Room for encoding above this many bytes is not kept.
 const SCRATCH_KEPT: usize = 1 << 20;
 
+/// Part of the pages, as a divisor, that may be cold where each is looked for, and so many that always may.
+const COLD_SHARE: u64 = 16;
+const COLD_FEW: u64 = 64;
+
 /// Pages, each with its oldest record, by segments.
 pub(crate) type Found = BTreeMap<Sequence, Vec<(Address, PageId)>>;
 
@@ -213,8 +217,8 @@ impl<M: Materializer> Pages<M> {
         Ok(is_there.then_some((word, wanted)))
     }
 
-    /// The pages that have records in some segments, by the map: under the first of these segments that has one, each with its oldest record. None where many are
-    /// cold: to walk the segments is faster than a read for each.
+    /// The pages that have records in some segments, by the map: under the first of these segments that has one, each with its oldest record. None as soon as many
+    /// of those that were found are cold: to walk the segments is faster than a read for each.
     ///
     /// # Errors
     /// Of a leaf's reading.
@@ -259,8 +263,11 @@ impl<M: Materializer> Pages<M> {
             found.entry(wanted.header.sequence).or_default().push((oldest.address(), id));
             all += 1;
             cold += u64::from(!word.is_resident());
+            if cold > COLD_FEW + all / COLD_SHARE {
+                return Ok(None);
+            }
         }
-        Ok((cold <= all / 16).then_some(found))
+        Ok(Some(found))
     }
 
     /// Copies a cold page out of the only record that it has, as stored.

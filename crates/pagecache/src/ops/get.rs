@@ -7,12 +7,15 @@ use crossbeam_epoch::Guard;
 use super::{Pages, no_page};
 use crate::base::error::{Error, PageState, Result};
 use crate::base::ids::{PageId, Version};
+use crate::format::page::ImageHead;
 use crate::format::piece::Piece;
 use crate::format::segment::Stream;
 use crate::page::chain::{Chain, Fresh};
 use crate::page::materialize::Materializer;
 use crate::page::page_ref::{Fragments, PageRef};
 use crate::page::slot::{Seen, Slot, Word};
+use crate::store::segment::Segment;
+use crate::store::stream;
 
 /// A page that was looked for.
 enum Found<'g, P, A> {
@@ -148,8 +151,8 @@ impl<M: Materializer> Pages<M> {
             // SAFETY: loaded just now under `guard`, which is of this store's collector.
             let version = match unsafe { word.see::<M::PageFrag>() } {
                 Seen::Resident(chain) => Some(chain.head().version),
-                Seen::Cold(pieces) => self.cold_version(id, slot, word, pieces)?,
-                Seen::ColdOne(piece) => self.cold_version(id, slot, word, &[piece])?,
+                Seen::Cold(pieces) => self.cold_version(id, slot, word, pieces, None)?,
+                Seen::ColdOne(piece) => self.cold_version(id, slot, word, &[piece], None)?,
                 Seen::Free(version) => return Ok(PageState::Free(version)),
                 Seen::Empty(_) => return Ok(PageState::Empty),
                 // Not of a leaf that was read.
@@ -161,8 +164,9 @@ impl<M: Materializer> Pages<M> {
         }
     }
 
-    /// The version of a cold page: where its newest record is in the log says when it was written. An image has to be read for it.
-    /// None where the page has moved meanwhile, and its record cannot be found any more. `word` was loaded under a guard that is held.
+    /// The version of a cold page: where its newest record is in the log says when it was written. An image has to be read for it: its head where that
+    /// says `expected`, which nobody has to be told then, else all of it, so that it is checked. None where the page has moved meanwhile, and its record
+    /// cannot be found any more. `word` was loaded under a guard that is held.
     ///
     /// # Errors
     /// `Corrupt` and `Io`, for an image.
@@ -172,10 +176,14 @@ impl<M: Materializer> Pages<M> {
         slot: &Slot<M::PageFrag>,
         word: Word,
         pieces: &[Piece],
+        expected: Option<Version>,
     ) -> Result<Option<Version>> {
         let Some(newest) = pieces.last() else { return Ok(Some(Version::NONE)) };
         match self.log.pool.at_address(newest.address()) {
             Some((segment, lsn)) if segment.header.stream == Stream::Log => Ok(Some(lsn.into())),
+            Some((segment, _)) if expected.is_some_and(|expected| self.says(&segment, *newest, id, expected)) => {
+                Ok(expected)
+            }
             _ => match self.read_image(id, *newest) {
                 Ok(image) => Ok(Some(image.version)),
                 // What was to be read may have been given back (S1).
@@ -183,6 +191,12 @@ impl<M: Materializer> Pages<M> {
                 Err(error) => Err(error),
             },
         }
+    }
+
+    /// Whether an image's head says that it is of this page as of this version. Its checksum is not looked at.
+    fn says(&self, segment: &Segment, image: Piece, id: PageId, version: Version) -> bool {
+        let head = stream::look(segment, image, ImageHead::decode_front);
+        matches!(head, Ok(Some((head, _))) if head == ImageHead { page: id, version })
     }
 
     /// The slot of a page. There is none in memory for ids that were never handed out, nor for those of leaves that were not read

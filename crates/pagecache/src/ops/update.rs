@@ -110,14 +110,18 @@ impl<M: Materializer> Pages<M> {
                     chain.head().touch();
                     (word, chain)
                 }
-                Seen::Cold(pieces) if need == Need::Version => match self.cold_version(id, slot, word, pieces)? {
-                    Some(current) => return Ok((word, cold(current)?)),
-                    None => continue,
-                },
-                Seen::ColdOne(piece) if need == Need::Version => match self.cold_version(id, slot, word, &[piece])? {
-                    Some(current) => return Ok((word, cold(current)?)),
-                    None => continue,
-                },
+                Seen::Cold(pieces) if need == Need::Version => {
+                    match self.cold_version(id, slot, word, pieces, Some(expected))? {
+                        Some(current) => return Ok((word, cold(current)?)),
+                        None => continue,
+                    }
+                }
+                Seen::ColdOne(piece) if need == Need::Version => {
+                    match self.cold_version(id, slot, word, &[piece], Some(expected))? {
+                        Some(current) => return Ok((word, cold(current)?)),
+                        None => continue,
+                    }
+                }
                 // Room is made once the update is through: before, it could be had of this page.
                 Seen::Cold(pieces) => match self.page_in(id, slot, word, pieces, guard)? {
                     Some(came) => came,

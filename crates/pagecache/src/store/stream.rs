@@ -11,7 +11,7 @@ use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Address, Lsn};
 use crate::format::BLOCK;
 use crate::format::piece::Piece;
-use crate::format::record::{Frame, Head, Kind, Parsed, Shape, pad_segment, parse};
+use crate::format::record::{Frame, HEAD, Head, Kind, Parsed, Shape, pad_segment, parse, peek};
 use crate::format::segment::Stream;
 use crate::storage::{StorageFile, read_full, write_all};
 use crate::store::pool::Pool;
@@ -270,4 +270,25 @@ pub(crate) fn read(segment: &Segment, piece: Piece) -> Result<Found> {
         }
         _ => Err(damaged()),
     }
+}
+
+/// Bytes in which a record's head is.
+const FRONT: usize = HEAD + 16;
+
+/// Shows what the first bytes of a record say that it is, and of its body what is among them. Nothing of it was checked.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn look<T>(
+    segment: &Segment,
+    piece: Piece,
+    show: impl FnOnce(Shape, &[u8]) -> Option<T>,
+) -> Result<Option<T>> {
+    let size = segment.header.segment_size;
+    let offset = piece.address().0 % size;
+    let mut front = [0; FRONT];
+    let front = front.get_mut(..(piece.len_max().min(size - offset) as usize).min(FRONT)).unwrap_or_default();
+    let count =
+        read_full(segment.file()?.as_ref(), front, offset).map_err(|error| Error::io("read", segment.name(), error))?;
+    Ok(peek(front.get(..count).unwrap_or_default()).and_then(|(shape, body)| show(shape, body)))
 }
