@@ -8,9 +8,10 @@ use crossbeam_epoch::{Guard, default_collector};
 
 use crate::base::error::{PageState, Result};
 use crate::base::ids::{Lsn, PageId, Version};
+use crate::base::sync::Help;
 use crate::checkpoint::replayer::Replayer;
 use crate::checkpoint::write::Checkpointer;
-use crate::clean::{Aim, Cleaner, Goal, Help, Then};
+use crate::clean::{Aim, Cleaner, Goal, Then};
 use crate::config::{Background, Config};
 use crate::engine::Engine;
 use crate::format::segment::Purpose;
@@ -103,7 +104,6 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         });
         pages.budget.note(lists as usize);
         pages.weigh();
-        let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer));
         let goal = Goal {
             fill_target: config.fill_target,
             log_limit: config.log_limit,
@@ -114,6 +114,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
             Background::Threads => Help::Thread,
             Background::Caller => Help::None,
         };
+        let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer, help));
         let cleaner = Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), goal, help));
         let (log, cleans) = (Arc::clone(&engine.log), Arc::clone(&cleaner));
         engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &cleans))?;

@@ -162,6 +162,43 @@ fn a_page_whose_image_is_damaged_can_be_replaced_or_freed_at_its_version_alone()
     pc.check_accounts().unwrap();
 }
 
+/// What nobody needs any more keeps nobody from giving its segment back, unless it hides what stands behind it.
+#[test]
+fn a_dead_record_that_is_damaged_is_passed_by_and_one_without_its_length_loses_nothing() {
+    for in_length in [false, true] {
+        let disk = SimDisk::new(53);
+        let pc = pages(&disk);
+        let (mut kept, mut dead) = (Vec::new(), Vec::new());
+        for nth in 0..120 {
+            dead.extend(fill(&pc, &format!("dead{nth}x"), 1, 3000));
+            kept.extend(fill(&pc, &format!("kept{nth}x"), 1, 3000));
+        }
+        for page in &dead {
+            pc.free_at(page.id, page.at, &pc.pin()).unwrap();
+        }
+        pc.flush().unwrap();
+        pc.checkpoint().unwrap();
+        pc.close().unwrap();
+        // Cold pages are looked for in the segments.
+        let pc = pages(&disk);
+        let log =
+            |disk: &SimDisk| disk.file_names().into_iter().filter(|name| name.starts_with("seg-")).collect::<Vec<_>>();
+        let first = log(&disk).into_iter().next().unwrap();
+        let (file, at) = find_first(&disk, "dead0x0;dead0x0;dead0x0;");
+        assert_eq!(file, first);
+        // In its bytes, or in its length: two bytes, behind which are the page's and the two that say how long the text is.
+        assert!(disk.flip_bit(&file, (at as u64 - if in_length { 5 } else { 0 }) * 8 + 3));
+        for _ in 0..20 {
+            pc.clean().unwrap();
+        }
+        assert_eq!(log(&disk).contains(&first), in_length, "{:?}", log(&disk));
+        check(&pc, &kept);
+        pc.check_accounts().unwrap();
+        pc.close().unwrap();
+        check(&pages(&disk), &kept);
+    }
+}
+
 /// The first place of a text that is there more than once.
 fn find_first(disk: &SimDisk, text: &str) -> (String, usize) {
     disk.file_names()

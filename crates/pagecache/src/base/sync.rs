@@ -188,6 +188,13 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Resu
     Builder::new().name(name.to_owned()).spawn(run)
 }
 
+/// Whether the background takes a thread beside its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Help {
+    Thread,
+    None,
+}
+
 /// Runs `beside` in a thread of its own while this one runs `here`, and waits for both. What either panics with goes on from here.
 ///
 /// # Errors

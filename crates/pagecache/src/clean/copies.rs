@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::Cleaner;
 use super::batch::Batch;
 use super::images::Images;
-use super::{Cleaner, Help};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, PageId, Sequence};
-use crate::base::sync::{mpsc::sync_channel, with_help};
+use crate::base::sync::{Help, mpsc::sync_channel, with_help};
 use crate::log::scan::{Scanner, Step};
 use crate::ops::copy::{Found, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
@@ -166,11 +166,15 @@ impl<M: Materializer> Cleaner<M> {
         loop {
             guard.repin();
             // No guard is held while the disk is waited for.
-            let step = match scanner.is_at_edge() {
-                true => guard.repin_after(|| scanner.fill_up()).and_then(|()| scanner.step()),
-                false => scanner.step(),
+            let filled = match scanner.is_at_edge() {
+                true => guard.repin_after(|| scanner.fill_up()),
+                false => Ok(()),
             };
-            let step = match step {
+            let is_wanted = |lsn, shape, body: &[u8]| self.pages.is_wanted(victim.address(lsn), shape, body, &guard);
+            if filled.is_ok() && !scanner.is_done() && !scanner.is_at_edge() && scanner.pass_by(is_wanted) {
+                continue;
+            }
+            let step = match filled.and_then(|()| scanner.step()) {
                 Ok(step @ (Step::Record { .. } | Step::Mark { .. })) => step,
                 Ok(_) => break,
                 // It has become empty, and a checkpoint has given it back meanwhile.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
-use crate::base::sync::{AtomicU64, Mutex, Ordering};
+use crate::base::sync::{AtomicU64, Help, Mutex, Ordering};
 use crate::checkpoint::write::Checkpointer;
 use crate::format::BLOCK;
 use crate::format::segment::Stream;
@@ -78,13 +78,6 @@ pub(crate) enum Then {
     Checkpoint,
     /// With a checkpoint, where there is something that it gives back.
     GiveBack,
-}
-
-/// Whether the background takes a thread beside its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Help {
-    Thread,
-    None,
 }
 
 /// How much a turn is for.

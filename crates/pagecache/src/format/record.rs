@@ -114,7 +114,7 @@ pub(crate) struct Frame<'h> {
 }
 
 /// What the checksum of a record knows of its body: head, then payload.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Body {
     pub(super) len: u32,
     pub(super) crc: u32,
@@ -148,20 +148,22 @@ impl<'h> Frame<'h> {
 
     /// Lays out a record. Where the shape is aligned, a pad is put behind the head until the payload is.
     pub(crate) fn new(shape: Shape, head: &'h mut Head, payload: &[u8]) -> Frame<'h> {
-        if shape.aligned {
-            // The pad says how long it is: one that makes the body's length a byte longer needs up to 15 bytes, and a reader
-            // could not tell 8 of them from the payload's own zeros.
-            let mut pad = 1;
-            let before = |pad| START + varint_len((head.len() + pad + payload.len()) as u64) + head.len() + pad;
-            while !before(pad).is_multiple_of(8) {
-                pad += 1;
-            }
-            head.extend(&[pad as u8]);
-            head.extend([0u8; PAD_MAX].get(1..pad).unwrap_or_default());
-        }
-        let head = head.as_slice();
+        let head = padded(shape, head, payload.len());
         let crc = crc32c::crc32c_append(crc32c::crc32c(head), payload);
         Frame { shape, head, body: Body { len: (head.len() + payload.len()) as u32, crc } }
+    }
+
+    /// Lays out a record whose body is that of another, which was checked when it was read: what becomes of the bytes meanwhile is seen by who reads
+    /// them next.
+    pub(crate) fn again(shape: Shape, head: &'h mut Head, payload: &[u8], sum: Body) -> Frame<'h> {
+        let before = *head;
+        let again = padded(shape, head, payload.len());
+        // A body of another length is another one: this build would have laid it out otherwise.
+        if (again.len() + payload.len()) as u64 == u64::from(sum.len) {
+            return Frame { shape, head: head.as_slice(), body: sum };
+        }
+        *head = before;
+        Frame::new(shape, head, payload)
     }
 
     pub(crate) fn head(&self) -> &[u8] {
@@ -190,6 +192,22 @@ impl<'h> Frame<'h> {
         let bytes = u128::from(start) | u128::from(length) << (8 * START);
         Prefix { bytes: bytes.to_le_bytes(), len: START + count }
     }
+}
+
+/// A head, with the pad that the payload behind it needs.
+fn padded(shape: Shape, head: &mut Head, payload_len: usize) -> &[u8] {
+    if shape.aligned {
+        // The pad says how long it is: one that makes the body's length a byte longer needs up to 15 bytes, and a reader
+        // could not tell 8 of them from the payload's own zeros.
+        let mut pad = 1;
+        let before = |pad| START + varint_len((head.len() + pad + payload_len) as u64) + head.len() + pad;
+        while !before(pad).is_multiple_of(8) {
+            pad += 1;
+        }
+        head.extend(&[pad as u8]);
+        head.extend([0u8; PAD_MAX].get(1..pad).unwrap_or_default());
+    }
+    head.as_slice()
 }
 
 #[cfg(any(test, fuzzing))]
@@ -269,8 +287,8 @@ pub(super) fn checksum(body: Body, kind: [u8; 4], lsn: Lsn, salt: u64) -> u32 {
 /// What stands at a place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parsed<'a> {
-    /// A record of `len` bytes with this body.
-    Record { shape: Shape, body: &'a [u8], body_at: usize, len: u64 },
+    /// A record of `len` bytes with this body, and what the checksum knows of it.
+    Record { shape: Shape, body: &'a [u8], body_at: usize, len: u64, sum: Body },
     /// The rest of the segment is nothing.
     PadSegment,
     /// A pad of `len` bytes that ends in a mark.
@@ -355,7 +373,7 @@ fn try_parse(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parsed<'_>>
         return None;
     }
     Some(match Shape::parse(kind) {
-        Some(shape) => Parsed::Record { shape, body, body_at, len },
+        Some(shape) => Parsed::Record { shape, body, body_at, len, sum: sums },
         None => Parsed::Unknown { kind: kind & KIND },
     })
 }
@@ -440,7 +458,7 @@ mod tests {
                 let bytes = bytes_of(&frame, &payload, Lsn(4096), 9);
                 assert_eq!(bytes.len() as u64, frame.len());
                 match parse(&bytes, Lsn(4096), 9, bytes.len() as u64) {
-                    Parsed::Record { shape: found, body, body_at, len } => {
+                    Parsed::Record { shape: found, body, body_at, len, .. } => {
                         assert_eq!((found, len), (shape, frame.len()));
                         assert!(body.ends_with(&payload));
                         let at = body_at + body.len() - payload.len();
@@ -452,6 +470,48 @@ mod tests {
                 assert_eq!(parse(&bytes, Lsn(4096), 8, 1 << 20), Parsed::Hole, "another life");
             }
         }
+    }
+
+    #[test]
+    fn a_record_that_was_read_is_laid_out_again_as_it_was_and_a_longer_one_anew() {
+        for aligned in [false, true] {
+            let shape = Shape { aligned, ..Shape::plain(Kind::Image) };
+            let head = || {
+                let mut head = Head::new();
+                head.varint(300);
+                head
+            };
+            let payload = [7; 1000];
+            let mut first = head();
+            let frame = Frame::new(shape, &mut first, &payload);
+            let bytes = bytes_of(&frame, &payload, Lsn(8), 1);
+            let Parsed::Record { sum, .. } = parse(&bytes, Lsn(8), 1, 1 << 20) else { panic!() };
+            let mut second = head();
+            let again = Frame::again(shape, &mut second, &payload, sum);
+            assert_eq!(bytes_of(&again, &payload, Lsn(4096), 2), bytes_of(&frame, &payload, Lsn(4096), 2));
+            // What has become of the bytes is seen.
+            let mut third = head();
+            let again = Frame::again(shape, &mut third, &[8; 1000], sum);
+            assert_eq!(parse(&bytes_of(&again, &[8; 1000], Lsn(8), 1), Lsn(8), 1, 1 << 20), Parsed::Hole);
+            // With a pad that this build would not have made, it is another body.
+            let mut fourth = head();
+            let other = Frame::again(shape, &mut fourth, &payload, Body { len: sum.len + 8, ..sum });
+            assert_eq!(bytes_of(&other, &payload, Lsn(8), 1), bytes);
+        }
+    }
+
+    #[test]
+    fn the_first_bytes_say_what_a_record_is_and_any_bytes_do_no_harm() {
+        let mut head = Head::new();
+        head.varint(300);
+        let frame = Frame::new(Shape::plain(Kind::Link), &mut head, &[7; 100]);
+        let bytes = bytes_of(&frame, &[7; 100], Lsn(8), 1);
+        let (shape, body) = peek(&bytes[..16]).unwrap();
+        assert_eq!((shape.kind, body), (Kind::Link, &bytes[6..16]));
+        for len in 0..6 {
+            assert_eq!(peek(&bytes[..len]), None);
+        }
+        assert_eq!(peek(&[0xff; 20]), None);
     }
 
     #[test]

@@ -175,7 +175,7 @@ pub fn record(bytes: &[u8], lsn: u64, salt: u64, room: u64) -> Outcome {
     let have = bytes.len() as u64;
     let guess = wanted(bytes, lsn);
     match parse(bytes, lsn, salt, room) {
-        Parsed::Record { shape, body, body_at, len } => {
+        Parsed::Record { shape, body, body_at, len, .. } => {
             assert!(len <= room && len <= have && len.is_multiple_of(GRANULE));
             assert_eq!(guess, len, "a reader would have read too little");
             let again = Frame::of_body(shape, body).bytes(body, lsn, salt);

@@ -209,7 +209,7 @@ impl<'a> Walk<'a> {
         loop {
             let from = scanner.position();
             match scanner.step()? {
-                Step::Record { lsn, shape, body, body_at, len } => {
+                Step::Record { lsn, shape, body, body_at, len, .. } => {
                     self.last = None;
                     self.check_redo(segment, from, Lsn(from.0 + len));
                     self.record(At::new(segment, lsn), shape, body, body_at, len, bytes);

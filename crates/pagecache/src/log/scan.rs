@@ -8,7 +8,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::Lsn;
 use crate::format::BLOCK;
 use crate::format::mark::{MARK, Mark};
-use crate::format::record::{Parsed, Shape, parse, wanted};
+use crate::format::record::{Body, Parsed, Shape, parse, peek, wanted};
 use crate::storage::read_full;
 use crate::store::segment::Segment;
 
@@ -38,6 +38,7 @@ pub(crate) enum Step<'a> {
         body: &'a [u8],
         body_at: usize,
         len: u64,
+        sum: Body,
     },
     /// A pad that ends in a mark.
     Mark {
@@ -102,9 +103,9 @@ impl Scanner {
             view.get(..self.longest as usize).unwrap_or(view)
         };
         Ok(match parse(view, lsn, salt, room) {
-            Parsed::Record { shape, body, body_at, len } => {
+            Parsed::Record { shape, body, body_at, len, sum } => {
                 self.at = Lsn(lsn.0 + len);
-                Step::Record { lsn, shape, body, body_at, len }
+                Step::Record { lsn, shape, body, body_at, len, sum }
             }
             Parsed::PadBlock { len, mark } => {
                 self.at = Lsn(lsn.0 + len);
@@ -117,6 +118,20 @@ impl Scanner {
             Parsed::Unknown { kind } => Step::Unknown { kind },
             Parsed::Short { .. } | Parsed::Hole => Step::Hole,
         })
+    }
+
+    /// Passes by the record at the position, which is not at the edge, if `is_wanted` says no to what its first bytes say that it is. Nothing of them is checked: whoever does
+    /// this must lose nothing where they are wrong, also of what stands behind. Returns whether it did.
+    pub(crate) fn pass_by(&mut self, is_wanted: impl FnOnce(Lsn, Shape, &[u8]) -> bool) -> bool {
+        let view = self.view();
+        let len = wanted(view, self.at);
+        let Some((shape, body)) = peek(view) else { return false };
+        let fits = len <= self.longest && self.at.0 + len <= self.end.0;
+        if !fits || is_wanted(self.at, shape, body) {
+            return false;
+        }
+        self.at = Lsn(self.at.0 + len);
+        true
     }
 
     /// Reads what the next step needs.

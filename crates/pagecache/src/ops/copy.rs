@@ -10,9 +10,10 @@ use crossbeam_epoch::Guard;
 use super::Pages;
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, PageId, Sequence, Version};
+use crate::format::bytes::Cursor;
 use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
-use crate::format::record::Kind;
+use crate::format::record::{Body, Kind, Shape};
 use crate::log::scan::Step;
 use crate::page::chain::Chain;
 use crate::page::fragment::Fragment;
@@ -32,6 +33,8 @@ pub(crate) struct Copied {
     payload: Range<usize>,
     /// The bytes lie as they do in memory.
     pub(super) aligned: bool,
+    /// What the checksum knows of the image that it was copied from as it stood there, if it was.
+    pub(super) sum: Option<Body>,
 }
 
 /// What pages are copied to, one behind the other: who copies asks for memory now and then, and not for each page, since the allocator is shared
@@ -72,12 +75,20 @@ pub(crate) struct PageRecord<'a> {
     version: Option<Version>,
     payload: &'a [u8],
     aligned: bool,
+    /// What the checksum knows of it, where it is an image.
+    sum: Option<Body>,
 }
 
 impl<'a> PageRecord<'a> {
+    /// The page that the first bytes of a record name; none for what is no record of a page.
+    fn id(shape: Shape, body: &[u8]) -> Option<PageId> {
+        let is_of_page = matches!(shape.kind, Kind::Image | Kind::Replace | Kind::Link);
+        Cursor::new(body).varint().filter(|_| is_of_page).map(PageId)
+    }
+
     /// None for what is no record of a page.
     pub(crate) fn of(segment: &Segment, step: &Step<'a>) -> Option<PageRecord<'a>> {
-        let Step::Record { lsn, shape, body, body_at, .. } = *step else { return None };
+        let Step::Record { lsn, shape, body, body_at, sum, .. } = *step else { return None };
         let (id, version, payload) = match shape.kind {
             Kind::Image => {
                 let (head, payload) = ImageHead::decode(shape, body, body_at)?;
@@ -95,7 +106,8 @@ impl<'a> PageRecord<'a> {
             // It is elsewhere: the page has to be read.
             Payload::Extent(..) => (None, &[][..]),
         };
-        Some(PageRecord { id, address: segment.address(lsn), version, payload, aligned: shape.aligned })
+        let sum = (shape.kind == Kind::Image).then_some(sum);
+        Some(PageRecord { id, address: segment.address(lsn), version, payload, aligned: shape.aligned, sum })
     }
 }
 
@@ -162,7 +174,7 @@ impl Content {
         let first = self.pieces.len();
         self.pieces.extend_from_slice(&self.found);
         let (pieces, payload) = (first..self.pieces.len(), begun..self.bytes.len());
-        Copied { id, version, prior, pieces, payload, aligned }
+        Copied { id, version, prior, pieces, payload, aligned, sum: None }
     }
 
     /// The same, as user code encodes it.
@@ -270,6 +282,21 @@ impl<M: Materializer> Pages<M> {
         Ok(Some(found))
     }
 
+    /// Whether a record, as its first bytes show it, unchecked, is of a page that needs it, or of none. What does not is dead for good: nothing goes back to it.
+    pub(crate) fn is_wanted(&self, address: Address, shape: Shape, body: &[u8], _guard: &Guard) -> bool {
+        let Some(id) = PageRecord::id(shape, body) else { return true };
+        let Some(slot) = self.table.get(id) else { return true };
+        let is_it = |piece: &Piece| piece.address() == address;
+        // SAFETY: loaded just now under the guard, which is of this store's collector; every leaf was read before anything is cleaned.
+        match unsafe { slot.load().see::<M::PageFrag>() } {
+            Seen::ColdOne(piece) => is_it(&piece),
+            Seen::Cold(pieces) => pieces.iter().any(is_it),
+            Seen::Resident(chain) => chain.each_piece().any(|piece| is_it(&piece)),
+            Seen::Headless(_) => true,
+            Seen::Absent | Seen::Empty(_) | Seen::Free(_) => false,
+        }
+    }
+
     /// Copies a cold page out of the only record that it has, as stored.
     ///
     /// # Errors
@@ -284,7 +311,7 @@ impl<M: Materializer> Pages<M> {
                 to.found.clear();
                 to.found.push(piece);
                 let copied = to.take(record.id, [version, version], record.payload, record.aligned);
-                return Ok(Harvest::Copied(copied));
+                return Ok(Harvest::Copied(Copied { sum: record.sum, ..copied }));
             }
             (Seen::ColdOne(piece), _) => is_it(&piece).then_some(piece),
             (Seen::Cold(pieces), _) => pieces.first().copied().filter(|_| pieces.iter().any(is_it)),

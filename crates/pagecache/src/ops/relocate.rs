@@ -107,7 +107,11 @@ impl<M: Materializer> Pages<M> {
         let mut head = ImageHead { page: copied.id, version: copied.version }.encode();
         if payload.len() as u64 <= payload_max(pool.segment_size()) {
             let shape = Shape { aligned: copied.aligned, ..Shape::plain(Kind::Image) };
-            let image = writer.put(pool, stable, shape, head, payload)?;
+            let image = match copied.sum {
+                // The same image in another place.
+                Some(sum) => writer.put_again(pool, stable, shape, head, payload, sum)?,
+                None => writer.put(pool, stable, shape, head, payload)?,
+            };
             return Ok(Written { copied, image, parts: None });
         }
         let (extent, parts) = self.write_parts(payload, writer)?;

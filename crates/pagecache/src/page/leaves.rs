@@ -110,6 +110,11 @@ impl Leaves {
         self.words.iter().any(|word| word.load(Ordering::Relaxed) & DIRTY != 0)
     }
 
+    /// How many leaves were changed since they were taken, about.
+    pub(crate) fn dirty(&self) -> u64 {
+        self.words.iter().filter(|word| word.load(Ordering::Relaxed) & DIRTY != 0).count() as u64
+    }
+
     /// Gives a mark back: what was taken was not made durable.
     pub(crate) fn give_back(&self, leaf: u64) {
         if let Some(word) = self.words.get(leaf) {

@@ -44,7 +44,7 @@ fn walk<C: Collect>(segment: &Arc<Segment>, redo: Lsn, mut collect: C) -> Result
     };
     loop {
         match scanner.step()? {
-            Step::Record { lsn, shape, body, body_at, len } => {
+            Step::Record { lsn, shape, body, body_at, len, .. } => {
                 ended.last = None;
                 let record = Record { segment, lsn, shape, body, body_at, len };
                 if shape.kind == Kind::Trim && !planted(Canary::TrimForgottenAtReplay) {

@@ -170,7 +170,7 @@ impl<'a, M: Materializer> Walk<'a, M> {
         loop {
             let from = scanner.position();
             match scanner.step()? {
-                Step::Record { lsn, shape, body, body_at, len } => {
+                Step::Record { lsn, shape, body, body_at, len, .. } => {
                     in_use += self.record(segment, Record { lsn, shape, body, body_at, len });
                 }
                 Step::Mark { .. } => {

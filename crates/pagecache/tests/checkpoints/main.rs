@@ -287,3 +287,44 @@ fn names(storage: &MemoryStorage) -> Vec<String> {
     names.sort();
     names
 }
+
+#[test]
+fn leaves_that_two_threads_capture_while_pages_change_are_as_the_pages_were() {
+    let storage = MemoryStorage::new();
+    let config = || small().background(Background::Threads).log_limit(8 << 20).storage(storage.clone()).build();
+    let pc = Pages::start(config()).unwrap();
+    let mut pages = put(&pc, 4000, 100);
+    // Far more leaves than one thread captures alone.
+    assert!(pages.len() as u64 / LEAF > 500);
+    let before = pc.stats().checkpoints;
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            let mut nth = 0u64;
+            while !over.load(Ordering::Relaxed) {
+                let guard = pc.pin();
+                let (id, at) = &mut pages[(nth * 7919 % 4000) as usize];
+                *at = pc.replace_at(*id, *at, bytes(id.0, 100), &guard).unwrap();
+                nth += 1;
+            }
+            nth
+        });
+        let mut last = 0;
+        for _ in 0..40 {
+            let redo = pc.checkpoint().unwrap();
+            assert!(redo.0 >= last);
+            last = redo.0;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(changes.join().unwrap() > 4000);
+    });
+    pc.flush().unwrap();
+    pc.checkpoint().unwrap();
+    assert!(pc.stats().checkpoints > before + 20);
+    pc.check_accounts().unwrap();
+    pc.close().unwrap();
+    let pc = Pages::start(config()).unwrap();
+    check(&pc, &pages, 100);
+    pc.check_accounts().unwrap();
+}

@@ -5,13 +5,48 @@ use std::collections::{BTreeMap, BTreeSet};
 use crossbeam_epoch::LocalHandle;
 
 use super::Checkpointer;
+use crate::base::canary::{Canary, planted};
+use crate::base::error::{Error, Result};
 use crate::base::ids::{PageId, Sequence, Version};
+use crate::base::sync::mpsc::sync_channel;
+use crate::base::sync::{AtomicU64, Help, Ordering, with_help};
 use crate::format::leaf::LeafWriter;
 use crate::format::root::LeafAt;
+use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
 use crate::page::pieces::PIECES_MAX;
 use crate::page::slot::Seen;
 use crate::store::stream::Writer;
+
+/// Leaves that have changed, from which on they are captured by two threads. Whoever writes for others waits for that meanwhile.
+const MANY: u64 = if cfg!(shuttle) { 1 } else { 64 };
+
+/// So many leaves wait at most until they are written.
+const AHEAD: usize = 8;
+
+/// The name of the thread that captures leaves beside the one that captures and writes.
+const HELPER: &str = "pagecache-leaf";
+
+/// Marks that were taken, given back when dropped.
+pub(super) struct Taken<'a> {
+    leaves: &'a Leaves,
+    numbers: Vec<u64>,
+}
+
+impl Taken<'_> {
+    /// What they stood for is durable.
+    pub(super) fn keep(&mut self) {
+        self.numbers.clear();
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !planted(Canary::MarksLostWithCheckpoint) {
+            self.numbers.iter().for_each(|leaf| self.leaves.give_back(*leaf));
+        }
+    }
+}
 
 /// A leaf as its slots were.
 pub(super) struct Captured {
@@ -23,8 +58,85 @@ pub(super) struct Captured {
 }
 
 impl<M: Materializer> Checkpointer<M> {
+    /// Captures every leaf below `count` that has changed, and those of `sparse`, in any order. `put` writes one, and gives back its memory. Where many have
+    /// changed another thread captures too, if the store has any.
+    ///
+    /// # Errors
+    /// Of `put`, and of reading a leaf; all marks are given back then.
+    pub(super) fn capture_all(
+        &self,
+        count: u64,
+        sparse: &BTreeSet<u64>,
+        put: &mut dyn FnMut(u64, Captured) -> Result<Vec<u8>>,
+    ) -> Result<Taken<'_>> {
+        let (next, leaves) = (&AtomicU64::new(0), &self.pages.leaves);
+        let mut taken = Taken { leaves, numbers: Vec::new() };
+        if self.help == Help::Thread && leaves.dirty() >= MANY {
+            let (sender, receiver) = sync_channel(AHEAD);
+            let beside = move || {
+                let mut taken = Taken { leaves, numbers: Vec::new() };
+                let captured = self.capture_next(next, count, sparse, &mut taken, |leaf, captured| {
+                    let room = Vec::with_capacity(captured.entries.len());
+                    // Where nobody takes it, who writes has ended, and what it says is what counts.
+                    sender.send((leaf, captured)).map_err(|_| Error::Closed)?;
+                    Ok(room)
+                });
+                captured.map(|()| taken)
+            };
+            let (put, mine) = (&mut *put, &mut taken);
+            let here = move || {
+                self.capture_next(next, count, sparse, mine, |leaf, captured| {
+                    let room = put(leaf, captured)?;
+                    while let Ok((leaf, captured)) = receiver.try_recv() {
+                        put(leaf, captured)?;
+                    }
+                    Ok(room)
+                })?;
+                receiver.into_iter().try_for_each(|(leaf, captured)| put(leaf, captured).map(drop))
+            };
+            if let Ok((others, here)) = with_help(HELPER, beside, here) {
+                let mut others = here.and(others)?;
+                taken.numbers.append(&mut others.numbers);
+                return Ok(taken);
+            }
+        }
+        self.capture_next(next, count, sparse, &mut taken, put)?;
+        Ok(taken)
+    }
+
+    /// Captures leaves one after the other, each of which `next` names to one thread.
+    fn capture_next(
+        &self,
+        next: &AtomicU64,
+        count: u64,
+        sparse: &BTreeSet<u64>,
+        taken: &mut Taken<'_>,
+        mut put: impl FnMut(u64, Captured) -> Result<Vec<u8>>,
+    ) -> Result<()> {
+        let (handle, mut room) = (self.pages.collector.register(), Vec::new());
+        loop {
+            // Relaxed: a number that nobody else gets. Who takes a leaf's mark looks at its slots in the same thread.
+            let leaf = next.fetch_add(1, Ordering::Relaxed);
+            if leaf >= count {
+                return Ok(());
+            }
+            let has_changed = self.pages.leaves.take(leaf);
+            if has_changed {
+                taken.numbers.push(leaf);
+            } else if !sparse.contains(&leaf) {
+                continue;
+            }
+            match self.pages.read_leaf(leaf) {
+                // Only its place was to change: it stays where it is.
+                Err(Error::Corrupt(_)) if !has_changed => continue,
+                read => read?,
+            }
+            room = put(leaf, self.capture(leaf, room, &handle))?;
+        }
+    }
+
     /// A leaf as its slots are now, in the room of another. The guard ends here, before any I/O (C6).
-    pub(super) fn capture(&self, leaf: u64, room: Vec<u8>, handle: &LocalHandle) -> Captured {
+    fn capture(&self, leaf: u64, room: Vec<u8>, handle: &LocalHandle) -> Captured {
         let guard = handle.pin();
         let (mut writer, mut high_water, mut pieces) = (LeafWriter::over(room), 0, Vec::with_capacity(PIECES_MAX));
         for id in self.pages.leaves.range(leaf) {

@@ -11,7 +11,7 @@ use self::leaves::{Captured, live, weigh};
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
-use crate::base::sync::{AtomicU64, Mutex, Ordering};
+use crate::base::sync::{AtomicU64, Help, Mutex, Ordering};
 use crate::checkpoint::load::{Checkpoint, write_copy};
 use crate::checkpoint::replayer::Replayer;
 use crate::format::leaf::LeafHead;
@@ -21,7 +21,6 @@ use crate::format::segment::{SUPERBLOCKS, Stream};
 use crate::format::superblock::Superblock;
 use crate::log::core::Patience;
 use crate::ops::Pages;
-use crate::page::leaves::Leaves;
 use crate::page::materialize::Materializer;
 use crate::store::segment::Segment;
 use crate::store::stream::Writer;
@@ -29,6 +28,7 @@ use crate::store::stream::Writer;
 /// Writes the checkpoints of a store, one after the other.
 pub(crate) struct Checkpointer<M: Materializer> {
     pages: Arc<Pages<M>>,
+    help: Help,
     books: Mutex<Books<M>>,
     // Relaxed, both: sums that are looked at.
     live: AtomicU64,
@@ -75,23 +75,14 @@ enum Reached {
     Superblock,
 }
 
-/// Marks that were taken, given back when dropped.
-struct Taken<'a> {
-    leaves: &'a Leaves,
-    numbers: Vec<u64>,
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        if !planted(Canary::MarksLostWithCheckpoint) {
-            self.numbers.iter().for_each(|leaf| self.leaves.give_back(*leaf));
-        }
-    }
-}
-
 impl<M: Materializer> Checkpointer<M> {
     /// Goes on behind the checkpoint that the store was opened by, if there was one.
-    pub(crate) fn new(pages: Arc<Pages<M>>, found: Option<Checkpoint>, replayer: Replayer<M>) -> Checkpointer<M> {
+    pub(crate) fn new(
+        pages: Arc<Pages<M>>,
+        found: Option<Checkpoint>,
+        replayer: Replayer<M>,
+        help: Help,
+    ) -> Checkpointer<M> {
         let mut books = Books {
             number: 0,
             counts: 0,
@@ -113,7 +104,7 @@ impl<M: Materializer> Checkpointer<M> {
             books.high_water = found.root.high_water;
         }
         let live = AtomicU64::new(weigh(&books.leaves));
-        Checkpointer { pages, books: Mutex::new(books), live, written: AtomicU64::new(0) }
+        Checkpointer { pages, help, books: Mutex::new(books), live, written: AtomicU64::new(0) }
     }
 
     /// Writes a checkpoint, if the log has become longer since the last. Returns the LSN from which an opening would replay.
@@ -188,32 +179,19 @@ impl<M: Materializer> Checkpointer<M> {
         // Read after the redo point: every page with a record below that has an id below this.
         let count = pages.ids.high_water().div_ceil(pages.leaves.ids());
         let mut high_water = books.high_water;
-        let mut taken = Taken { leaves: &pages.leaves, numbers: Vec::new() };
         let mut leaves = books.leaves.clone();
         leaves.resize(count as usize, None);
         let sparse = self.sparse(&leaves, &books.writer);
-        let (handle, mut room) = (pages.collector.register(), Vec::new());
-        for leaf in 0..count {
-            let has_changed = pages.leaves.take(leaf);
-            if has_changed {
-                taken.numbers.push(leaf);
-            } else if !sparse.contains(&leaf) {
-                continue;
-            }
-            match pages.read_leaf(leaf) {
-                // Only its place was to change: it stays where it is.
-                Err(Error::Corrupt(_)) if !has_changed => continue,
-                read => read?,
-            }
-            let Captured { entries, vacant, high_water: highest } = self.capture(leaf, room, &handle);
+        let mut taken = self.capture_all(count, &sparse, &mut |leaf, captured: Captured| {
+            let Captured { entries, vacant, high_water: highest } = captured;
             high_water = high_water.max(highest);
             let head = LeafHead { number: leaf, checkpoint: number }.encode();
             let piece = books.writer.put(&log.pool, log.stable(), Shape::plain(Kind::Leaf), head, &entries)?;
             if let Some(place) = leaves.get_mut(leaf as usize) {
                 *place = Some(LeafAt { piece, vacant });
             }
-            room = entries;
-        }
+            Ok(entries)
+        })?;
         // C2.
         if !planted(Canary::LeafCapturedUnstable) {
             log.flush(Patience::Wait)?;
@@ -263,7 +241,7 @@ impl<M: Materializer> Checkpointer<M> {
         if planted(Canary::SuperblockBeforeRoot) {
             books.writer.sync(&log.pool)?;
         }
-        taken.numbers.clear();
+        taken.keep();
         (books.leaves, books.holds_root, books.counts) = (root.leaves, holds_root, number);
         (books.redo, books.high_water, books.uncertain, books.doubtful) = (redo, high_water, false, None);
         books.writer.settle();
