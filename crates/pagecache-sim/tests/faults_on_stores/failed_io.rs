@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pagecache::{Error, Log, Lsn, PageState, Version};
+use pagecache::{Background, Error, Log, Lsn, PageState, Version};
 use pagecache_sim::disk::{AfterSync, Call, Effect, Fault, SimDisk, Survival, When};
 
 use crate::harness::{Texts, bytes, check, config, failed, fill, log, pages, records, text, within_a_minute};
@@ -256,5 +256,46 @@ fn a_turn_of_cleaning_that_failed_is_tried_again_a_step_of_the_log_later() {
         pc.check_accounts().unwrap();
         pc.close().unwrap();
         check(&pages(&disk), &all);
+    });
+}
+
+/// Of many leaves two threads take the marks. What a checkpoint has not made durable is in the next one, whichever of them has captured it.
+#[test]
+fn a_checkpoint_of_many_leaves_that_fails_leaves_all_of_them_to_the_next() {
+    within_a_minute(|| {
+        let mut failed = 0;
+        for nth in 0..8 {
+            let disk = SimDisk::new(37);
+            let start = || {
+                let config = config(&disk).background(Background::Threads).flush_every_ms(None).log_limit(16 << 20);
+                Texts::start(config.build()).unwrap()
+            };
+            let pc = start();
+            // 3,000 leaves of four pages each: there is time for a second thread to begin.
+            let mut all = fill(&pc, "page", 12_000, 8);
+            pc.flush().unwrap();
+            pc.checkpoint().unwrap();
+            for page in &mut all {
+                page.text = format!("after {nth}: {}", page.text);
+                page.at = pc.replace_at(page.id, page.at, page.text.clone(), &pc.pin()).unwrap();
+            }
+            pc.flush().unwrap();
+            // A write of the map, a root's, or one of a superblock.
+            let fault = |at| Fault::new(Call::Write, When::Once(at), Effect::Enospc);
+            disk.fault(if nth % 2 == 0 { fault(nth / 2 % 2).on("super-") } else { fault(nth / 2 % 4) });
+            match pc.checkpoint() {
+                Ok(_) => {}
+                Err(Error::NoSpace { .. }) => failed += 1,
+                Err(error) => panic!("{error}"),
+            }
+            disk.clear_faults();
+            pc.checkpoint().unwrap();
+            check(&pc, &all);
+            pc.check_accounts().unwrap();
+            pc.close().unwrap();
+            check(&start(), &all);
+        }
+        println!("{failed} checkpoints failed");
+        assert!(failed > 5, "{failed}");
     });
 }

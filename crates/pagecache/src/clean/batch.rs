@@ -51,7 +51,10 @@ struct Buffer {
 
 impl Batch {
     pub(super) fn new(buffers: &Arc<Buffers>) -> Batch {
-        let buffer = buffers.take();
+        Batch::to(buffers.take(), buffers)
+    }
+
+    fn to(buffer: Buffer, buffers: &Arc<Buffers>) -> Batch {
         Batch { folds: Vec::new(), survivors: Vec::new(), buffer, buffers: Arc::clone(buffers) }
     }
 
@@ -75,10 +78,13 @@ impl Batch {
         if self.buffer.content.len() < self.buffers.batch { Ok(()) } else { self.hand_over(hand_over) }
     }
 
-    /// Hands over what there is.
-    pub(super) fn hand_over(&mut self, hand_over: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
-        let next = Batch::new(&self.buffers);
-        hand_over(std::mem::replace(self, next))
+    /// Hands over what there is, and goes on with an empty one.
+    fn hand_over(&mut self, hand_over: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
+        let full = std::mem::replace(self, Batch::to(self.buffers.empty(), &self.buffers));
+        hand_over(full)?;
+        // Once somebody has taken it: what is written has left its memory then.
+        self.buffer = self.buffers.take();
+        Ok(())
     }
 
     /// Leaves its memory to the next.
@@ -98,7 +104,12 @@ impl Buffers {
 
     fn take(&self) -> Buffer {
         let kept = self.kept.lock().pop();
-        kept.unwrap_or_else(|| Buffer { log: Arc::clone(&self.log), content: Content::of(self.batch), held: 0 })
+        kept.unwrap_or_else(|| self.empty())
+    }
+
+    /// One without memory.
+    fn empty(&self) -> Buffer {
+        Buffer { log: Arc::clone(&self.log), content: Content::of(self.batch), held: 0 }
     }
 
     fn give_back(&self, mut buffer: Buffer) {

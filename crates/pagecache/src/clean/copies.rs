@@ -104,7 +104,7 @@ impl<M: Materializer> Cleaner<M> {
             }
         }
         self.copy_pages(&mut pages, &mut batch, share, hand_over)?;
-        batch.hand_over(hand_over)
+        hand_over(batch)
     }
 
     /// Copies pages, those first whose oldest records come first: batches of pages of an age, where there are more than fit one; and images that lie beside each
