@@ -29,8 +29,8 @@ pub enum Create {
 /// Who does the work behind the scenes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Background {
-    /// Three threads of the store (two of a [`Log`](crate::Log); one more while pages are moved, and one for
-    /// [`release_memory`](ConfigBuilder::release_memory)), and replay on as many as there are processors.
+    /// Three threads of the store (two of a [`Log`](crate::Log); one more while pages are moved, one while a checkpoint captures much of the map, and one
+    /// for [`release_memory`](ConfigBuilder::release_memory)), and replay on as many as there are processors.
     #[default]
     Threads,
     /// Nobody: no thread is ever started, replay runs on the thread that starts the store, and what

@@ -98,21 +98,27 @@ fn a_damaged_page_can_be_replaced_or_freed_at_the_version_that_its_state_names()
     pc.flush().unwrap();
 }
 
+/// Pages among others that are freed, below a checkpoint: what they are in can be cleaned.
+fn half_dead(pc: &Texts) -> Vec<Page> {
+    let (mut kept, mut dead) = (Vec::new(), Vec::new());
+    for nth in 0..120 {
+        dead.extend(fill(pc, &format!("dead{nth}x"), 1, 3000));
+        kept.extend(fill(pc, &format!("kept{nth}x"), 1, 3000));
+    }
+    for page in &dead {
+        pc.free_at(page.id, page.at, &pc.pin()).unwrap();
+    }
+    pc.flush().unwrap();
+    pc.checkpoint().unwrap();
+    kept
+}
+
 /// Of an image only its head says the version. It is read without the rest, and believed where it says what the caller expects.
 #[test]
 fn a_page_whose_image_is_damaged_can_be_replaced_or_freed_at_its_version_alone() {
     let disk = SimDisk::new(52);
     let pc = pages(&disk);
-    let (mut kept, mut freed) = (Vec::new(), Vec::new());
-    for nth in 0..120 {
-        kept.extend(fill(&pc, &format!("kept{nth}x"), 1, 3000));
-        freed.extend(fill(&pc, &format!("freed{nth}x"), 1, 3000));
-    }
-    for page in freed {
-        pc.free_at(page.id, page.at, &pc.pin()).unwrap();
-    }
-    pc.flush().unwrap();
-    pc.checkpoint().unwrap();
+    let kept = half_dead(&pc);
     assert!(pc.clean().unwrap() > 0);
     pc.close().unwrap();
     let pc = pages(&disk);
@@ -168,16 +174,7 @@ fn a_dead_record_that_is_damaged_is_passed_by_and_one_without_its_length_loses_n
     for in_length in [false, true] {
         let disk = SimDisk::new(53);
         let pc = pages(&disk);
-        let (mut kept, mut dead) = (Vec::new(), Vec::new());
-        for nth in 0..120 {
-            dead.extend(fill(&pc, &format!("dead{nth}x"), 1, 3000));
-            kept.extend(fill(&pc, &format!("kept{nth}x"), 1, 3000));
-        }
-        for page in &dead {
-            pc.free_at(page.id, page.at, &pc.pin()).unwrap();
-        }
-        pc.flush().unwrap();
-        pc.checkpoint().unwrap();
+        let kept = half_dead(&pc);
         pc.close().unwrap();
         // Cold pages are looked for in the segments.
         let pc = pages(&disk);

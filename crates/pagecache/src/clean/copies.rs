@@ -171,7 +171,7 @@ impl<M: Materializer> Cleaner<M> {
                 false => Ok(()),
             };
             let is_wanted = |lsn, shape, body: &[u8]| self.pages.is_wanted(victim.address(lsn), shape, body, &guard);
-            if filled.is_ok() && !scanner.is_done() && !scanner.is_at_edge() && scanner.pass_by(is_wanted) {
+            if filled.is_ok() && scanner.pass_by(is_wanted) {
                 continue;
             }
             let step = match filled.and_then(|()| scanner.step()) {

@@ -120,9 +120,12 @@ impl Scanner {
         })
     }
 
-    /// Passes by the record at the position, which is not at the edge, if `is_wanted` says no to what its first bytes say that it is. Nothing of them is checked: whoever does
-    /// this must lose nothing where they are wrong, also of what stands behind. Returns whether it did.
+    /// Passes by the record at the position if `is_wanted` says no to what its first bytes say that it is. Nothing of them is checked: whoever does this must
+    /// lose nothing where they are wrong, also of what stands behind. Returns whether it did; never where the next step has to read.
     pub(crate) fn pass_by(&mut self, is_wanted: impl FnOnce(Lsn, Shape, &[u8]) -> bool) -> bool {
+        if self.is_done() || self.is_at_edge() {
+            return false;
+        }
         let view = self.view();
         let len = wanted(view, self.at);
         let Some((shape, body)) = peek(view) else { return false };

@@ -53,6 +53,9 @@ pub(crate) struct Content {
 /// Room for encoding above this many bytes is not kept.
 const SCRATCH_KEPT: usize = 1 << 20;
 
+/// Room for the page that ends a batch, beyond which memory grows page by page.
+const LAST_PAGE: usize = 64 << 10;
+
 /// Part of the pages, as a divisor, that may be cold where each is looked for, and so many that always may.
 const COLD_SHARE: u64 = 16;
 const COLD_FEW: u64 = 64;
@@ -167,7 +170,7 @@ impl Content {
         let end = begun + payload.len();
         if end > self.bytes.capacity() {
             // By doubling, but not beyond what is to come.
-            let room = end.max((2 * self.bytes.capacity()).min(self.expects + SCRATCH_KEPT / 16));
+            let room = end.max((2 * self.bytes.capacity()).min(self.expects + LAST_PAGE));
             self.bytes.reserve_exact(room - begun);
         }
         self.bytes.extend_from_slice(payload);

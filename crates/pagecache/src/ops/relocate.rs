@@ -21,7 +21,7 @@ use crate::base::ids::Lsn;
 use crate::format::page::ImageHead;
 use crate::format::parts::Parts;
 use crate::format::piece::Piece;
-use crate::format::record::{ExtentRef, Head, Kind, Shape};
+use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
 use crate::page::budget::Fill;
 use crate::page::chain::{Chain, Fresh, Node};
 use crate::page::fragment::{Fragment, PageBytes};
@@ -107,11 +107,12 @@ impl<M: Materializer> Pages<M> {
         let mut head = ImageHead { page: copied.id, version: copied.version }.encode();
         if payload.len() as u64 <= payload_max(pool.segment_size()) {
             let shape = Shape { aligned: copied.aligned, ..Shape::plain(Kind::Image) };
-            let image = match copied.sum {
+            let frame = match copied.sum {
                 // The same image in another place.
-                Some(sum) => writer.put_again(pool, stable, shape, head, payload, sum)?,
-                None => writer.put(pool, stable, shape, head, payload)?,
+                Some(sum) => Frame::again(shape, &mut head, payload, sum),
+                None => Frame::new(shape, &mut head, payload),
             };
+            let image = writer.put_frame(pool, stable, &frame, payload)?;
             return Ok(Written { copied, image, parts: None });
         }
         let (extent, parts) = self.write_parts(payload, writer)?;

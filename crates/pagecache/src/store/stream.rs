@@ -11,7 +11,7 @@ use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Address, Lsn};
 use crate::format::BLOCK;
 use crate::format::piece::Piece;
-use crate::format::record::{Body, Frame, HEAD, Head, Kind, Parsed, Shape, pad_segment, parse, peek};
+use crate::format::record::{Frame, HEAD, Head, Kind, Parsed, Shape, pad_segment, parse, peek};
 use crate::format::segment::Stream;
 use crate::storage::{StorageFile, read_full, write_all};
 use crate::store::pool::Pool;
@@ -102,26 +102,14 @@ impl Writer {
         mut head: Head,
         payload: &[u8],
     ) -> Result<Piece> {
-        self.place(pool, stable, &Frame::new(shape, &mut head, payload), payload)
+        self.put_frame(pool, stable, &Frame::new(shape, &mut head, payload), payload)
     }
 
-    /// Appends a record again that was read elsewhere.
+    /// Appends a record that is laid out already.
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub(crate) fn put_again(
-        &mut self,
-        pool: &Pool,
-        stable: Lsn,
-        shape: Shape,
-        mut head: Head,
-        payload: &[u8],
-        sum: Body,
-    ) -> Result<Piece> {
-        self.place(pool, stable, &Frame::again(shape, &mut head, payload, sum), payload)
-    }
-
-    fn place(&mut self, pool: &Pool, stable: Lsn, frame: &Frame<'_>, payload: &[u8]) -> Result<Piece> {
+    pub(crate) fn put_frame(&mut self, pool: &Pool, stable: Lsn, frame: &Frame<'_>, payload: &[u8]) -> Result<Piece> {
         let max = payload_max(pool.segment_size());
         if payload.len() as u64 > max {
             return Err(Error::TooLarge { len: payload.len() as u64, max });

@@ -18,7 +18,7 @@ use crate::page::pieces::PIECES_MAX;
 use crate::page::slot::Seen;
 use crate::store::stream::Writer;
 
-/// Leaves that have changed, from which on they are captured by two threads. Whoever writes for others waits for that meanwhile.
+/// So many leaves that have changed are captured by two threads: fewer take less time than a thread takes to start. Under shuttle, whose stores are small, all are.
 const MANY: u64 = if cfg!(shuttle) { 1 } else { 64 };
 
 /// So many leaves wait at most until they are written.
