@@ -272,6 +272,63 @@ fn a_storage_that_panics_under_a_writer_without_room_ends_the_log_too() {
     assert!(matches!(closed, Err(Error::Poisoned { .. })), "{closed:?}");
 }
 
+/// A storage that panicked in a turn of cleaning by hand ended nothing. What it was to sync was forgotten: who caught the panic and went on had pages go to images that were not synced.
+#[test]
+fn a_storage_that_panics_in_a_turn_of_cleaning_ends_the_store_and_no_page_is_lost() {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for (background, panics_at_syncs) in
+            [Background::Caller, Background::Threads].into_iter().flat_map(|of| [(of, true), (of, false)])
+        {
+            let orders = Arc::new(Orders::default());
+            let storage = Panicky(MemoryStorage::new(), Arc::clone(&orders));
+            let start = || {
+                let config = ConfigBuilder::new().storage(storage.clone()).segment_size(64 << 10);
+                let config = config.background(background).flush_every_ms(None).cache_capacity(1 << 20);
+                PageCache::<Bytes>::start(config.log_limit(16 << 20).build()).unwrap()
+            };
+            let pc = start();
+            let content = |nth: u64| nth.to_le_bytes().repeat(250);
+            let mut pages = Vec::new();
+            for nth in 0..2000 {
+                let guard = pc.pin();
+                let id = pc.allocate(&guard);
+                pages.push((id, pc.replace_at(id, pagecache::Version::NONE, content(nth), &guard).unwrap()));
+            }
+            for (id, at) in pages.iter().skip(1).step_by(2) {
+                pc.free_at(*id, *at, &pc.pin()).unwrap();
+            }
+            pc.flush().unwrap();
+            pc.checkpoint().unwrap();
+            let order = if panics_at_syncs { &orders.syncs } else { &orders.one_write };
+            order.store(true, Ordering::SeqCst);
+            let turns = [pc.clean(), {
+                order.store(false, Ordering::SeqCst);
+                pc.clean()
+            }];
+            let check = |pc: &PageCache<Bytes>| {
+                let guard = pc.pin();
+                (0..)
+                    .step_by(2)
+                    .zip(pages.iter().step_by(2))
+                    .all(|(nth, (id, _))| *pc.get(*id, &guard).unwrap().0 == content(nth))
+            };
+            let here = check(&pc);
+            drop(pc);
+            let pc = start();
+            let moved = pc.clean().unwrap();
+            tell.send((turns, here && check(&pc), moved)).unwrap();
+        }
+    });
+    for _ in 0..4 {
+        let (turns, is_whole, moved) = told.recv_timeout(Duration::from_secs(60)).expect("somebody waits for ever");
+        for turn in turns {
+            assert!(matches!(turn, Err(Error::Poisoned { .. })), "{turn:?}");
+        }
+        assert!(is_whole && moved > 0, "{moved}");
+    }
+}
+
 /// Flushes when it is dropped, as many a user's type does.
 struct FlushedAtEnd(Arc<Log>);
 

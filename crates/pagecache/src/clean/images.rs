@@ -1,5 +1,6 @@
 //! Images on their way: batches of copies written to streams, and the pages that go to them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::batch::Batch;
@@ -13,7 +14,7 @@ use crate::ops::relocate::Going;
 use crate::page::materialize::Materializer;
 use crate::store::limit::{CAPPED, FULL};
 use crate::store::segment::Segment;
-use crate::store::stream::Writer;
+use crate::store::stream::{self, Writer};
 
 /// Where images go: those of pages that were in the log, and those that are moved again.
 pub(super) struct Images {
@@ -53,13 +54,18 @@ impl Images {
         [self.folds.segment(), self.survivors.segment()]
     }
 
-    /// Has a turn write, and counts what it wrote. Where it fails the segments are left behind.
+    /// Has a turn write, and counts what it wrote. Where it fails the segments are left behind; a panic of the storage ends the log.
     pub(super) fn turn(&mut self, log: &LogCore, turn: impl FnOnce(&mut Images) -> Result<u64>) -> Result<u64> {
         self.longest -= self.longest / 8;
         let before = (self.folds.written(), self.survivors.written());
-        let moved = turn(self);
+        let moved = catch_unwind(AssertUnwindSafe(|| turn(self)));
         log.counters.fold_bytes.fetch_add(self.folds.written() - before.0, Ordering::Relaxed);
         log.counters.survivor_bytes.fetch_add(self.survivors.written() - before.1, Ordering::Relaxed);
+        let moved = moved.unwrap_or_else(|_| {
+            // What panicked is the user's storage, and what it has done of its work nobody knows: the log ends, as it does where a write of its own panics.
+            log.fail_by_panic();
+            Err(log.poison_error())
+        });
         let moved = moved.map_err(|error| {
             self.folds.give_up(&log.pool);
             self.survivors.give_up(&log.pool);
@@ -96,11 +102,12 @@ impl Images {
                     Err(error) => return Err(error),
                 }
             }
-            // N1.
-            match planted(Canary::ImageUnsynced) {
-                true => writer.name_unsynced(&log.pool)?,
-                false => writer.sync(&log.pool)?,
-            }
+        }
+        // N1.
+        let writers = [&mut self.folds, &mut self.survivors];
+        match planted(Canary::ImageUnsynced) {
+            true => stream::name(writers, &log.pool)?,
+            false => stream::sync(writers, &log.pool)?,
         }
         self.hold(log);
         let (mut moved, mut going) = (0, Going::new(batch.content()));

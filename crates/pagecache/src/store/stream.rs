@@ -29,6 +29,8 @@ pub(crate) struct Writer {
     /// What is not written yet, and where it goes.
     gathered: Vec<u8>,
     from: u64,
+    /// It was written to since it was synced.
+    touched: bool,
     /// Other files with writes that no sync has covered.
     dirty: Vec<(Arc<Segment>, Arc<dyn StorageFile>)>,
     /// Segments that are not named yet: they are with the next sync, all at once.
@@ -37,6 +39,26 @@ pub(crate) struct Writer {
     left: Vec<Arc<Segment>>,
     /// Bytes handed to the storage.
     written: u64,
+}
+
+/// Writes and syncs everything that was put into some streams, and names the segments that it is in, those of all at once: so there is one sync of the directory.
+///
+/// # Errors
+/// As [`Writer::sync`].
+pub(crate) fn sync<const N: usize>(mut writers: [&mut Writer; N], pool: &Pool) -> Result<()> {
+    writers.iter_mut().try_for_each(|writer| writer.sync_data())?;
+    name(writers, pool)
+}
+
+/// Names the segments of some streams. Without a sync before it this is a planted bug.
+///
+/// # Errors
+/// As [`Pool::name`].
+pub(crate) fn name<const N: usize>(writers: [&mut Writer; N], pool: &Pool) -> Result<()> {
+    let unnamed: Vec<_> = writers.iter().flat_map(|writer| &writer.unnamed).map(Arc::clone).collect();
+    pool.name(&unnamed)?;
+    writers.into_iter().for_each(|writer| writer.unnamed.clear());
+    Ok(())
 }
 
 /// A record that was read.
@@ -83,6 +105,7 @@ impl Writer {
             open: None,
             gathered: Vec::new(),
             from: 0,
+            touched: false,
             dirty: Vec::new(),
             unnamed: Vec::new(),
             left: Vec::new(),
@@ -156,6 +179,7 @@ impl Writer {
                 self.left.push(Arc::clone(&segment));
                 self.dirty.push((segment, file));
             }
+            self.touched = false;
         }
         let (segment, file) = pool.begin(self.stream, stable)?;
         self.unnamed.push(Arc::clone(&segment));
@@ -165,13 +189,14 @@ impl Writer {
     }
 
     fn write(&mut self) -> Result<()> {
-        let Some((segment, file)) = &self.open else { return Ok(()) };
+        let Some((segment, file)) = self.open.as_ref().filter(|_| !self.gathered.is_empty()) else { return Ok(()) };
         write_all(file.as_ref(), &self.gathered, self.from)
             .map_err(|error| Error::io("write", segment.name(), error))?;
         // While the next piece is gathered this one goes to the disk.
         file.begin_sync(self.from, self.gathered.len() as u64);
         self.from += self.gathered.len() as u64;
         self.written += self.gathered.len() as u64;
+        self.touched = true;
         self.gathered.clear();
         Ok(())
     }
@@ -181,24 +206,20 @@ impl Writer {
     /// # Errors
     /// `NoSpace`, `Io`; an `Io` of a `sync` says that nothing is known of what is on disk.
     pub(crate) fn sync(&mut self, pool: &Pool) -> Result<()> {
+        sync([self], pool)
+    }
+
+    /// Writes and syncs everything that was put.
+    fn sync_data(&mut self) -> Result<()> {
         self.end_block();
         self.write()?;
-        let open = self.open.as_ref().map(|(segment, file)| (Arc::clone(segment), Arc::clone(file)));
+        // Where nothing was written since, there is nothing to wait for.
+        let open = self.open.as_ref().filter(|_| std::mem::take(&mut self.touched));
+        let open = open.map(|(segment, file)| (Arc::clone(segment), Arc::clone(file)));
         for (segment, file) in self.dirty.drain(..).chain(open) {
             file.sync_data().map_err(|error| Error::sync("sync", segment.name(), error))?;
         }
-        self.name(pool)
-    }
-
-    fn name(&mut self, pool: &Pool) -> Result<()> {
-        pool.name(&self.unnamed)?;
-        self.unnamed.clear();
         Ok(())
-    }
-
-    /// Names the segments without a sync: a planted bug.
-    pub(crate) fn name_unsynced(&mut self, pool: &Pool) -> Result<()> {
-        self.name(pool)
     }
 
     /// Fills the block with a record that means nothing (W1): what is put next begins in another.
