@@ -17,6 +17,7 @@ pub struct Bounds {
     pub updates: u8,
     pub kinds: Kinds,
     pub moves: u8,
+    pub recycling: Recycling,
     pub checkpoints: u8,
     /// Checkpoints and moves that fail.
     pub failures: u8,
@@ -30,6 +31,15 @@ pub enum Beginning {
     Empty,
     /// Each page has one record, and there is a checkpoint of that.
     Checkpointed,
+}
+
+/// What gives back what is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recycling {
+    /// A checkpoint that begins behind it: as the kit does.
+    ByCheckpoint,
+    /// That, or the log, in which moves are said, once it is stable up to where its tail was then: as decision 0028 proposes.
+    ByLog,
 }
 
 /// What users do beside replacing pages.
@@ -51,6 +61,11 @@ pub struct Rules {
 impl Rules {
     pub fn planted(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
+    }
+
+    /// Whether moves are said in the log.
+    pub fn says_moves(&self) -> bool {
+        self.bounds.recycling == Recycling::ByLog
     }
 
     /// The segment that an LSN is in.
@@ -141,10 +156,20 @@ pub enum Bug {
     ImageAppliedTwice,
     /// Replay does not apply frees.
     FreeForgottenAtReplay,
+    /// A move counts the old records as dead before it is said.
+    MoveSaidAfterLowering,
+    /// A move is said before the page goes, which it may not.
+    MoveSaidBeforeSwap,
+    /// What is empty is given back though the log is not stable up to there.
+    GivenBackUnstable,
+    /// Replay applies a move and does not mark the leaf.
+    MoveReplayedUnmarked,
+    /// An opening removes the images that its checkpoint does not know, whatever the log says.
+    SweptByCheckpointAlone,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 33] = [
+    pub const ALL: [Bug; 38] = [
         Bug::RecycledAtOnce,
         Bug::EmptiedTakenAfterTheScan,
         Bug::EmptiedTakenAtTheEnd,
@@ -178,5 +203,10 @@ impl Bug {
         Bug::ReplayAppliedTwice,
         Bug::ImageAppliedTwice,
         Bug::FreeForgottenAtReplay,
+        Bug::MoveSaidAfterLowering,
+        Bug::MoveSaidBeforeSwap,
+        Bug::GivenBackUnstable,
+        Bug::MoveReplayedUnmarked,
+        Bug::SweptByCheckpointAlone,
     ];
 }

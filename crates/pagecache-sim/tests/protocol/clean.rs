@@ -1,7 +1,8 @@
 //! Moving a page out of a segment: `clean/mod.rs`, `ops/copy.rs`, `ops/relocate.rs`.
 
 use crate::bugs::{Bug, Rules};
-use crate::state::{Bytes, Holds, Image, Lsn, Move, MoveStage, Piece, Slot, State};
+use crate::checkpoint::emptied;
+use crate::state::{Bytes, Holds, Image, Kind, Lsn, Move, MoveStage, Piece, RECORDS, Record, Slot, State};
 use crate::steps::{Step, Steps};
 
 pub fn steps(state: &State, rules: &Rules, steps: &mut Steps) {
@@ -10,6 +11,12 @@ pub fn steps(state: &State, rules: &Rules, steps: &mut Steps) {
     let mut next = *state;
     match moving.stage {
         MoveStage::Idle => copy(state, rules, steps),
+        MoveStage::Written if rules.planted(Bug::MoveSaidBeforeSwap) && rules.says_moves() => {
+            // Its image is synced, so that nothing is wrong but the order.
+            next.images[moving.image as usize].bytes = Bytes::Durable;
+            say(&next, MoveStage::SaidFirst, steps);
+        }
+        MoveStage::SaidFirst => go_to_image(state, rules, steps),
         MoveStage::Written => {
             go_to_image(state, rules, steps);
             if state.left.failures > 0 {
@@ -35,13 +42,60 @@ pub fn steps(state: &State, rules: &Rules, steps: &mut Steps) {
             end(&mut next);
             steps.push(Step::MoveMarksLeaf { leaf }, next);
         }
+        MoveStage::Marked if rules.says_moves() && rules.planted(Bug::MoveSaidAfterLowering) => {
+            lower(&mut next, rules);
+            next.moving.stage = MoveStage::Counted;
+            steps.push(Step::MoveLowersOld { page }, next);
+        }
+        MoveStage::Counted => say(state, MoveStage::Idle, steps),
+        // Before what it leaves behind counts as dead: who sees that empty has the move below the log's tail.
+        MoveStage::Marked if rules.says_moves() && !rules.planted(Bug::MoveSaidBeforeSwap) => {
+            say(state, MoveStage::Said, steps);
+        }
         // The image's segment grows no more, in the same step: it may count as empty later or sooner, for it is as good as in use here.
-        MoveStage::Marked => {
+        MoveStage::Marked | MoveStage::Said => {
             lower(&mut next, rules);
             end(&mut next);
             steps.push(Step::MoveLowersOld { page }, next);
         }
     }
+}
+
+/// Says in the log that a page has gone to its image. Drawn and complete in one: a round that waits for it waits for it as for any other.
+fn say(state: &State, stage: MoveStage, steps: &mut Steps) {
+    if state.drawn as usize == RECORDS {
+        return;
+    }
+    let Move { page, image, copied, .. } = state.moving;
+    let Some(upto) = copied.pieces().last() else { return };
+    let mut next = *state;
+    next.drawn += 1;
+    next.log[state.drawn as usize] = Record { kind: Kind::Move, page, base: 0, upto, image };
+    next.moving.stage = stage;
+    if stage == MoveStage::Idle {
+        end(&mut next);
+    }
+    steps.push(Step::MoveSays { page, lsn: next.drawn }, next);
+}
+
+/// Where moves are said: what is empty is given back as soon as the log is stable up to where its tail was when that was to be seen. Who sees it later, or gives it back
+/// later, does less harm; so there is no choice in it. Segments of the log that are not below the redo point stay, as they are replayed.
+pub fn recycle(state: &mut State, rules: &Rules) {
+    let (logs, images) = emptied(state, state.redo, rules);
+    let all = u16::from(logs) | u16::from(images) << RECORDS;
+    let mut ready = 0u16;
+    for (at, tail) in state.emptied.iter_mut().enumerate() {
+        match all & 1 << at != 0 {
+            true if *tail == 0 => *tail = state.drawn + 1,
+            true => {}
+            false => *tail = 0,
+        }
+        if *tail > 0 && (state.stable + 1 >= *tail || rules.planted(Bug::GivenBackUnstable)) {
+            ready |= 1 << at;
+            *tail = 0;
+        }
+    }
+    state.give_back(ready as u8, (ready >> RECORDS) as u8);
 }
 
 fn lower(state: &mut State, rules: &Rules) {

@@ -42,6 +42,7 @@ fn forget(state: &mut State) {
     (state.dirty, state.live, state.stable, state.redo, state.current) = (0, Default::default(), 0, 0, NEVER);
     state.doubt = Doubt::None;
     (state.users, state.moving, state.writing) = ([Update::default(); 2], Move::default(), Writing::default());
+    state.emptied = Default::default();
     for image in &mut state.images {
         (image.live, image.growing) = (0, false);
     }
@@ -56,6 +57,9 @@ fn each_choice(down: State, steps: &mut Steps, then: &mut impl FnMut(State, &mut
                 named |= 1 << image;
             }
         }
+    }
+    for record in down.log.iter().filter(|record| record.kind == Kind::Move) {
+        named |= 1 << record.image;
     }
     let mut down = down;
     for (at, image) in down.images.iter_mut().enumerate() {
@@ -148,7 +152,8 @@ fn find(down: &mut State, rules: &Rules) -> Result<(), Broken> {
         return Err(broken("the leaves that a root names can be read", down.current));
     }
     for segment in 0..rules.segments(down.drawn) {
-        let is_known = found.logs & 1 << segment != 0 || !rules.is_below(segment, found.redo);
+        // Where the log gives segments back too, it may have done so with those that a checkpoint knows.
+        let is_known = found.logs & 1 << segment != 0 && !rules.says_moves() || !rules.is_below(segment, found.redo);
         if is_known && down.gone & 1 << segment != 0 {
             return Err(broken(
                 "a segment of the log that a checkpoint knows, or that is replayed, is there",
@@ -157,16 +162,17 @@ fn find(down: &mut State, rules: &Rules) -> Result<(), Broken> {
         }
     }
     for at in (0..down.images.len()).filter(|at| found.images & 1 << at != 0) {
-        if down.images[at].bytes == Bytes::Gone {
+        if down.images[at].bytes == Bytes::Gone && !rules.says_moves() {
             return Err(broken("a segment of images that a checkpoint knows is there", at as u8));
         }
     }
     for page in 0..rules.bounds.pages {
-        let (replayed, touched) = replay(down, page, found.redo, counts.is_some(), rules);
+        let (replayed, before, touched) = replay(down, page, found.redo, counts.is_some(), rules);
         if touched {
             down.dirty |= 1 << rules.leaf(page);
         }
         let entry = found.entries[page as usize];
+        let entry = before.into_iter().fold(entry, |entry, (upto, image)| entry.moved(upto, image).unwrap_or(entry));
         let joined =
             join(replayed, entry, rules).ok_or(broken("links that are replayed have a page to go on", page))?;
         down.slots[page as usize] = joined;
@@ -185,7 +191,9 @@ fn find(down: &mut State, rules: &Rules) -> Result<(), Broken> {
 /// Nobody reads an image that neither a page nor a checkpoint names.
 fn forget_unnamed_images(down: &mut State) {
     let entries = down.checkpoints.iter().flat_map(|checkpoint| checkpoint.entries.iter());
-    let named: Vec<Piece> = down.slots.iter().chain(entries).flat_map(Slot::pieces).collect();
+    let mut named: Vec<Piece> = down.slots.iter().chain(entries).flat_map(Slot::pieces).collect();
+    let said = down.log.iter().filter(|record| record.kind == Kind::Move);
+    named.extend(said.map(|record| Piece::Image(record.image)));
     for (at, image) in (0..).zip(&mut down.images) {
         if image.bytes != Bytes::Gone && !named.contains(&Piece::Image(at)) {
             (image.bytes, image.page, image.version) = (Bytes::Lost, 0, 0);
@@ -202,16 +210,26 @@ enum Replayed {
     All(Slot),
 }
 
-fn replay(down: &State, page: u8, redo: Lsn, has_leaves: bool, rules: &Rules) -> (Replayed, bool) {
-    let (mut said, mut touched) = (Replayed::Nothing, false);
+/// With moves of what the leaf says, which come before that, and whether the leaf is to be written again.
+fn replay(down: &State, page: u8, redo: Lsn, has_leaves: bool, rules: &Rules) -> (Replayed, Vec<(Piece, u8)>, bool) {
+    let (mut said, mut moves, mut touched) = (Replayed::Nothing, Vec::new(), false);
     for lsn in redo + 1..=down.drawn {
         let record = down.record(lsn);
         if record.page != page || record.kind == Kind::Void {
             continue;
         }
-        touched = true;
+        touched |= record.is_update() || !rules.planted(Bug::MoveReplayedUnmarked);
         let piece = Piece::Log(lsn);
         said = match (record.kind, said) {
+            (Kind::Move, Replayed::All(slot)) => Replayed::All(slot.moved(record.upto, record.image).unwrap_or(slot)),
+            // With the record that it stands for all before that is known.
+            (Kind::Move, Replayed::Headless(slot)) if slot.moved(record.upto, record.image).is_some() => {
+                Replayed::All(slot.moved(record.upto, record.image).unwrap_or(slot))
+            }
+            (Kind::Move, said) => {
+                moves.push((record.upto, record.image));
+                said
+            }
             (Kind::Free, said) if rules.planted(Bug::FreeForgottenAtReplay) => said,
             (Kind::Free, _) => Replayed::All(Slot::free(lsn)),
             (Kind::Link, Replayed::All(slot)) if slot.holds == Holds::Data => Replayed::All(slot.and(piece)),
@@ -220,7 +238,7 @@ fn replay(down: &State, page: u8, redo: Lsn, has_leaves: bool, rules: &Rules) ->
             _ => Replayed::All(Slot::data(0, piece)),
         };
     }
-    (said, touched)
+    (said, moves, touched)
 }
 
 /// What a leaf says of a page and what the replayed log says of it, in one.
@@ -296,7 +314,12 @@ fn sweep(state: &mut State, rules: &Rules) {
     };
     let below = (0..rules.segments(state.drawn)).filter(|segment| rules.is_below(*segment, known.redo));
     let below = below.fold(0, |below, segment| below | 1 << segment);
-    state.give_back(below & !known.logs, !known.images);
+    let found = state.slots.iter().flat_map(Slot::pieces).fold(0, |found, piece| match piece {
+        Piece::Image(image) => found | 1 << image,
+        _ => found,
+    });
+    let found = if rules.planted(Bug::SweptByCheckpointAlone) { 0 } else { found };
+    state.give_back(below & !known.logs, !(known.images | found));
     for (at, checkpoint) in state.checkpoints.iter_mut().enumerate() {
         if at != state.current as usize && checkpoint.root != Bytes::Gone {
             (checkpoint.root, checkpoint.leaves) = (Bytes::Gone, Bytes::Gone);

@@ -1,7 +1,7 @@
 //! How much may happen in each exploration, and what it begins with: sizes that are gone through in seconds, each with a question of its
 //! own.
 
-use crate::bugs::{Beginning, Bounds, Kinds, Rules};
+use crate::bugs::{Beginning, Bounds, Kinds, Recycling, Rules};
 use crate::state::{
     Bytes, CHECKPOINTS, Checkpoint, Copy, Doubt, IMAGES, Image, Kind, Left, Move, NEVER, PAGES, PIECES, Phase, Piece,
     RECORDS, Record, Slot, State, Update, Writing,
@@ -17,6 +17,7 @@ const LEAST: Bounds = Bounds {
     updates: 1,
     kinds: Kinds::Replace,
     moves: 1,
+    recycling: Recycling::ByCheckpoint,
     checkpoints: 2,
     failures: 0,
     crashes: 1,
@@ -84,8 +85,21 @@ pub const GROUNDS: [Bounds; 12] = [
     },
 ];
 
+const SAID: Bounds = Bounds { recycling: Recycling::ByLog, ..LEAST };
+
+/// Where the rule that decision 0028 proposes is explored.
+pub const SAID_GROUNDS: [Bounds; 7] = [
+    Bounds { name: "links on what is moved", updates: 2, kinds: Kinds::Link, ..SAID },
+    Bounds { name: "a page that is moved twice", kinds: Kinds::Link, moves: 2, checkpoints: 1, ..SAID },
+    Bounds { name: "a page that is freed and comes back", updates: 2, kinds: Kinds::Free, ..SAID },
+    Bounds { name: "two crashes", kinds: Kinds::FreeAndLink, crashes: 2, ..SAID },
+    Bounds { name: "two pages in a leaf", pages: 2, leaf: 2, ..SAID },
+    Bounds { name: "two records in a segment", pages: 2, leaf: 2, segment: 2, kinds: Kinds::Free, ..SAID },
+    Bounds { name: "a failure among three checkpoints", kinds: Kinds::Link, checkpoints: 3, failures: 1, ..SAID },
+];
+
 /// Where bugs are hunted, one after the other.
-pub const HUNTS: [Bounds; 5] = [
+pub const HUNTS: [Bounds; 7] = [
     Bounds { name: "two updates", begin: Beginning::Empty, updates: 2, kinds: Kinds::Free, moves: 0, ..LEAST },
     Bounds { name: "an update and a move", kinds: Kinds::Free, ..LEAST },
     Bounds {
@@ -98,6 +112,8 @@ pub const HUNTS: [Bounds; 5] = [
     },
     Bounds { name: "failures", moves: 0, checkpoints: 3, failures: 2, crashes: 2, ..LEAST },
     Bounds { name: "links and a move", updates: 2, kinds: Kinds::Link, ..LEAST },
+    Bounds { name: "an update and a move that is said", kinds: Kinds::FreeAndLink, ..SAID },
+    Bounds { name: "the same and two crashes", kinds: Kinds::Link, crashes: 2, ..SAID },
 ];
 
 /// With the bounds raised that the environment names.
@@ -129,7 +145,8 @@ pub fn beginning(rules: &Rules) -> State {
     };
     let mut state = empty(left);
     assert!(bounds.pages as usize <= PAGES && bounds.moves as usize <= IMAGES, "room for what may happen");
-    assert!((bounds.pages + bounds.updates) as usize <= RECORDS, "room for what may happen");
+    let moves = if rules.says_moves() { bounds.moves } else { 0 };
+    assert!((bounds.pages + bounds.updates + moves) as usize <= RECORDS, "room for what may happen");
     // A whole page, or an image, and every link, those in the image included.
     assert!((bounds.updates as usize) < PIECES, "room for what may happen");
     if bounds.begin == Beginning::Empty {
@@ -138,7 +155,7 @@ pub fn beginning(rules: &Rules) -> State {
     let count = bounds.pages;
     for page in 0..count {
         let lsn = page + 1;
-        state.log[page as usize] = Record { kind: Kind::Replace, page, base: 0 };
+        state.log[page as usize] = Record { kind: Kind::Replace, page, ..Record::default() };
         state.slots[page as usize] = Slot::data(lsn, Piece::Log(lsn));
         state.count(Piece::Log(lsn), 1, rules);
     }
@@ -173,6 +190,7 @@ fn empty(left: Left) -> State {
         doubt: Doubt::None,
         users: [Update::default(); 2],
         moving: Move::default(),
+        emptied: [0; RECORDS + IMAGES],
         writing: Writing::default(),
         acknowledged: 0,
         handed: [0; PAGES],

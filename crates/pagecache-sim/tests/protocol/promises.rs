@@ -12,7 +12,7 @@ fn last_record(state: &State, page: u8, end: Lsn) -> Option<(Kind, Lsn)> {
     };
     (1..=end).rev().find_map(|lsn| {
         let record = state.record(lsn);
-        let counts = record.page == page && record.kind != Kind::Void && !is_unpublished(lsn);
+        let counts = record.page == page && record.is_update() && !is_unpublished(lsn);
         counts.then_some((record.kind, lsn))
     })
 }

@@ -49,6 +49,13 @@ pub enum Holds {
 }
 
 impl Slot {
+    /// With an image in place of everything up to a record, if that is here.
+    pub fn moved(&self, upto: Piece, image: u8) -> Option<Slot> {
+        let at = self.pieces().position(|piece| piece == upto)?;
+        let first = Slot::data(self.version, Piece::Image(image));
+        Some(self.pieces().skip(at + 1).fold(first, Slot::and))
+    }
+
     pub fn data(version: Lsn, first: Piece) -> Slot {
         let mut pieces = [Piece::None; PIECES];
         pieces[0] = first;
@@ -88,6 +95,8 @@ pub enum Kind {
     Replace,
     Link,
     Free,
+    /// A page has gone to an image: only where moves are said in the log.
+    Move,
 }
 
 /// A record of the log. Kept for the promises when its segment is long gone: `State::gone` says what can be read.
@@ -97,6 +106,16 @@ pub struct Record {
     pub page: u8,
     /// The version that it goes on.
     pub base: Lsn,
+    /// Of a move: the last of the records that the image stands for, and the image.
+    pub upto: Piece,
+    pub image: u8,
+}
+
+impl Record {
+    /// Whether it changes what a page is, not only where.
+    pub fn is_update(&self) -> bool {
+        !matches!(self.kind, Kind::Void | Kind::Move)
+    }
 }
 
 /// How durable bytes are. A sync makes all that is written durable.
@@ -208,6 +227,11 @@ pub enum MoveStage {
     Written,
     Swapped,
     Marked,
+    /// Only where moves are said in the log.
+    Said,
+    /// Only where bugs are planted: said and not swapped; counted and not said.
+    SaidFirst,
+    Counted,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -309,6 +333,8 @@ pub struct State {
     pub doubt: Doubt,
     pub users: [Update; 2],
     pub moving: Move,
+    /// Where the log's tail was when a segment of the log, or of images, was seen to be empty, and one more: where moves are said in the log.
+    pub emptied: [Lsn; RECORDS + IMAGES],
     pub writing: Writing,
     // For the promises.
     pub acknowledged: Lsn,

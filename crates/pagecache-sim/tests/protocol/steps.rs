@@ -25,6 +25,7 @@ pub enum Step {
     MoveMarksLeaf { leaf: u8 },
     MoveLowersOld { page: u8 },
     MoveFails { page: u8 },
+    MoveSays { page: u8, lsn: Lsn },
     CheckpointBegins { redo: Lsn },
     CheckpointNotesEmptied { logs: u8, images: u8 },
     CheckpointTakesMark { leaf: u8 },
@@ -77,6 +78,9 @@ impl Steps {
         crash::steps(state, rules, self);
         for (_, outcome) in &mut self.all {
             if let Ok(state) = outcome {
+                if state.phase == Phase::Open && rules.says_moves() {
+                    clean::recycle(state, rules);
+                }
                 tidy(state);
                 if let Err(broken) = promises::check(state, rules) {
                     *outcome = Err(broken);
@@ -174,7 +178,7 @@ impl State {
                     let fits = match record.kind {
                         Kind::Replace => at == 0,
                         Kind::Link => record.base == version && at > 0,
-                        Kind::Free | Kind::Void => false,
+                        Kind::Free | Kind::Void | Kind::Move => false,
                     };
                     if record.page != page || !fits {
                         return None;

@@ -50,7 +50,7 @@ fn begin(state: &State, rules: &Rules, at: usize, steps: &mut Steps) {
                 next.handed[page as usize] = found.version;
             }
             let base = if holds_data { found.version } else { 0 };
-            next.log[lsn as usize - 1] = Record { kind, page, base };
+            next.log[lsn as usize - 1] = Record { kind, page, base, ..Record::default() };
             if kind != Kind::Free && !rules.planted(Bug::RaisedAfterPublish) {
                 next.count(Piece::Log(lsn), 1, rules);
             }
@@ -128,7 +128,7 @@ fn publish(state: &State, rules: &Rules, at: usize, steps: &mut Steps) {
     *slot = match kind {
         Kind::Free => Slot::free(lsn),
         Kind::Link => Slot { version: lsn, ..found.and(Piece::Log(lsn)) },
-        Kind::Replace | Kind::Void => Slot::data(lsn, Piece::Log(lsn)),
+        Kind::Replace | Kind::Void | Kind::Move => Slot::data(lsn, Piece::Log(lsn)),
     };
     next.users[at].stage = if stage == Stage::MarkedFirst { Stage::Marked } else { Stage::Published };
     steps.push(Step::Publish { page, lsn }, next);
