@@ -222,13 +222,19 @@ fn replay(down: &State, page: u8, redo: Lsn, has_leaves: bool, rules: &Rules) ->
         let piece = Piece::Log(lsn);
         said = match (record.kind, said) {
             (Kind::Move, Replayed::All(slot)) => Replayed::All(slot.moved(record.upto, record.image).unwrap_or(slot)),
-            // With the record that it stands for all before that is known.
-            (Kind::Move, Replayed::Headless(slot)) if slot.moved(record.upto, record.image).is_some() => {
-                Replayed::All(slot.moved(record.upto, record.image).unwrap_or(slot))
-            }
             (Kind::Move, said) => {
-                moves.push((record.upto, record.image));
-                said
+                let whole = match said {
+                    Replayed::Headless(slot) => slot.moved(record.upto, record.image),
+                    _ => None,
+                };
+                // With the record that it stands for all before that is known. Else that is for the leaf to say.
+                whole.map_or_else(
+                    || {
+                        moves.push((record.upto, record.image));
+                        said
+                    },
+                    Replayed::All,
+                )
             }
             (Kind::Free, said) if rules.planted(Bug::FreeForgottenAtReplay) => said,
             (Kind::Free, _) => Replayed::All(Slot::free(lsn)),
