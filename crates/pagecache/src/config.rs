@@ -259,7 +259,7 @@ impl ConfigBuilder {
     }
 
     /// A function that has the allocator give freed memory back to the system, where it does not do so by itself: called by a thread of the
-    /// store's own each time an eighth of `cache_capacity` (1 MiB at least) was freed, under no lock and no guard of the store. A call that
+    /// store's own each time a sixteenth of `cache_capacity` (1 MiB at least) was freed, what was read and decoded included, under no lock and no guard of the store. A call that
     /// takes more than 50 ms is followed by a rest of four times as long.
     ///
     /// Without it a process may be much larger than what its stores hold: glibc keeps a heap for each thread, what a thread has allocated goes back there

@@ -227,9 +227,9 @@ fn free_bytes(pages: &Pages, bytes: u64) {
 }
 
 #[test]
-fn memory_is_released_once_for_each_eighth_of_the_capacity_that_was_freed() {
+fn memory_is_released_once_for_each_sixteenth_of_the_capacity_that_was_freed() {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    let config = config(&MemoryStorage::new(), 16 << 20).release_memory(|| {
+    let config = config(&MemoryStorage::new(), 32 << 20).release_memory(|| {
         CALLS.fetch_add(1, Ordering::Relaxed);
     });
     let pages = Pages::start(config.build()).unwrap();
@@ -243,6 +243,31 @@ fn memory_is_released_once_for_each_eighth_of_the_capacity_that_was_freed() {
     // Of 20 MiB, in lots of 2 and what a tick finds beyond. Copies that were cleaned count, too.
     let calls = CALLS.load(Ordering::Relaxed);
     assert!((7..=14).contains(&calls), "{calls}");
+}
+
+#[test]
+fn what_a_read_has_decoded_counts_as_freed() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let storage = MemoryStorage::new();
+    let pages = Pages::start(config(&storage, 16 << 20).build()).unwrap();
+    // One in a record, one of a mebibyte in pieces.
+    let [short, long] = [4000, 1 << 20].map(|len| fill(&pages, 1, len)[0].0);
+    pages.close().unwrap();
+    let config = config(&storage, 16 << 20).release_memory(|| {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+    });
+    let pages = Pages::start(config.build()).unwrap();
+    let calls_after = |id| {
+        pages.tick().unwrap();
+        let before = CALLS.load(Ordering::Relaxed);
+        let buffers = pages.stats().memory.buffers;
+        pages.get(id, &pages.pin()).unwrap();
+        assert_eq!(pages.stats().memory.buffers, buffers, "what was read is gone");
+        pages.tick().unwrap();
+        CALLS.load(Ordering::Relaxed) - before
+    };
+    // A sixteenth is a mebibyte. Both stay in memory, so nothing else is freed.
+    assert_eq!((calls_after(short), calls_after(long), calls_after(long)), (0, 1, 0));
 }
 
 #[test]

@@ -205,9 +205,8 @@ fn watch(
     // The store's threads have begun by then, and the others wait.
     thread::sleep(5 * EVERY);
     let empty = Empty::now();
-    // A quarter of the slack, so that there is time to.
-    let large = empty.anonymous + options.budget + (bounds.memory() - options.budget) / 4;
-    trim::beyond(large);
+    // The slack is for what comes until the heap is trimmed.
+    trim::beyond(empty.anonymous + options.budget);
     let mut outcome = Outcome {
         failures: Vec::new(),
         memory: Worst::default(),

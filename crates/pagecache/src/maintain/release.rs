@@ -10,7 +10,7 @@ use crate::log::core::LogCore;
 pub(crate) const THREAD: &str = "pagecache-free";
 
 /// Part of the capacity, as a divisor, for which there is a call.
-const MUCH: u64 = 8;
+const MUCH: u64 = 16;
 
 /// For less there never is.
 const MUCH_MIN: u64 = 1 << 20;

@@ -362,11 +362,11 @@ impl<M: Materializer> Pages<M> {
 
     fn copy_cold(&self, id: PageId, to: &mut Content) -> Result<Option<Copied>> {
         let reads = self.read_pieces(id, &to.found)?;
-        let Some((first, last)) = reads.first().zip(reads.last()) else { return Ok(None) };
+        let Some((first, last)) = reads.list.first().zip(reads.list.last()) else { return Ok(None) };
         let versions = [first.version, last.version];
         let copied = catch_unwind(AssertUnwindSafe(|| -> Result<_, String> {
             let frags: Result<Vec<M::PageFrag>, String> =
-                reads.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
+                reads.list.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
             match &frags?[..] {
                 [one] => to.encode(id, versions, one),
                 many => to.encode(id, versions, &self.materializer.merge(&many.iter().collect::<Vec<_>>())),

@@ -104,6 +104,10 @@ impl<M: Materializer> Pages<M> {
         let mut encoded = Encoded { scratch, own: frag.as_bytes().is_some(), extent: None };
         if !encoded.own {
             frag.encode(&mut encoded.scratch).map_err(|what| Error::Encode { what })?;
+            if encoded.scratch.capacity() > SCRATCH_KEPT {
+                // It goes behind the record.
+                self.log.freed.add(encoded.scratch.capacity() as u64);
+            }
         }
         let payload = encoded.payload(frag);
         if payload.len() as u64 > self.log.max_record() {

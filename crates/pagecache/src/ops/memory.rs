@@ -24,7 +24,7 @@ pub struct Memory {
     pub log: u64,
     /// Segments: what is known of each, and its account.
     pub segments: u64,
-    /// Bytes gathered for checkpoints and by cleaning, until they are written.
+    /// Bytes gathered for checkpoints and by cleaning, until they are written, and those of pages that are being read, until they are decoded.
     pub buffers: u64,
 }
 

@@ -12,15 +12,45 @@ use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
-use crate::format::record::Kind;
+use crate::format::record::{ExtentRef, Kind};
 use crate::format::segment::Stream;
+use crate::log::core::LogCore;
 use crate::page::chain::{Chain, Fresh, Unpublished};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
 use crate::page::pieces::Pieces;
 use crate::page::slot::{Slot, Word};
 use crate::store::extent::read_images;
-use crate::store::stream::{self, corrupt};
+use crate::store::stream::{self, corrupt, payload_max};
+
+/// A page's records as they were read, and their memory, which is counted until it goes: as soon as they are decoded.
+pub(super) struct Reads<'a> {
+    pub(super) list: Vec<Read>,
+    pub(super) counted: Counted<'a>,
+}
+
+/// Memory of reads.
+pub(super) struct Counted<'a> {
+    log: &'a LogCore,
+    bytes: u64,
+}
+
+impl Counted<'_> {
+    pub(super) fn none(log: &LogCore) -> Counted<'_> {
+        Counted { log, bytes: 0 }
+    }
+
+    fn add(&mut self, bytes: u64) {
+        let all = self.bytes + bytes;
+        self.log.hold(&mut self.bytes, all);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.log.hold(&mut self.bytes, 0);
+    }
+}
 
 impl<M: Materializer> Pages<M> {
     /// Reads the pieces and publishes the chain; `None` where the slot has moved on meanwhile. Its bytes are counted, and room
@@ -41,7 +71,7 @@ impl<M: Materializer> Pages<M> {
         let mut version = Version::NONE;
         let mut weight = 0;
         let tag = self.queues.draw();
-        for Read { version: at, bytes, piece, held } in reads {
+        for Read { version: at, bytes, piece, held } in reads.list {
             let frag = M::PageFrag::decode(bytes).map_err(|what| Error::Decode { page: Some(id), what })?;
             let first = building.chain().is_none();
             let at = if !first && planted(Canary::VersionRolledBack) { version } else { at };
@@ -53,6 +83,7 @@ impl<M: Materializer> Pages<M> {
             version = at;
             building.push(node);
         }
+        drop(reads.counted);
         let head = building.into_raw();
         let resident = Word::resident(head);
         let swapped = !head.is_null() && slot.swap(word, resident);
@@ -89,9 +120,9 @@ impl<M: Materializer> Pages<M> {
         pieces: &[Piece],
     ) -> Result<Option<(M::PageFrag, Version)>> {
         let Some(reads) = self.read_once(id, slot, word, pieces)? else { return Ok(None) };
-        let Some(version) = reads.last().map(|newest| newest.version) else { return Ok(None) };
+        let Some(version) = reads.list.last().map(|newest| newest.version) else { return Ok(None) };
         let frags: Result<Vec<M::PageFrag>, String> =
-            reads.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
+            reads.list.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
         let mut frags = frags.map_err(|what| Error::Decode { page: Some(id), what })?;
         let page = match frags.pop() {
             Some(one) if frags.is_empty() => one,
@@ -111,24 +142,29 @@ impl<M: Materializer> Pages<M> {
         slot: &Slot<M::PageFrag>,
         word: Word,
         pieces: &[Piece],
-    ) -> Result<Option<Vec<Read>>> {
+    ) -> Result<Option<Reads<'_>>> {
         Ok(Some(match self.misses.turn(id, word) {
             // A page-in of the same may have ended between the look at the slot and the turn.
             Turn::Read(_) if slot.load() != word => return Ok(None),
             Turn::Read(lead) => match self.read_pieces(id, pieces) {
-                Ok(reads) => lead.land(reads),
+                Ok(Reads { list, counted }) => Reads { list: lead.land(list), counted },
                 // The page has moved, and what was read may have been given back meanwhile (S1).
                 Err(_) if slot.load() != word => return Ok(None),
                 Err(error) => return Err(error),
             },
-            Turn::Shared(reads) => reads,
+            Turn::Shared(list) => {
+                let mut counted = Counted::none(&self.log);
+                counted.add(list.iter().map(|read| read.bytes.heap_size() as u64).sum());
+                Reads { list, counted }
+            }
             Turn::Look => return Ok(None),
         }))
     }
 
     /// A page's records, each checked to go on the one before it. What an image holds already goes with it.
-    pub(super) fn read_pieces(&self, id: PageId, pieces: &[Piece]) -> Result<Vec<Read>> {
+    pub(super) fn read_pieces(&self, id: PageId, pieces: &[Piece]) -> Result<Reads<'_>> {
         let mut reads: Vec<Read> = Vec::with_capacity(pieces.len());
+        let mut counted = Counted::none(&self.log);
         // Everything up to here is in the image that the page begins with, if it does.
         let mut held = Version::NONE;
         for piece in pieces {
@@ -136,7 +172,7 @@ impl<M: Materializer> Pages<M> {
             let in_log = place.is_none_or(|(segment, _)| segment.header.stream == Stream::Log);
             match reads.last_mut() {
                 None if !in_log => {
-                    let image = self.read_image(id, *piece)?;
+                    let image = self.read_image(id, *piece, &mut counted)?;
                     held = image.version;
                     reads.push(image);
                 }
@@ -145,24 +181,25 @@ impl<M: Materializer> Pages<M> {
                 }
                 below => {
                     let below = below.map(|below| below.version);
-                    let (version, bytes) =
-                        self.read_piece(id, *piece, below.unwrap_or(Version::NONE), below.is_none())?;
+                    let place = (below.unwrap_or(Version::NONE), below.is_none());
+                    let (version, bytes) = self.read_piece(id, *piece, place, &mut counted)?;
                     reads.push(Read { version, bytes, piece: *piece, held: Vec::new() });
                 }
             }
         }
-        Ok(reads)
+        Ok(Reads { list: reads, counted })
     }
 
     /// An image of a page.
-    pub(super) fn read_image(&self, id: PageId, piece: Piece) -> Result<Read> {
+    pub(super) fn read_image(&self, id: PageId, piece: Piece, counted: &mut Counted<'_>) -> Result<Read> {
         let size = self.log.pool.segment_size();
         let damaged = |what| corrupt(size, piece.address(), what);
         let mine = |error: Error| match error {
             Error::Corrupt(at) => Error::Corrupt(Box::new(Corruption { page: Some(id), ..*at })),
             other => other,
         };
-        let read = || {
+        counted.add(piece.len_max());
+        let mut read = || {
             let place = self.log.pool.at_address(piece.address());
             let (segment, _) = place.ok_or_else(|| damaged(Damage::SegmentGone))?;
             let found = stream::read(&segment, piece)?;
@@ -176,7 +213,10 @@ impl<M: Materializer> Pages<M> {
                     let (buf, body_at, body_len) = found.into_parts();
                     PageBytes::new(buf, body_at + at, body_at + body_len)
                 }
-                Payload::Extent(extent, _) => whole(read_images(&self.log.pool, piece.address(), &extent)?),
+                Payload::Extent(extent, _) => {
+                    self.hold_extent(&extent, counted);
+                    whole(read_images(&self.log.pool, piece.address(), &extent)?)
+                }
             };
             Ok(Read { version: head.version, bytes, piece, held: Vec::new() })
         };
@@ -195,7 +235,13 @@ impl<M: Materializer> Pages<M> {
     }
 
     /// One record of a page: its version and its fragment's bytes.
-    fn read_piece(&self, id: PageId, piece: Piece, below: Version, first: bool) -> Result<(Version, PageBytes)> {
+    fn read_piece(
+        &self,
+        id: PageId,
+        piece: Piece,
+        (below, first): (Version, bool),
+        counted: &mut Counted<'_>,
+    ) -> Result<(Version, PageBytes)> {
         let Some((segment, lsn)) = self.log.pool.at_address(piece.address()) else {
             return Err(self.segment_gone(id, piece, below));
         };
@@ -213,6 +259,7 @@ impl<M: Materializer> Pages<M> {
             Error::NotARecord { .. } => damaged(Damage::PageMisplaced),
             other => other,
         };
+        counted.add(piece.len_max());
         let loaded = self.log.load(lsn, piece.len_max()).map_err(mine)?;
         let Some((head, payload)) = PageHead::decode(loaded.shape, loaded.body(), loaded.body_at) else {
             return Err(damaged(Damage::PageElse));
@@ -233,9 +280,18 @@ impl<M: Materializer> Pages<M> {
                 let (start, end) = (loaded.body_at + at, loaded.body_at + loaded.body_len);
                 PageBytes::new(loaded.buf, start, end)
             }
-            Payload::Extent(extent, _) => whole(self.log.read_extent(lsn, &extent).map_err(mine)?),
+            Payload::Extent(extent, _) => {
+                self.hold_extent(&extent, counted);
+                whole(self.log.read_extent(lsn, &extent).map_err(mine)?)
+            }
         };
         Ok((lsn.into(), bytes))
+    }
+
+    /// Counts what it takes to read an extent: all of it, and beside it one piece after the other. What is said of its length was not checked yet.
+    fn hold_extent(&self, extent: &ExtentRef, counted: &mut Counted<'_>) {
+        let len = extent.len.min(self.log.max_record());
+        counted.add(len + len.min(payload_max(self.log.pool.segment_size())));
     }
 }
 
