@@ -129,6 +129,7 @@ fn of_memory(memory: &Memory) {
         ("log", memory.log),
         ("segments", memory.segments),
         ("buffers", memory.buffers),
+        ("reads", memory.reads),
     ];
     let kinds: Vec<_> = kinds
         .into_iter()

@@ -407,7 +407,7 @@ fn a_store_with_a_long_log_says_how_long_a_start_takes() {
     assert_eq!((&stats["lag_bytes"], stats["restart_by"].as_str()), (&answer["replay_bytes"], Some("this_start")));
     assert!(space["restart_ms"].is_u64() && stats["restart_ms"].is_u64(), "{answer}");
     let kinds = stats["memory"].as_object().unwrap();
-    assert_eq!(kinds.len(), 7);
+    assert_eq!(kinds.len(), 8);
     assert!(["map", "log", "segments"].iter().all(|kind| kinds[*kind].as_u64().unwrap() > 0), "{answer}");
     // Nothing of the checkpoint's past is in use, so nothing is to be moved.
     assert_eq!((stats["fill"].as_f64(), &stats["predicted_moves"]), (Some(0.0), &Value::Null));

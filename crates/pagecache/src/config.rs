@@ -164,7 +164,7 @@ impl ConfigBuilder {
     }
 
     /// Bytes of memory that the store may hold, everything counted: pages by their real heap size, the mapping table, the log's ring, what is gathered
-    /// for checkpoints and by cleaning, and what was replaced or evicted and waits for guards to be dropped; see
+    /// for checkpoints and by cleaning, pages that are being read, and what was replaced or evicted and waits for guards to be dropped; see
     /// [`Memory`](crate::Memory). Pages get what the rest leaves, less a part that is kept free for what comes between two looks at the sum (an eighth of it, and
     /// two segments or a quarter, whichever is less), and a quarter at least. What guards keep that are held for long may go beyond
     /// it; and what the allocator keeps of what was freed is not in it: see [`release_memory`](Self::release_memory).
@@ -259,7 +259,7 @@ impl ConfigBuilder {
     }
 
     /// A function that has the allocator give freed memory back to the system, where it does not do so by itself: called by a thread of the
-    /// store's own each time a sixteenth of `cache_capacity` (1 MiB at least) was freed, what was read and decoded included, under no lock and no guard of the store. A call that
+    /// store's own each time a sixteenth of `cache_capacity` (1 MiB at least) was freed, reads that were decoded included, under no lock and no guard of the store. A call that
     /// takes more than 50 ms is followed by a rest of four times as long.
     ///
     /// Without it a process may be much larger than what its stores hold: glibc keeps a heap for each thread, what a thread has allocated goes back there

@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Bytes, Joined};
 use pagecache::crossbeam_epoch::Collector;
 use pagecache::storage::MemoryStorage;
-use pagecache::{Background, ConfigBuilder, Error, PageCache, PageId, Version};
+use pagecache::{Background, ConfigBuilder, Error, Fragment, Materializer, PageBytes, PageCache, PageId, Version};
 
 type Pages = PageCache<Joined>;
 
@@ -245,29 +247,129 @@ fn memory_is_released_once_for_each_sixteenth_of_the_capacity_that_was_freed() {
     assert!((7..=14).contains(&calls), "{calls}");
 }
 
+/// A page that lies in what was read, and says what the store held for reads meanwhile.
+struct Kept(PageBytes);
+
+/// Pages of these.
+struct Keeping;
+
+thread_local! {
+    /// The store that this thread reads, and the most that it held for reads while a page was decoded.
+    static READS: RefCell<Option<(Arc<PageCache<Keeping>>, u64)>> = const { RefCell::new(None) };
+}
+
+impl Fragment for Kept {
+    fn as_bytes(&self) -> Option<&[u8]> {
+        Some(&self.0)
+    }
+    fn encode(&self, _: &mut Vec<u8>) -> Result<(), String> {
+        Err("it lies there as it is".to_owned())
+    }
+    fn decode(bytes: PageBytes) -> Result<Kept, String> {
+        READS.with_borrow_mut(|reads| {
+            if let Some((pages, most)) = reads {
+                *most = pages.stats().memory.reads.max(*most);
+            }
+        });
+        Ok(Kept(bytes))
+    }
+    fn heap_size(&self) -> usize {
+        self.0.heap_size()
+    }
+}
+
+impl Materializer for Keeping {
+    type PageFrag = Kept;
+    type Recovery = ();
+    const RECOVERS: bool = false;
+    fn new(_: &Option<()>) -> Self {
+        Keeping
+    }
+    fn merge(&self, frags: &[&Kept]) -> Kept {
+        let newest = frags[frags.len() - 1];
+        let mut bytes = PageBytes::zeroed(newest.0.len());
+        bytes.as_mut_slice().copy_from_slice(&newest.0);
+        Kept(bytes)
+    }
+    fn recover(&self, _: &Kept) -> Option<()> {
+        None
+    }
+}
+
+/// Writes pages of these lengths, and reads them in another life of the store; returns how often memory was released behind the reads of each length, a
+/// sixteenth of the capacity being a mebibyte.
+fn releases_behind_reads<M: Materializer>(
+    lens: [(u64, usize); 2],
+    page: impl Fn(usize) -> M::PageFrag,
+    calls: &'static AtomicU64,
+    release: fn(),
+    before: impl Fn(&Arc<PageCache<M>>),
+) -> [u64; 2] {
+    let storage = MemoryStorage::new();
+    let pages = PageCache::<M>::start(config(&storage, 16 << 20).build()).unwrap();
+    let ids = lens.map(|(count, len)| {
+        let one = |_| {
+            let guard = pages.pin();
+            let id = pages.allocate(&guard);
+            pages.replace_at(id, Version::NONE, page(len), &guard).map_err(|refused| refused.error().clone()).unwrap();
+            id
+        };
+        (0..count).map(one).collect::<Vec<_>>()
+    });
+    pages.close().unwrap();
+    let pages = Arc::new(PageCache::<M>::start(config(&storage, 16 << 20).release_memory(release).build()).unwrap());
+    before(&pages);
+    // What is due behind a start is done first.
+    for _ in 0..4 {
+        pages.tick().unwrap();
+    }
+    ids.map(|ids| {
+        let so_far = calls.load(Ordering::Relaxed);
+        for id in ids {
+            pages.get(id, &pages.pin()).unwrap();
+            assert_eq!(pages.stats().memory.reads, 0, "what was read is gone, or is the page's");
+        }
+        pages.tick().unwrap();
+        calls.load(Ordering::Relaxed) - so_far
+    })
+}
+
+/// Pages of a record each, 1.2 MiB of them in all, and a page of many pieces.
+const LENS: [(u64, usize); 2] = [(30, 40_000), (1, 1 << 20)];
+
 #[test]
 fn what_a_read_has_decoded_counts_as_freed() {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    let storage = MemoryStorage::new();
-    let pages = Pages::start(config(&storage, 16 << 20).build()).unwrap();
-    // One in a record, one of a mebibyte in pieces.
-    let [short, long] = [4000, 1 << 20].map(|len| fill(&pages, 1, len)[0].0);
-    pages.close().unwrap();
-    let config = config(&storage, 16 << 20).release_memory(|| {
-        CALLS.fetch_add(1, Ordering::Relaxed);
-    });
-    let pages = Pages::start(config.build()).unwrap();
-    let calls_after = |id| {
-        pages.tick().unwrap();
-        let before = CALLS.load(Ordering::Relaxed);
-        let buffers = pages.stats().memory.buffers;
-        pages.get(id, &pages.pin()).unwrap();
-        assert_eq!(pages.stats().memory.buffers, buffers, "what was read is gone");
-        pages.tick().unwrap();
-        CALLS.load(Ordering::Relaxed) - before
-    };
-    // A sixteenth is a mebibyte. Both stay in memory, so nothing else is freed.
-    assert_eq!((calls_after(short), calls_after(long), calls_after(long)), (0, 1, 0));
+    let release = || _ = CALLS.fetch_add(1, Ordering::Relaxed);
+    let calls = releases_behind_reads::<Joined>(LENS, |len| Bytes(vec![7; len]), &CALLS, release, |_| {});
+    // All of it stays in memory, so nothing else is freed.
+    assert_eq!(calls, [1, 1]);
+}
+
+#[test]
+fn what_a_page_keeps_of_a_read_is_counted_while_it_is_read_and_not_as_freed() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let release = || _ = CALLS.fetch_add(1, Ordering::Relaxed);
+    let watch = |pages: &Arc<PageCache<Keeping>>| READS.set(Some((Arc::clone(pages), 0)));
+    let calls = releases_behind_reads::<Keeping>(LENS, |len| Kept(PageBytes::zeroed(len)), &CALLS, release, watch);
+    let (_, most) = READS.take().unwrap();
+    // But for the pieces that the long one was put together from.
+    assert_eq!(calls, [0, 1]);
+    assert!(((1 << 20)..(3 << 19)).contains(&most), "{most}");
+}
+
+#[test]
+fn what_a_long_page_was_encoded_to_counts_as_freed() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let release = || _ = CALLS.fetch_add(1, Ordering::Relaxed);
+    let pages = Pages::start(config(&MemoryStorage::new(), 32 << 20).release_memory(release).build()).unwrap();
+    let guard = pages.pin();
+    let id = pages.allocate(&guard);
+    // A sixteenth is 2 MiB; the page itself stays.
+    pages.replace_at(id, Version::NONE, Bytes(vec![7; 3 << 20]), &guard).unwrap();
+    drop(guard);
+    pages.tick().unwrap();
+    assert_eq!(CALLS.load(Ordering::Relaxed), 1);
 }
 
 #[test]

@@ -307,7 +307,7 @@ fn judge(shared: &Shared<'_>, options: &Options, outcome: &mut Outcome) {
         wrong(worst.broken > 0, format!("{what}: more than allowed in {} samples", worst.broken));
     }
     let (asked, samples) = (outcome.asked, outcome.points.len() as u64);
-    // What a read has in its hands, of a page as it was read and as it is made of that, is in nobody's account: of long pages that is much, for a moment.
+    // What a read makes of what it has read, fragments and the page that they are merged to, is in nobody's account: of long pages that is much, for a moment.
     let reads = 2 * LONG.1 * (options.threads as u64 + 1);
     wrong(
         asked.broken > samples / 20 || asked.found > asked.allowed + reads,

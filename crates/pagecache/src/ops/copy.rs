@@ -366,7 +366,7 @@ impl<M: Materializer> Pages<M> {
         let versions = [first.version, last.version];
         let copied = catch_unwind(AssertUnwindSafe(|| -> Result<_, String> {
             let frags: Result<Vec<M::PageFrag>, String> =
-                reads.list.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
+                reads.list.into_iter().map(|read| self.decode(read.bytes)).collect();
             match &frags?[..] {
                 [one] => to.encode(id, versions, one),
                 many => to.encode(id, versions, &self.materializer.merge(&many.iter().collect::<Vec<_>>())),

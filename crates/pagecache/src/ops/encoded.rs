@@ -27,6 +27,7 @@ const SCRATCH_KEPT: usize = 1 << 20;
 
 /// A fragment's bytes, ready for a record.
 pub(super) struct Encoded<'a> {
+    log: &'a LogCore,
     scratch: Vec<u8>,
     /// The fragment lies in memory as it shall lie on disk: its own bytes are taken.
     own: bool,
@@ -48,7 +49,11 @@ impl Drop for Encoded<'_> {
             scratch.clear();
             // A thread past the end of its locals just drops it.
             let _ = SCRATCH.try_with(|kept| kept.set(scratch));
+            return;
         }
+        let bytes = scratch.capacity() as u64;
+        drop(scratch);
+        self.log.freed.add(bytes);
     }
 }
 
@@ -101,13 +106,9 @@ impl<M: Materializer> Pages<M> {
     /// Encodes a fragment; one that is too long for the ring is written as an extent already.
     pub(super) fn encode(&self, frag: &M::PageFrag) -> Result<Encoded<'_>> {
         let scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        let mut encoded = Encoded { scratch, own: frag.as_bytes().is_some(), extent: None };
+        let mut encoded = Encoded { log: &self.log, scratch, own: frag.as_bytes().is_some(), extent: None };
         if !encoded.own {
             frag.encode(&mut encoded.scratch).map_err(|what| Error::Encode { what })?;
-            if encoded.scratch.capacity() > SCRATCH_KEPT {
-                // It goes behind the record.
-                self.log.freed.add(encoded.scratch.capacity() as u64);
-            }
         }
         let payload = encoded.payload(frag);
         if payload.len() as u64 > self.log.max_record() {

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 
 use crossbeam_epoch::Guard;
 
-use super::page_in::Counted;
 use super::{Pages, no_page};
 use crate::base::error::{Error, PageState, Result};
 use crate::base::ids::{PageId, Version};
@@ -185,8 +184,8 @@ impl<M: Materializer> Pages<M> {
             Some((segment, _)) if expected.is_some_and(|expected| self.says(&segment, *newest, id, expected)) => {
                 Ok(expected)
             }
-            _ => match self.read_image(id, *newest, &mut Counted::none(&self.log)) {
-                Ok(image) => Ok(Some(image.version)),
+            _ => match self.image_version(id, *newest) {
+                Ok(version) => Ok(Some(version)),
                 // What was to be read may have been given back (S1).
                 Err(_) if slot.load() != word => Ok(None),
                 Err(error) => Err(error),

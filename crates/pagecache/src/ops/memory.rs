@@ -6,8 +6,8 @@ use super::Pages;
 use crate::page::materialize::Materializer;
 
 /// Bytes of memory that a store holds, by kind: everything that [`cache_capacity`](crate::ConfigBuilder::cache_capacity) counts. Weakly
-/// consistent. What the allocator adds to them is not in here, nor what callers own: fragments before they are given, and pages that a
-/// `get` could not leave in the cache.
+/// consistent. What the allocator adds to them is not in here, nor what is made of a page that was read until the cache has it, nor what callers own:
+/// fragments before they are given, and pages that a `get` could not leave in the cache.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {
@@ -24,8 +24,10 @@ pub struct Memory {
     pub log: u64,
     /// Segments: what is known of each, and its account.
     pub segments: u64,
-    /// Bytes gathered for checkpoints and by cleaning, until they are written, and those of pages that are being read, until they are decoded.
+    /// Bytes gathered for checkpoints and by cleaning, until they are written.
     pub buffers: u64,
+    /// Pages that are being read, as they lie on disk, until they are decoded. Pages leave room for these at any time, and are not evicted for them.
+    pub reads: u64,
 }
 
 impl Memory {
@@ -39,15 +41,16 @@ impl Memory {
             log: log.memory(),
             segments: log.pool.bytes(),
             buffers: log.counters.buffers.load(Ordering::Relaxed),
+            reads: pages.misses.memory(),
         }
     }
 
     /// All kinds together.
     pub fn total(&self) -> u64 {
-        self.pages + self.beside()
+        self.pages + self.beside() + self.reads
     }
 
-    /// All but the pages.
+    /// All but the pages, and what is there for the length of a read: what would be evicted for that could not be freed before its guard is gone.
     pub(crate) fn beside(&self) -> u64 {
         self.garbage + self.map + self.queues + self.log + self.segments + self.buffers
     }

@@ -10,6 +10,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64 as PlainU64;
 
+use crossbeam_utils::CachePadded;
+
 use crate::base::canary::{Canary, planted};
 use crate::base::ids::{PageId, Version};
 use crate::base::sync::{Condvar, Mutex, Ordering};
@@ -35,6 +37,35 @@ pub(crate) struct Misses {
     landed: Condvar,
     /// Reads that were spared.
     shared: PlainU64,
+    /// Bytes of memory of all reads under way. Relaxed: nothing is ordered by it.
+    memory: CachePadded<PlainU64>,
+}
+
+/// A page's records as they were read, and their memory, which is counted as long as they are looked at.
+#[derive(Debug)]
+pub(super) struct Reads<'a> {
+    pub(super) list: Vec<Read>,
+    pub(super) counted: Counted<'a>,
+}
+
+/// Memory of reads.
+#[derive(Debug)]
+pub(super) struct Counted<'a> {
+    misses: &'a Misses,
+    bytes: u64,
+}
+
+impl Counted<'_> {
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.misses.memory.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.misses.memory.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -145,6 +176,16 @@ impl Misses {
             }
             None => Turn::Look,
         }
+    }
+
+    /// Begins to count the memory of a read.
+    pub(super) fn count(&self) -> Counted<'_> {
+        Counted { misses: self, bytes: 0 }
+    }
+
+    /// Bytes of memory of all reads under way.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
     }
 
     /// Reads that were spared, as somebody else was reading the same.

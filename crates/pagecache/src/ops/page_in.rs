@@ -4,7 +4,7 @@
 use crossbeam_epoch::Guard;
 
 use super::Pages;
-use super::misses::{Read, Turn};
+use super::misses::{Counted, Read, Reads, Turn};
 use crate::base::aligned::AlignedBuf;
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
@@ -14,7 +14,6 @@ use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::{ExtentRef, Kind};
 use crate::format::segment::Stream;
-use crate::log::core::LogCore;
 use crate::page::chain::{Chain, Fresh, Unpublished};
 use crate::page::fragment::{Fragment, PageBytes};
 use crate::page::materialize::Materializer;
@@ -23,34 +22,8 @@ use crate::page::slot::{Slot, Word};
 use crate::store::extent::read_images;
 use crate::store::stream::{self, corrupt, payload_max};
 
-/// A page's records as they were read, and their memory, which is counted until it goes: as soon as they are decoded.
-pub(super) struct Reads<'a> {
-    pub(super) list: Vec<Read>,
-    pub(super) counted: Counted<'a>,
-}
-
-/// Memory of reads.
-pub(super) struct Counted<'a> {
-    log: &'a LogCore,
-    bytes: u64,
-}
-
-impl Counted<'_> {
-    pub(super) fn none(log: &LogCore) -> Counted<'_> {
-        Counted { log, bytes: 0 }
-    }
-
-    fn add(&mut self, bytes: u64) {
-        let all = self.bytes + bytes;
-        self.log.hold(&mut self.bytes, all);
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.log.hold(&mut self.bytes, 0);
-    }
-}
+/// More is not counted of a length that may be damaged: no record is longer.
+const EXTENT_COUNTED_MAX: u64 = 1 << 30;
 
 impl<M: Materializer> Pages<M> {
     /// Reads the pieces and publishes the chain; `None` where the slot has moved on meanwhile. Its bytes are counted, and room
@@ -72,7 +45,7 @@ impl<M: Materializer> Pages<M> {
         let mut weight = 0;
         let tag = self.queues.draw();
         for Read { version: at, bytes, piece, held } in reads.list {
-            let frag = M::PageFrag::decode(bytes).map_err(|what| Error::Decode { page: Some(id), what })?;
+            let frag = self.decode(bytes).map_err(|what| Error::Decode { page: Some(id), what })?;
             let first = building.chain().is_none();
             let at = if !first && planted(Canary::VersionRolledBack) { version } else { at };
             let heap = self.materializer.heap_size(&frag);
@@ -122,7 +95,7 @@ impl<M: Materializer> Pages<M> {
         let Some(reads) = self.read_once(id, slot, word, pieces)? else { return Ok(None) };
         let Some(version) = reads.list.last().map(|newest| newest.version) else { return Ok(None) };
         let frags: Result<Vec<M::PageFrag>, String> =
-            reads.list.into_iter().map(|read| M::PageFrag::decode(read.bytes)).collect();
+            reads.list.into_iter().map(|read| self.decode(read.bytes)).collect();
         let mut frags = frags.map_err(|what| Error::Decode { page: Some(id), what })?;
         let page = match frags.pop() {
             Some(one) if frags.is_empty() => one,
@@ -153,7 +126,7 @@ impl<M: Materializer> Pages<M> {
                 Err(error) => return Err(error),
             },
             Turn::Shared(list) => {
-                let mut counted = Counted::none(&self.log);
+                let mut counted = self.misses.count();
                 counted.add(list.iter().map(|read| read.bytes.heap_size() as u64).sum());
                 Reads { list, counted }
             }
@@ -164,7 +137,8 @@ impl<M: Materializer> Pages<M> {
     /// A page's records, each checked to go on the one before it. What an image holds already goes with it.
     pub(super) fn read_pieces(&self, id: PageId, pieces: &[Piece]) -> Result<Reads<'_>> {
         let mut reads: Vec<Read> = Vec::with_capacity(pieces.len());
-        let mut counted = Counted::none(&self.log);
+        let mut counted = self.misses.count();
+        counted.add(pieces.iter().map(|piece| self.memory_of(*piece)).sum());
         // Everything up to here is in the image that the page begins with, if it does.
         let mut held = Version::NONE;
         for piece in pieces {
@@ -190,15 +164,21 @@ impl<M: Materializer> Pages<M> {
         Ok(Reads { list: reads, counted })
     }
 
+    /// An image of a page, and nothing of it but that it is whole and of which version.
+    pub(super) fn image_version(&self, id: PageId, piece: Piece) -> Result<Version> {
+        let mut counted = self.misses.count();
+        counted.add(self.memory_of(piece));
+        Ok(self.read_image(id, piece, &mut counted)?.version)
+    }
+
     /// An image of a page.
-    pub(super) fn read_image(&self, id: PageId, piece: Piece, counted: &mut Counted<'_>) -> Result<Read> {
+    fn read_image(&self, id: PageId, piece: Piece, counted: &mut Counted<'_>) -> Result<Read> {
         let size = self.log.pool.segment_size();
         let damaged = |what| corrupt(size, piece.address(), what);
         let mine = |error: Error| match error {
             Error::Corrupt(at) => Error::Corrupt(Box::new(Corruption { page: Some(id), ..*at })),
             other => other,
         };
-        counted.add(piece.len_max());
         let mut read = || {
             let place = self.log.pool.at_address(piece.address());
             let (segment, _) = place.ok_or_else(|| damaged(Damage::SegmentGone))?;
@@ -214,8 +194,8 @@ impl<M: Materializer> Pages<M> {
                     PageBytes::new(buf, body_at + at, body_at + body_len)
                 }
                 Payload::Extent(extent, _) => {
-                    self.hold_extent(&extent, counted);
-                    whole(read_images(&self.log.pool, piece.address(), &extent)?)
+                    self.count_extent(&extent, counted);
+                    self.whole(read_images(&self.log.pool, piece.address(), &extent)?)
                 }
             };
             Ok(Read { version: head.version, bytes, piece, held: Vec::new() })
@@ -259,7 +239,6 @@ impl<M: Materializer> Pages<M> {
             Error::NotARecord { .. } => damaged(Damage::PageMisplaced),
             other => other,
         };
-        counted.add(piece.len_max());
         let loaded = self.log.load(lsn, piece.len_max()).map_err(mine)?;
         let Some((head, payload)) = PageHead::decode(loaded.shape, loaded.body(), loaded.body_at) else {
             return Err(damaged(Damage::PageElse));
@@ -281,22 +260,38 @@ impl<M: Materializer> Pages<M> {
                 PageBytes::new(loaded.buf, start, end)
             }
             Payload::Extent(extent, _) => {
-                self.hold_extent(&extent, counted);
-                whole(self.log.read_extent(lsn, &extent).map_err(mine)?)
+                self.count_extent(&extent, counted);
+                self.whole(self.log.read_extent(lsn, &extent).map_err(mine)?)
             }
         };
         Ok((lsn.into(), bytes))
     }
 
+    /// Bytes that the read of a record takes, whatever is said of its length.
+    pub(super) fn memory_of(&self, piece: Piece) -> u64 {
+        piece.len_max().min(self.log.pool.segment_size())
+    }
+
     /// Counts what it takes to read an extent: all of it, and beside it one piece after the other. What is said of its length was not checked yet.
-    fn hold_extent(&self, extent: &ExtentRef, counted: &mut Counted<'_>) {
-        let len = extent.len.min(self.log.max_record());
+    fn count_extent(&self, extent: &ExtentRef, counted: &mut Counted<'_>) {
+        let len = extent.len.min(EXTENT_COUNTED_MAX);
         counted.add(len + len.min(payload_max(self.log.pool.segment_size())));
     }
-}
 
-/// All of a buffer.
-fn whole(buf: AlignedBuf) -> PageBytes {
-    let end = buf.as_slice().len();
-    PageBytes::new(buf, 0, end)
+    /// All of a buffer that was put together from pieces, whose own buffers were freed just now.
+    fn whole(&self, buf: AlignedBuf) -> PageBytes {
+        let end = buf.as_slice().len();
+        self.log.freed.add(end as u64);
+        PageBytes::new(buf, 0, end)
+    }
+
+    /// A fragment of what was read, which is freed by that, unless the fragment lies in it. User code.
+    pub(super) fn decode(&self, bytes: PageBytes) -> Result<M::PageFrag, String> {
+        let (place, heap) = (bytes.as_ptr_range(), bytes.heap_size());
+        let frag = M::PageFrag::decode(bytes)?;
+        if !frag.as_bytes().is_some_and(|own| place.contains(&own.as_ptr())) {
+            self.log.freed.add(heap as u64);
+        }
+        Ok(frag)
+    }
 }
