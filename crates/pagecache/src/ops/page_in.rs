@@ -268,7 +268,7 @@ impl<M: Materializer> Pages<M> {
     }
 
     /// Bytes that the read of a record takes, whatever is said of its length.
-    pub(super) fn memory_of(&self, piece: Piece) -> u64 {
+    fn memory_of(&self, piece: Piece) -> u64 {
         piece.len_max().min(self.log.pool.segment_size())
     }
 
