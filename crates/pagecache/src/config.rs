@@ -10,6 +10,7 @@ use crate::base::error::{Error, Result};
 use crate::base::sync::parallelism;
 use crate::clean::Order;
 use crate::format::BLOCK;
+use crate::format::record::PAYLOAD_MAX;
 use crate::format::segment::{SEGMENT_MAX, SEGMENT_MIN};
 use crate::storage::Storage;
 use crate::store::limit::{RESERVE, RESERVE_MAX, segments, segments_min};
@@ -313,7 +314,7 @@ impl Config {
         {
             return refuse("segment_size", size.to_string(), "a power of two from 65536 to 1073741824");
         }
-        if !((1 << 10)..=(1 << 30)).contains(&self.max_record) {
+        if !((1 << 10)..=PAYLOAD_MAX).contains(&self.max_record) {
             return refuse("max_record", self.max_record.to_string(), "1024 to 1073741824");
         }
         if !((256 << 10)..=(1 << 40)).contains(&self.log_limit) {

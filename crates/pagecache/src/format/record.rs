@@ -399,6 +399,9 @@ fn parse_pad_block(bytes: &[u8], lsn: Lsn, salt: u64, room: u64) -> Option<Parse
     agrees.then_some(Parsed::PadBlock { len, mark })
 }
 
+/// The longest payload that a store may be told to take, in bytes.
+pub(crate) const PAYLOAD_MAX: u64 = 1 << 30;
+
 /// Where a payload too long for one record lies: the last of its pieces, each naming the one before. The places are LSNs in the log, and
 /// addresses elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, PageId, Version};
 use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
-use crate::format::record::{ExtentRef, Kind};
+use crate::format::record::{ExtentRef, Kind, PAYLOAD_MAX};
 use crate::format::segment::Stream;
 use crate::page::chain::{Chain, Fresh, Unpublished};
 use crate::page::fragment::{Fragment, PageBytes};
@@ -21,9 +21,6 @@ use crate::page::pieces::Pieces;
 use crate::page::slot::{Slot, Word};
 use crate::store::extent::read_images;
 use crate::store::stream::{self, corrupt, payload_max};
-
-/// More is not counted of a length that may be damaged: no record is longer.
-const EXTENT_COUNTED_MAX: u64 = 1 << 30;
 
 impl<M: Materializer> Pages<M> {
     /// Reads the pieces and publishes the chain; `None` where the slot has moved on meanwhile. Its bytes are counted, and room
@@ -274,7 +271,7 @@ impl<M: Materializer> Pages<M> {
 
     /// Counts what it takes to read an extent: all of it, and beside it one piece after the other. What is said of its length was not checked yet.
     fn count_extent(&self, extent: &ExtentRef, counted: &mut Counted<'_>) {
-        let len = extent.len.min(EXTENT_COUNTED_MAX);
+        let len = extent.len.min(PAYLOAD_MAX);
         counted.add(len + len.min(payload_max(self.log.pool.segment_size())));
     }
 
