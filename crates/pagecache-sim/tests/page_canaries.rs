@@ -17,7 +17,7 @@ use pagecache_sim::page_driver::{
 
 /// Those of pages, and those of the log that show through them. A stable LSN inside a record takes a reservation that another
 /// thread holds, which no operation on pages does here.
-const CANARIES: [(Canary, &[Driver]); 32] = [
+const CANARIES: [(Canary, &[Driver]); 37] = [
     (Canary::IdReusedBeforeFreeStable, &[SEQUENCES, SEEDS]),
     (Canary::StaleTokenAccepted, &[SEQUENCES, SEEDS]),
     (Canary::FreeForgottenAtReplay, &[SEQUENCES, SEEDS]),
@@ -45,6 +45,11 @@ const CANARIES: [(Canary, &[Driver]); 32] = [
     (Canary::RecycledBeforeCheckpoint, &[SEQUENCES]),
     (Canary::ImageUnsynced, &[SEQUENCES, SEEDS]),
     (Canary::MoveNotMarked, &[SEQUENCES, SEEDS]),
+    (Canary::MoveUnsaid, &[SEQUENCES, SEEDS]),
+    (Canary::GivenBackUnstable, &[SEQUENCES, SEEDS]),
+    (Canary::MoveReplayedUnmarked, &[SEEDS]),
+    (Canary::MoveDoesNotWait, &[SEQUENCES, SEEDS]),
+    (Canary::SweptByCheckpointAlone, &[SEQUENCES, SEEDS]),
     (Canary::PiecesBelowMarker, &[SEQUENCES, SEEDS]),
     (Canary::PartsForgottenInLeaf, &[SEEDS]),
     (Canary::TornCopyLeft, &[COPIES]),

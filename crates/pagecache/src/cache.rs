@@ -86,7 +86,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         replayer.walk(&engine.log, engine.log.stable())?;
         let recovered = replayer.state().clone();
         let replaying = replayed.replaying;
-        let Rebuilt { table, leaves, ids, lists } = replayed.inner.finish(&engine.log);
+        let Rebuilt { table, leaves, ids, lists } = replayed.inner.finish(&engine.log)?;
         let replaying = replaying + replay.elapsed();
         let pages = Arc::new(Pages {
             log: Arc::clone(&engine.log),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::damage::Damage;
 use crate::base::error::{Error, Result};
-use crate::base::ids::Lsn;
+use crate::base::ids::{Lsn, Sequence};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
@@ -110,6 +110,11 @@ impl Collect for Found {
 
 impl Rebuild for Found {
     type Part = Found;
+
+    fn gave_back(&self, _: Sequence) -> bool {
+        // A bare log has no checkpoint that would miss it.
+        false
+    }
 
     fn join(&mut self, part: Found) -> Result<()> {
         self.extents.extend(part.extents);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::base::error::Result;
+use crate::base::ids::Sequence;
 use crate::format::root::Root;
 use crate::recovery::rebuild::Rebuild;
 
@@ -68,6 +69,10 @@ impl<R: Rebuild> Rebuild for Timed<R> {
     fn begin(&mut self, segment_size: u64, root: Option<&Root>) -> Result<()> {
         self.begun = Some(Instant::now());
         self.inner.begin(segment_size, root)
+    }
+
+    fn gave_back(&self, sequence: Sequence) -> bool {
+        self.inner.gave_back(sequence)
     }
 
     fn join(&mut self, part: R::Part) -> Result<()> {

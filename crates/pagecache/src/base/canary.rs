@@ -98,7 +98,7 @@ pub enum Canary {
     FreedPageInLeaf,
     /// The user's recovered state in a checkpoint is that of the log's end, without what the log holds from the redo point on.
     StateNotAdvanced,
-    /// A segment that is empty is given back before a checkpoint says so.
+    /// A segment that is empty is given back before a checkpoint or the log says so.
     RecycledBeforeCheckpoint,
     /// A checkpoint gives back segments that became empty while it was written.
     RecycledByCheckpointUnderway,
@@ -108,6 +108,16 @@ pub enum Canary {
     ImageUnsynced,
     /// A move does not mark the page's leaf.
     MoveNotMarked,
+    /// The log does not say which pages have moved, and what they left behind is given back all the same.
+    MoveUnsaid,
+    /// What is empty is given back though the log, which says so, is not stable up to there.
+    GivenBackUnstable,
+    /// Replay applies a move and does not mark the page's leaf.
+    MoveReplayedUnmarked,
+    /// A move of a page whose leaf was not read yet is forgotten.
+    MoveDoesNotWait,
+    /// An opening removes the images that its checkpoint does not know, whatever the log says of them.
+    SweptByCheckpointAlone,
     /// The pieces of nodes below a marker count.
     PiecesBelowMarker,
     /// Segments whose images are not in the map yet count as empty.

@@ -44,6 +44,7 @@ damages! {
     StableMissing = "a record below the stable LSN is not there",
     TrimAhead = "a trim forgets what comes after it",
     NoPage = "a page's record has no page",
+    MovesMalformed = "a record of moved pages, or of segments given back, is malformed",
     // One record, when it is read.
     Misplaced = "a record is not where it should be",
     Checksum = "a record does not have its checksum",

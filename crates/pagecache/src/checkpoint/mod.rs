@@ -8,6 +8,8 @@
 //! - C4. Nothing is given back before both copies name a checkpoint that does not need it.
 //! - C5. A checkpoint that fails leaves the one before as it was, and the marks that it took are set again.
 //! - C6. No update waits for a checkpoint: it holds no lock that they take across I/O but that of births of segments, and no guard.
+//! - C7. Between two checkpoints the log gives back what is empty, below the redo point of the last: it says so, and is stable up to there, before any file goes. Whoever
+//!   replays knows then what is not there any more, and by the moves before why.
 
 pub(crate) mod load;
 pub(crate) mod replayer;

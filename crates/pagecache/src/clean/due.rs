@@ -67,6 +67,11 @@ impl<M: Materializer> Cleaner<M> {
         missing.min(unused)
     }
 
+    /// Whether a cap, or the disk, leaves less than what is written until the next turn.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.missing(&self.ledger(0)) > 0
+    }
+
     /// Segments of log that may be made before the next turn has ended, so that disk stays within what is promised.
     pub(crate) fn headroom(&self) -> u64 {
         self.ledger(0).headroom()

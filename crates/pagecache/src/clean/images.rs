@@ -12,9 +12,15 @@ use crate::log::core::LogCore;
 use crate::ops::Pages;
 use crate::ops::relocate::Going;
 use crate::page::materialize::Materializer;
-use crate::store::limit::{CAPPED, FULL};
+use crate::store::limit::{CAPPED, Claim, FULL};
 use crate::store::segment::Segment;
 use crate::store::stream::{self, Writer};
+
+/// Whether the log says what is moved and given back. Not where what is left below a cap, or of the disk, is for the checkpoint; nor in a segment that was there while
+/// files were pinned: who copies or links them has the names first and the log after, and what that says by then may be of files that have come since.
+pub(super) fn says_moves(log: &LogCore) -> bool {
+    log.pool.left(Claim::User) != Some(0) && !log.pool.is_linked_at(log.tail())
+}
 
 /// Where images go: those of pages that were in the log, and those that are moved again.
 pub(super) struct Images {
@@ -24,6 +30,8 @@ pub(super) struct Images {
     longest: u64,
     /// A cap, or the disk, has left no room for more in this turn.
     full: bool,
+    /// Pages have gone of which the log does not say so: what they left behind is given back by a checkpoint alone.
+    unsaid: bool,
     /// Bytes of memory held, as they were counted last.
     held: u64,
 }
@@ -31,7 +39,7 @@ pub(super) struct Images {
 impl Images {
     pub(super) fn new() -> Images {
         let (folds, survivors) = (Writer::new(Stream::Folds), Writer::new(Stream::Survivors));
-        Images { folds, survivors, longest: 0, full: false, held: 0 }
+        Images { folds, survivors, longest: 0, full: false, unsaid: false, held: 0 }
     }
 
     /// Bytes that may stay empty at a segment's end.
@@ -47,6 +55,16 @@ impl Images {
     /// Whether a cap, or the disk, has left no room for more.
     pub(super) fn are_full(&self) -> bool {
         self.full
+    }
+
+    /// Whether pages have gone of which the log does not say so.
+    pub(super) fn are_unsaid(&self) -> bool {
+        self.unsaid
+    }
+
+    /// Takes note of a checkpoint that has begun behind all moves so far.
+    pub(super) fn set_said(&mut self) {
+        self.unsaid = false;
     }
 
     /// The segments that are appended to.
@@ -118,6 +136,11 @@ impl Images {
             moved += u64::from(pages.go_to_image(image, &mut going, &guard));
         }
         drop(guard);
+        // N4.
+        if !planted(Canary::MoveUnsaid) {
+            self.unsaid |= !says_moves(log) || pages.say_moves(going.moves()).is_err();
+        }
+        pages.leave_behind(&going);
         pages.retire_lot(going.into_lot());
         batch.end();
         self.folds.settle();

@@ -2,7 +2,8 @@
 //!
 //! - X1. What is in use in a segment is told by the map alone: a record counts if a page's slot names it.
 //! - X2. A segment is a victim only below the redo point, or of images that grow no more: nothing new is published in it.
-//! - X3. Victims are given back by a checkpoint that begins after they are empty (C4 of the checkpoints), never here.
+//! - X3. Victims are given back by a checkpoint that begins after they are empty (C4 of the checkpoints), or by the log, once it is stable up to where its tail
+//!   was then (C7): never here.
 
 mod batch;
 mod check;
@@ -30,7 +31,7 @@ use crate::store::limit::Claim;
 use crate::store::segment::Segment;
 use batch::Buffers;
 use copies::{By, Share};
-use images::Images;
+use images::{Images, says_moves};
 use ledger::Ledger;
 pub use victims::Order;
 use victims::{Candidate, Terms, choose};
@@ -76,8 +77,15 @@ pub(crate) struct Goal {
 pub(crate) enum Then {
     /// With a checkpoint, which is due.
     Checkpoint,
-    /// With a checkpoint, where there is something that it gives back.
+    /// Where there is something to give back, with that.
     GiveBack,
+}
+
+/// What says that segments are given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    ByLog,
+    ByCheckpoint,
 }
 
 /// How much a turn is for.
@@ -135,21 +143,36 @@ impl<M: Materializer> Cleaner<M> {
         let folds = if missing > 0 { By::Oldest } else { By::Victim };
         let mut moved = self.move_out(&mut images, victims, folds, share);
         // Under the lock of the images: no other turn's images are on their way. Where moving has failed what it has emptied is given back all the same.
+        let mut by_log = false;
         if then == Then::Checkpoint || !none || self.has_empty() {
-            let given_back = log.flush(Patience::Wait).and_then(|_| {
-                if planted(Canary::RecycledBeforeCheckpoint) {
-                    self.checkpointer.release_empty();
-                }
-                self.checkpointer.checkpoint()
-            });
+            let given_back = self.give_back(&mut images, then);
+            by_log = matches!(given_back, Ok(Said::ByLog));
             moved = moved.and_then(|moved| given_back.map(|_| moved));
         }
         self.pages.collect_retired();
-        // One that failed, or found no room for all, may do better the next time; so may one beside writers.
-        let is_complete = moved.is_ok() && !images.are_full() && log.next_made() == made;
+        // One that failed, or found no room for all, may do better the next time; so may one beside writers, and one without a checkpoint.
+        let is_complete = moved.is_ok() && !images.are_full() && log.next_made() == made && !by_log;
         let is_in_vain = is_complete && self.segments() >= ledger.stock.segments;
         self.in_vain.store(if is_in_vain { log.usage().live } else { u64::MAX }, Ordering::Relaxed);
         moved
+    }
+
+    /// Gives back what is empty: where a checkpoint is due, or the log does not say what has moved, by a checkpoint; else by the log, which says that too.
+    fn give_back(&self, images: &mut Images, then: Then) -> Result<Said> {
+        if planted(Canary::RecycledBeforeCheckpoint) {
+            self.checkpointer.release_empty();
+        }
+        if then == Then::GiveBack && !images.are_unsaid() && says_moves(&self.pages.log) {
+            match self.checkpointer.give_back() {
+                // What is left of a cap or the disk is for the checkpoint.
+                Err(Error::NoSpace { .. }) => {}
+                given_back => return given_back.map(|_| Said::ByLog),
+            }
+        }
+        self.pages.log.flush(Patience::Wait)?;
+        self.checkpointer.checkpoint()?;
+        images.set_said();
+        Ok(Said::ByCheckpoint)
     }
 
     /// Moves pages out of victims, and then out of what has become nearly empty by that. Returns how many were.

@@ -141,11 +141,11 @@ pub(crate) fn entries(bytes: &[u8], ids: u64) -> Option<Vec<Entry>> {
     cursor.rest().is_empty().then_some(entries)
 }
 
-fn zigzag(number: i64) -> u64 {
+pub(super) fn zigzag(number: i64) -> u64 {
     (number << 1 ^ number >> 63) as u64
 }
 
-fn unzigzag(number: u64) -> i64 {
+pub(super) fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 

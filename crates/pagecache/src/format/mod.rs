@@ -3,6 +3,7 @@
 pub(crate) mod bytes;
 pub(crate) mod leaf;
 pub(crate) mod mark;
+pub(crate) mod moves;
 pub(crate) mod page;
 pub(crate) mod parts;
 pub(crate) mod piece;

@@ -43,6 +43,10 @@ pub(crate) enum Kind {
     Leaf = 12,
     /// What a checkpoint knows: its leaves, and the segments they are in.
     Root = 13,
+    /// Pages have gone to images.
+    Moves = 14,
+    /// Segments were given back, to which a checkpoint before may lead.
+    GivenBack = 15,
 }
 
 const ALIGNED: u8 = 0x40;
@@ -92,6 +96,8 @@ impl Shape {
             11 => Kind::Image,
             12 => Kind::Leaf,
             13 => Kind::Root,
+            14 => Kind::Moves,
+            15 => Kind::GivenBack,
             _ => return None,
         };
         let shape = Shape { kind, aligned: byte & ALIGNED != 0, extent: byte & EXTENT != 0 };
@@ -172,6 +178,11 @@ impl<'h> Frame<'h> {
 
     pub(crate) fn body(&self) -> Body {
         self.body
+    }
+
+    /// Whether its payload is what a user gives.
+    pub(crate) fn is_given(&self) -> bool {
+        !matches!(self.shape.kind, Kind::Trim | Kind::Moves | Kind::GivenBack)
     }
 
     pub(crate) fn payload_len(&self) -> u64 {

@@ -8,6 +8,7 @@ use crate::base::ids::Lsn;
 use crate::format::bytes::{Cursor, Small, varint_len};
 use crate::format::leaf::{Entry, LeafHead, LeafWriter, entries};
 use crate::format::mark::{MARK, Mark};
+use crate::format::moves;
 use crate::format::page::{PageHead, Payload};
 use crate::format::record::{ExtentRef, Frame, Head, Kind, Parsed, Shape, pad_block, pad_segment, parse, wanted};
 use crate::format::root::{PartHead, Root};
@@ -183,6 +184,8 @@ pub fn record(bytes: &[u8], lsn: u64, salt: u64, room: u64) -> Outcome {
             match shape.kind {
                 Kind::Leaf => leaf_head(body),
                 Kind::Root => part_head(body),
+                Kind::Moves => moved(body),
+                Kind::GivenBack => given_back(body),
                 _ => page_head_of(shape, body, body_at),
             };
             Outcome::Decoded
@@ -206,6 +209,21 @@ pub fn record(bytes: &[u8], lsn: u64, salt: u64, room: u64) -> Outcome {
         Parsed::Unknown { .. } => Outcome::Newer,
         Parsed::Hole => Outcome::Refused,
     }
+}
+
+/// The body of a record that says which pages were moved.
+pub fn moved(body: &[u8]) -> Outcome {
+    let Some(found) = moves::decode(body) else { return Outcome::Refused };
+    assert!(4 * found.len() <= body.len());
+    assert_eq!(moves::encode(found, usize::MAX), [body]);
+    Outcome::Decoded
+}
+
+/// The body of a record that says which segments were given back.
+pub fn given_back(body: &[u8]) -> Outcome {
+    let Some(found) = moves::decode_given_back(body) else { return Outcome::Refused };
+    assert_eq!(moves::encode_given_back(found), body);
+    Outcome::Decoded
 }
 
 /// The head of a page record: `flags` picks kind, alignment and extent, `body_at` is where the body starts in its record.

@@ -147,6 +147,16 @@ fn reach(damage: Damage) -> Error {
             forge.record(Shape::plain(Kind::Replace), Head::new(), b"");
             forge.pages().unwrap_err()
         }
+        Damage::MovesMalformed => {
+            let reached = [Kind::Moves, Kind::GivenBack].map(|kind| {
+                let mut forge = Forge::new(Purpose::Pages);
+                forge.record(Shape::plain(kind), Head::new(), &[0x80]);
+                forge.pages().unwrap_err()
+            });
+            assert!(matches!(&reached, [Error::Corrupt(a), Error::Corrupt(b)] if a.what == b.what));
+            let [moves, _] = reached;
+            moves
+        }
         Damage::Misplaced => read(|forge| {
             let pad = forge.at;
             forge.mark(pad, MarkKind::Round);

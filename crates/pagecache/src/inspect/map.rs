@@ -18,6 +18,8 @@ use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::format::root::{Known, LeafAt, Root};
 use crate::format::segment::{Purpose, Stream};
+use crate::recovery::pages::{Entries, Replay, Replayed};
+use crate::recovery::rebuild::Rebuild;
 use crate::store::extent::{read_log, walk_images};
 use crate::store::handles::Handles;
 use crate::store::pool::Pool;
@@ -47,6 +49,8 @@ pub(super) struct Log<'a> {
     pub(super) chains: &'a Chains,
     /// Stretches that were reported.
     pub(super) gaps: &'a [Range<Lsn>],
+    /// Segments that it says were given back since the checkpoint.
+    pub(super) gone: &'a BTreeSet<Sequence>,
     pub(super) problems: &'a [Problem],
     /// Where it ends, if nothing was wrong with it.
     pub(super) end: Option<Lsn>,
@@ -57,6 +61,9 @@ struct Beside<'a> {
     pool: &'a Pool,
     log: Log<'a>,
     root: &'a Root,
+    /// What a replay makes of the log behind the checkpoint, and the pages that have moved by that.
+    replayed: &'a Replayed<()>,
+    moved: &'a BTreeSet<PageId>,
 }
 
 impl Map {
@@ -78,6 +85,7 @@ impl Map {
         handles: &Arc<Handles>,
         checkpoint: Option<Checkpoint>,
         log: Log<'_>,
+        tail: Entries,
         others: Vec<Segment>,
     ) -> Result<()> {
         let Some(Checkpoint { superblock, root, holds_root, copies, .. }) = checkpoint else {
@@ -93,8 +101,11 @@ impl Map {
             let in_root = holds_root.iter().any(|segment| segment.header.sequence == sequence);
             in_root || root.segments.binary_search_by_key(&sequence, |known| known.sequence).is_ok()
         };
-        let (others, unused): (Vec<Segment>, Vec<Segment>) =
-            others.into_iter().partition(|segment| known(segment.header.sequence));
+        let (others, unused): (Vec<Segment>, Vec<Segment>) = others.into_iter().partition(|segment| {
+            let sequence = segment.header.sequence;
+            // Images that were made since.
+            known(sequence) || is_of_images(segment) && !log.gone.contains(&sequence)
+        });
         let others: Vec<Arc<Segment>> = others.into_iter().map(Arc::new).collect();
         self.unused = unused.iter().map(|segment| segment.header.sequence).collect();
         let mut report = CheckpointReport {
@@ -133,7 +144,11 @@ impl Map {
         let identity = Identity { purpose: newest.purpose, store: superblock.store };
         let segments = log.segments.iter().chain(&others).map(Arc::clone);
         let pool = Pool::new(Arc::clone(handles), identity, superblock.segment_size, segments, root.next_sequence);
-        let beside = Beside { pool: &pool, log, root: &root };
+        let mut replayed = Replayed::<()>::new(1);
+        replayed.begin(superblock.segment_size, Some(&root))?;
+        replayed.join(tail)?;
+        let moved = replayed.moved();
+        let beside = Beside { pool: &pool, log, root: &root, replayed: &replayed, moved: &moved };
         for (number, leaf) in (0..).zip(&root.leaves) {
             if let Some(at) = leaf
                 && let Err(error) = self.check_leaf(&beside, number, *at)
@@ -142,6 +157,12 @@ impl Map {
             }
         }
         self.check_pages(&beside, place);
+        // Made since, or given back long ago and there still: nothing leads to them.
+        let (others, unused): (Vec<Arc<Segment>>, Vec<Arc<Segment>>) = others.into_iter().partition(|segment| {
+            let sequence = segment.header.sequence;
+            known(sequence) || self.needed.contains_key(&sequence)
+        });
+        self.unused.extend(unused.iter().map(|segment| segment.header.sequence));
         self.walk_images(&others, log.end)
     }
 
@@ -215,10 +236,19 @@ impl Map {
             return Ok(());
         };
         for (id, entry) in (number * ids..).map(PageId).zip(entries) {
+            let entry = match entry {
+                Entry::Data(pieces) if beside.moved.contains(&id) => {
+                    self.check_moved(beside, id, pieces, (&segment, at_address.0 % size))?;
+                    continue;
+                }
+                entry => entry,
+            };
+            // The page was replaced or freed since, and where it was may be gone.
+            let is_past = beside.replayed.says_all(id);
             let said = match entry {
                 Entry::Absent => Some((Said::Nothing, 0)),
                 Entry::Free(version) => Some((Said::Free(version), 0)),
-                Entry::Data(pieces) => self.check_pieces(beside, id, &pieces)?,
+                Entry::Data(pieces) => self.check_pieces(beside, id, &pieces, is_past)?,
             };
             let Some((said, bytes)) = said else { continue };
             if !beside.log.chains.is_whole() {
@@ -233,16 +263,50 @@ impl Map {
         Ok(())
     }
 
+    /// The records of a page that has moved since must be there as those of any other, and make of it what the log says of it.
+    fn check_moved(
+        &mut self,
+        beside: &Beside<'_>,
+        id: PageId,
+        leaf: Vec<Piece>,
+        (segment, offset): (&Segment, u64),
+    ) -> Result<()> {
+        let lsn = |piece: Piece| {
+            let (segment, lsn) = beside.pool.at_address(piece.address())?;
+            (segment.header.stream == Stream::Log).then_some(lsn)
+        };
+        let (Replay::Leaf(pieces) | Replay::Whole(pieces)) = beside.replayed.replay(id, leaf, lsn) else {
+            return Ok(());
+        };
+        let Some((said, bytes)) = self.check_pieces(beside, id, &pieces, false)? else { return Ok(()) };
+        if !beside.log.chains.is_whole() {
+            self.learned.push((id, said, bytes));
+        }
+        if beside.log.chains.is_at(id, said) {
+            return Ok(());
+        }
+        let what = format!("{id} has moved, and is not there what the log says ({said:?})");
+        self.problems.push(problem(segment.header.sequence, offset, None, what));
+        Ok(())
+    }
+
     /// The records that a leaf names must be there, be the page's, and each go on the one before; the first may be an image. Returns
     /// what they make of the page, and the bytes of payload that it needs; `None` where something was reported.
-    fn check_pieces(&mut self, beside: &Beside<'_>, id: PageId, pieces: &[Piece]) -> Result<Option<(Said, u64)>> {
+    fn check_pieces(
+        &mut self,
+        beside: &Beside<'_>,
+        id: PageId,
+        pieces: &[Piece],
+        is_past: bool,
+    ) -> Result<Option<(Said, u64)>> {
+        let is_gone = |sequence: &Sequence| is_past && beside.log.gone.contains(sequence);
         let size = beside.pool.segment_size();
         let mut page = Page::default();
         for piece in pieces {
             let at = piece.address();
             let Some((segment, lsn)) = beside.pool.at_address(at) else {
                 let sequence = Sequence(at.0 / size);
-                if !self.lost.contains(&sequence) {
+                if !self.lost.contains(&sequence) && !is_gone(&sequence) {
                     let what = format!("the map says that a record of {id} is here, and there is no segment");
                     self.problems.push(problem(sequence, at.0 % size, None, what));
                 }
@@ -266,7 +330,7 @@ impl Map {
                 true => page.goes_on(id, lsn.into(), &record),
                 false => is_of_images(&segment) && page.begins(id, &record),
             };
-            if fits && !self.check_parts(beside, (at, lsn), &record)? {
+            if fits && !self.check_parts(beside, (at, lsn), &record, is_gone)? {
                 return Ok(None);
             }
             if !fits {
@@ -279,14 +343,22 @@ impl Map {
     }
 
     /// The parts of a record that has some must add up. Whether they do; what is wrong was reported.
-    fn check_parts(&mut self, beside: &Beside<'_>, (at, lsn): (Address, Lsn), record: &Found) -> Result<bool> {
+    fn check_parts(
+        &mut self,
+        beside: &Beside<'_>,
+        (at, lsn): (Address, Lsn),
+        record: &Found,
+        is_gone: impl Fn(&Sequence) -> bool,
+    ) -> Result<bool> {
         let (shape, body, body_at) = (record.shape, record.body(), record.body_at());
         let image = ImageHead::decode(shape, body, body_at).map(|(_, payload)| payload);
         let is_image = image.is_some();
         let logged = || PageHead::decode(shape, body, body_at).map(|(_, payload)| payload);
         let Some(Payload::Extent(extent, parts)) = image.or_else(logged) else { return Ok(true) };
         let is_gap = |gap: &Range<Lsn>| !is_image && gap.start <= extent.last && extent.first < gap.end;
-        if parts.iter().any(|(sequence, _)| self.lost.contains(&sequence)) || beside.log.gaps.iter().any(is_gap) {
+        if parts.iter().any(|(sequence, _)| self.lost.contains(&sequence) || is_gone(&sequence))
+            || beside.log.gaps.iter().any(is_gap)
+        {
             return Ok(false);
         }
         let size = beside.pool.segment_size();

@@ -26,6 +26,7 @@ mod tests;
 pub use report::{Bytes, CheckpointReport, Evidence, Images, Pages, Problem, Purpose, Records, Report, SegmentReport};
 pub use space::{space, stats};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::error::{Error, Result};
@@ -66,10 +67,19 @@ pub fn verify(config: Config) -> Result<Report> {
     let _lock = engine::lock(storage.as_ref(), true)?;
     let handles = Handles::new(storage, OpenMode::ReadOnly);
     let mut map = map::Map::default();
-    let checkpoint = map.find(&handles)?;
+    let mut checkpoint = map.find(&handles)?;
     // Where there was one and it is damaged, nobody knows what was given back of the log's beginning.
     let is_known = map.problems.is_empty();
     let mut files = files::survey(&handles, checkpoint.as_ref(), walk::trimmed)?;
+    let mut gone = BTreeSet::new();
+    if let Some(found) = &mut checkpoint {
+        gone = walk::given_back(&files.links, found.root.redo)?;
+        let before = found.root.segments.len();
+        found.root.segments.retain(|known| !gone.contains(&known.sequence));
+        if found.root.segments.len() < before {
+            files = files::survey(&handles, checkpoint.as_ref(), walk::trimmed)?;
+        }
+    }
     let begins = files.begins_after.map_or(Lsn(0), |(_, end)| end);
     let links = std::mem::take(&mut files.links);
     let known = checkpoint.as_ref().map(|found| walk::Known { redo: found.root.redo, stable: found.root.stable });
@@ -77,14 +87,16 @@ pub fn verify(config: Config) -> Result<Report> {
     let mut walk = Walk::new(&handles, &links, purpose, begins, known);
     walk.all()?;
     let segments: Vec<_> = links.iter().map(|link| Arc::clone(&link.segment)).collect();
+    let tail = std::mem::take(&mut walk.tail);
     let log = map::Log {
         segments: &segments,
         chains: &walk.chains,
         gaps: &walk.gaps,
+        gone: &gone,
         problems: &files.problems,
         end: (files.problems.is_empty() && walk.problems.is_empty()).then_some(walk.end),
     };
-    map.check(&handles, checkpoint, log, std::mem::take(&mut files.others))?;
+    map.check(&handles, checkpoint, log, tail, std::mem::take(&mut files.others))?;
     map.learned.drain(..).for_each(|(page, said, bytes)| walk.chains.learn(page, said, bytes));
     files.leftovers.extend(map.unused.into_iter().map(name));
     files.problems.extend(map.problems);

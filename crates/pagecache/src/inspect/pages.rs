@@ -127,6 +127,15 @@ impl Chains {
         }
     }
 
+    /// Whether a page may be at this at the log's end.
+    pub(super) fn is_at(&self, page: PageId, said: Said) -> bool {
+        match self.now(page) {
+            now @ (Said::Free(version) | Said::Data(version)) if version >= self.unknown_below => now == said,
+            // What came last may be missing.
+            _ => !self.is_whole(),
+        }
+    }
+
     /// Whether no stretch of the log is missing.
     pub(super) fn is_whole(&self) -> bool {
         self.unknown_below == Version::NONE

@@ -131,6 +131,10 @@ pub struct Records {
     pub extent: u64,
     /// Trims.
     pub trim: u64,
+    /// Records that say which pages cleaning has moved.
+    pub moves: u64,
+    /// Records that say which segments cleaning has given back.
+    pub given_back: u64,
     /// Reservations that were given up.
     pub aborted: u64,
     /// Pads that end in a mark: one for each flush round, open and close.
@@ -140,7 +144,15 @@ pub struct Records {
 impl Records {
     /// All but the marks.
     pub fn total(&self) -> u64 {
-        self.replace + self.link + self.free + self.raw + self.extent + self.trim + self.aborted
+        self.replace
+            + self.link
+            + self.free
+            + self.raw
+            + self.extent
+            + self.trim
+            + self.moves
+            + self.given_back
+            + self.aborted
     }
 }
 

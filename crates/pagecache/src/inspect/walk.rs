@@ -1,5 +1,6 @@
 //! The walk over every record of every segment: what ends it, what it goes on behind, and where the bytes are.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,12 +13,15 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::format::BLOCK;
 use crate::format::mark::{MARK, Mark, MarkKind};
+use crate::format::moves::decode_given_back;
 use crate::format::page::{PageHead, Payload};
 use crate::format::record::{ExtentRef, Kind, Shape};
 use crate::format::segment::Purpose;
 use crate::log::read::unknown_kind;
 use crate::log::scan::{Scanner, Step, evidence};
 use crate::recovery::decide::{Evidence, Last, Stop, Verdict, decide};
+use crate::recovery::pages::Entries;
+use crate::recovery::rebuild::{Collect, Record};
 use crate::storage::read_full;
 use crate::store::handles::Handles;
 use crate::store::segment::Segment;
@@ -45,6 +49,8 @@ pub(super) struct Walk<'a> {
     pub(super) trimmed: Lsn,
     /// What a checkpoint says: where replay starts, and what was stable when it was written.
     checkpoint: Option<Known>,
+    /// What a replay would make of it, from where it starts: for what the checkpoint's leaves lead to since.
+    pub(super) tail: Entries,
     last: Option<Mark>,
     /// Where the log ends, once that is known.
     ended: bool,
@@ -100,6 +106,7 @@ impl<'a> Walk<'a> {
             proven_anywhere: None,
             trimmed: Lsn(0),
             checkpoint,
+            tail: Entries::default(),
             last: None,
             ended: false,
             end: Lsn(0),
@@ -212,6 +219,13 @@ impl<'a> Walk<'a> {
                 Step::Record { lsn, shape, body, body_at, len, .. } => {
                     self.last = None;
                     self.check_redo(segment, from, Lsn(from.0 + len));
+                    if self.checkpoint.is_some_and(|known| lsn >= known.redo)
+                        && let Err(Error::Corrupt(at)) =
+                            self.tail.record(Record { segment: segment.as_ref(), lsn, shape, body, body_at, len })
+                    {
+                        self.problems.push(At::new(segment, lsn).problem(at.what));
+                        continue;
+                    }
                     self.record(At::new(segment, lsn), shape, body, body_at, len, bytes);
                 }
                 Step::Mark { mark } => {
@@ -339,6 +353,14 @@ impl<'a> Walk<'a> {
                 }
             }
             Kind::Replace | Kind::Link | Kind::Free => payload = self.page(at, shape, body, body_at),
+            Kind::Moves => {
+                self.records.moves += 1;
+                self.belongs(at, Purpose::Pages);
+            }
+            Kind::GivenBack => {
+                self.records.given_back += 1;
+                self.belongs(at, Purpose::Pages);
+            }
             Kind::Image | Kind::Leaf | Kind::Root => {
                 self.problems.push(at.problem("a record of another stream stands in the log"))
             }
@@ -438,6 +460,33 @@ fn next_mark(segment: &Arc<Segment>, hole: Lsn) -> Result<Option<Lsn>> {
         false
     })?;
     Ok(found)
+}
+
+/// The segments of which the log says, from where replay starts, that they were given back since the checkpoint.
+///
+/// # Errors
+/// `Io`.
+pub(super) fn given_back(links: &[Link], redo: Lsn) -> Result<BTreeSet<Sequence>> {
+    let mut given_back = BTreeSet::new();
+    for Link { segment, .. } in links.iter().filter(|link| link.segment.data_end() > redo) {
+        let end = segment.records_end();
+        let mut scanner = Scanner::from(Arc::clone(segment), segment.data_start().max(redo), end);
+        loop {
+            match scanner.step()? {
+                Step::Record { shape, body, .. } if shape.kind == Kind::GivenBack => {
+                    given_back.extend(decode_given_back(body).unwrap_or_default());
+                }
+                Step::Record { .. } | Step::Mark { .. } => {}
+                Step::End | Step::Unknown { .. } => break,
+                // What stands behind damage counts: it is said once what is missing is.
+                Step::Hole => match next_mark(segment, scanner.position())? {
+                    Some(resume) => scanner = Scanner::from(Arc::clone(segment), resume, end),
+                    None => break,
+                },
+            }
+        }
+    }
+    Ok(given_back)
 }
 
 /// What the given segments say was trimmed.

@@ -30,7 +30,7 @@ impl LogCore {
             match self.tail.draw(urgency, seen, |tail| self.geometry.place(tail, frame.len())) {
                 Ok(place) => {
                     self.pad_to_segment_end(place);
-                    open.count(payload.len() as u64);
+                    open.count(if frame.is_given() { payload.len() as u64 } else { 0 });
                     let ticket = self.ticket(open, frame, payload, place);
                     return Ok(ticket);
                 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::sync::{AtomicU64, Condvar, Mutex, Ordering};
+use crate::base::sync::{AtomicU64, Condvar, Mutex, Ordering, thread_ordinal};
 
 /// A look at whether the wait is over, where nobody says so: the background may have ended.
 const LOOK: Duration = Duration::from_millis(50);
@@ -20,8 +20,8 @@ pub(super) struct Pace {
 struct Turns {
     /// How many the cleaner has had.
     count: u64,
-    /// There is a cleaner, and it goes on having turns.
-    attended: bool,
+    /// The thread of the cleaner, where there is one that goes on having turns.
+    attendant: Option<u64>,
 }
 
 impl Pace {
@@ -63,28 +63,53 @@ impl Pace {
         }
     }
 
-    /// Takes note of a turn of the cleaner, or of its end.
+    /// Takes note of a turn of the cleaner, which is this thread, or of its end.
     pub(super) fn attend(&self, is_there: bool) {
         let mut turns = self.turns.lock();
         turns.count += 1;
-        turns.attended = is_there;
+        turns.attendant = is_there.then(thread_ordinal);
         drop(turns);
         self.moved.notify_all();
     }
 
-    /// Waits until a turn has passed that began after this; `ask` is called before each sleep. `false` where there is nobody to have one.
+    /// Waits until a turn has passed that began after this; `ask` is called before each sleep. `false` where there is nobody to have one, or nobody but this thread, whose
+    /// flush may need room.
     pub(super) fn wait_turn(&self, over: impl Fn() -> bool, ask: impl Fn()) -> bool {
+        let is_there = |turns: &Turns| turns.attendant.is_some_and(|attendant| attendant != thread_ordinal());
         let mut turns = self.turns.lock();
         // The one that is underway may have looked already.
         let until = turns.count + 2;
-        while turns.attended && turns.count < until && !over() {
+        while is_there(&turns) && turns.count < until && !over() {
             drop(turns);
             ask();
             turns = self.turns.lock();
-            if turns.attended && turns.count < until && !over() {
+            if is_there(&turns) && turns.count < until && !over() {
                 turns = self.moved.wait_timeout(turns, LOOK);
             }
         }
-        turns.attended
+        is_there(&turns)
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_turns_does_not_wait_for_one() {
+        let pace = Pace::new();
+        assert!(!pace.wait_turn(|| false, || {}), "there is nobody");
+        pace.attend(true);
+        assert!(!pace.wait_turn(|| false, || {}), "it would be this thread");
+        let asked = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| pace.wait_turn(|| false, || _ = asked.fetch_add(1, Ordering::Relaxed)));
+            while !waits.is_finished() {
+                pace.attend(true);
+            }
+            assert!(waits.join().unwrap() && asked.load(Ordering::Relaxed) > 0);
+        });
+        pace.attend(false);
+        assert!(!pace.wait_turn(|| false, || {}));
     }
 }

@@ -100,7 +100,7 @@ impl LogCore {
             let claim = if urgency == Urgency::Normal { Claim::User } else { Claim::Upkeep };
             match self.extend_to(Lsn(needed.0 + set_aside), claim) {
                 // What is cleaned meanwhile may be what is needed.
-                Err(Error::NoSpace { what: CAPPED | FULL }) if self.await_turn() => {
+                Err(Error::NoSpace { what: CAPPED | FULL }) if urgency != Urgency::Upkeep && self.await_turn() => {
                     self.extend_to(Lsn(needed.0 + set_aside), claim)?;
                 }
                 extended => extended?,

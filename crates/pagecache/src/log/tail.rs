@@ -18,6 +18,8 @@ const FLAGS: u64 = CLOSED | FAILED;
 pub(crate) enum Urgency {
     Normal,
     Urgent,
+    /// As urgent, and waits for no turn of the cleaner, whose own it is.
+    Upkeep,
 }
 
 /// Why nothing was drawn.
@@ -54,7 +56,7 @@ impl Tail {
     pub(crate) fn draw(&self, urgency: Urgency, seen: Lsn, place: impl Fn(Lsn) -> Place) -> Result<Place, Refused> {
         let limit = match urgency {
             Urgency::Normal => &self.limits.normal,
-            Urgency::Urgent => &self.limits.urgent,
+            Urgency::Urgent | Urgency::Upkeep => &self.limits.urgent,
         };
         let mut word = seen.0;
         loop {

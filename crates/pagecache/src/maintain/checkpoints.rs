@@ -51,12 +51,13 @@ pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
     log.grant(Grant::Unlimited);
 }
 
-/// Turns of cleaning, each with a checkpoint behind it, as long as something is due. `pace` is told before and after each how many segments of log may be
+/// Turns of cleaning as long as something is due, with a checkpoint behind those where one is: by the log, or since what can be given back without one is not enough. `pace` is told before and after each how many segments of log may be
 /// made.
 ///
 /// # Errors
 /// As the cleaning or a checkpoint; the next is due some log later.
 pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: impl Fn(Grant)) -> Result<()> {
+    let mut is_short = false;
     for nth in 0..TURNS_MAX {
         let is_first = nth == 0;
         if is_first && log.granted().is_some() {
@@ -66,8 +67,10 @@ pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: i
         }
         let is_stopped = log.is_paced_out() || log.pool.left(Claim::User) == Some(0);
         // Frees are short: many of them are little log.
-        let wants_checkpoint = log.wants_checkpoint() || is_first && (is_stopped || cleaner.is_beyond_promise());
-        let wants_cleaning = if is_first { log.wants_cleaning() } else { cleaner.is_due() };
+        let is_pressing = is_first && (is_stopped || cleaner.is_beyond_promise());
+        let wants_cleaning = if is_first { log.wants_cleaning() || is_pressing } else { cleaner.is_due() };
+        // Where a cap leaves little all of the log is wanted to be behind the redo point.
+        let wants_checkpoint = log.wants_checkpoint() || is_short || wants_cleaning && cleaner.lacks_room();
         if !wants_checkpoint && !wants_cleaning {
             break;
         }
@@ -77,10 +80,15 @@ pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: i
         // Also after one that failed.
         log.clean_after(cleaner.step());
         let moved = moved?;
+        let (next, headroom) = (log.next_made(), cleaner.headroom());
+        // What lies behind the redo point can be given back once there is another one.
+        is_short = !wants_checkpoint && (headroom == 0 || cleaner.lacks_room() || cleaner.is_beyond_promise());
         // Nobody waits for what cannot be helped.
-        let least = u64::from(moved == 0 && cleaner.segments() >= before);
-        let next = log.next_made();
-        pace(Grant::Exactly(next, cleaner.headroom().max(least)));
+        let least = u64::from(!is_short && moved == 0 && cleaner.segments() >= before);
+        pace(Grant::Exactly(next, headroom.max(least)));
+        if is_short {
+            continue;
+        }
         // Each turn gives back what it has emptied, so there is less to do behind it; where it is not, what is left cannot be moved.
         if !is_first && moved == 0 {
             break;

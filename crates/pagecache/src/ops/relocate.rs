@@ -5,7 +5,10 @@
 //!   root names it before that is (C2).
 //! - N2. A page goes to its image only if the records that were copied are still its oldest ones. The slot's word is loaded anew under the guard
 //!   of the swap: an older one may mean something else by now. A newer record that is not stable stays in memory (G4).
-//! - N3. The image counts as in use before the swap, the records that it stands for until after it and after the leaf's mark.
+//! - N3. The image counts as in use before the swap, the records that it stands for until after it, after the leaf's mark, and after the log says so (N4).
+//! - N4. The log says of pages that they have gone, after the fact and before what they leave behind counts as dead: who sees a segment empty has the moves that emptied it
+//!   below the log's tail. Before the swap it may not: one that fails would be believed by a replay. The image is told by its place and stands for the
+//!   records up to one, told by its own: a link may have its LSN before the move's and come behind its swap.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,10 +21,12 @@ use crate::base::aligned::AlignedBuf;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::Result;
 use crate::base::ids::Lsn;
+use crate::format::moves::{self, Move};
 use crate::format::page::ImageHead;
 use crate::format::parts::Parts;
 use crate::format::piece::Piece;
 use crate::format::record::{ExtentRef, Frame, Head, Kind, Shape};
+use crate::log::tail::Urgency;
 use crate::page::budget::Fill;
 use crate::page::chain::{Chain, Fresh, Node};
 use crate::page::fragment::{Fragment, PageBytes};
@@ -34,6 +39,9 @@ use crate::store::stream::{Writer, payload_max};
 /// So often a page that is changed at the same moment is tried to be moved: each try may merge it.
 const TRIES: u32 = 8;
 
+/// Bytes of a record that says moves, at most: as long as others, so that nobody waits for its copy to the ring.
+const MOVES_MAX: u64 = 4 << 10;
+
 /// A copy whose image is written.
 #[derive(Debug)]
 pub(crate) struct Written {
@@ -43,6 +51,14 @@ pub(crate) struct Written {
     parts: Option<Arc<Parts>>,
 }
 
+impl Written {
+    /// What the log is to say of it.
+    pub(crate) fn said(&self, content: &Content) -> Option<Move> {
+        let upto = content.pieces(&self.copied).last()?.address();
+        Some(Move { page: self.copied.id, upto, image: self.image })
+    }
+}
+
 /// Pages on the way to their images.
 #[derive(Debug)]
 pub(crate) struct Going<'a, P> {
@@ -50,13 +66,20 @@ pub(crate) struct Going<'a, P> {
     content: &'a Content,
     /// What they have left behind.
     lot: Lot<P>,
+    /// Those that have gone.
+    gone: Vec<Written>,
     /// The records of the one that is looked at.
     found: Vec<Piece>,
 }
 
 impl<'a, P> Going<'a, P> {
     pub(crate) fn new(content: &'a Content) -> Going<'a, P> {
-        Going { content, lot: Lot::new(), found: Vec::new() }
+        Going { content, lot: Lot::new(), gone: Vec::new(), found: Vec::new() }
+    }
+
+    /// What the log is to say of those that have gone.
+    pub(crate) fn moves(&self) -> impl Iterator<Item = Move> + '_ {
+        self.gone.iter().filter_map(|gone| gone.said(self.content))
     }
 
     /// What they have left behind.
@@ -140,18 +163,38 @@ impl<M: Materializer> Pages<M> {
 
     /// Makes a page go to its image, which is synced, if it is still what was copied. Whether it did.
     pub(crate) fn go_to_image(&self, written: Written, going: &mut Going<'_, M::PageFrag>, guard: &Guard) -> bool {
-        let Written { copied, image, parts } = written;
-        let pool = &self.log.pool;
-        if let Some(parts) = parts {
-            pool.spans.enter(image.address(), copied.id, parts);
+        let (image, pool) = (written.image, &self.log.pool);
+        if let Some(parts) = &written.parts {
+            pool.spans.enter(image.address(), written.copied.id, Arc::clone(parts));
         }
         // N3.
         pool.raise(std::iter::once(image));
-        let moved = self.table.get(copied.id).is_some_and(|slot| self.swing(slot, &copied, image, going, guard));
-        if !moved {
-            pool.lower(std::iter::once(image));
+        let slot = self.table.get(written.copied.id);
+        let moved = slot.is_some_and(|slot| self.swing(slot, &written.copied, image, going, guard));
+        match moved {
+            true => going.gone.push(written),
+            false => pool.lower(std::iter::once(image)),
         }
         moved
+    }
+
+    /// Counts what pages have left behind as dead, once the log says that they have gone (N4), or cannot: then a checkpoint has to, before anything is given back.
+    pub(crate) fn leave_behind(&self, going: &Going<'_, M::PageFrag>) {
+        for gone in &going.gone {
+            self.log.pool.lower(going.content.pieces(&gone.copied).iter().copied());
+        }
+    }
+
+    /// Says in the log that pages have gone to images.
+    ///
+    /// # Errors
+    /// As for any record that makes room.
+    pub(crate) fn say_moves(&self, moves: impl Iterator<Item = Move>) -> Result<()> {
+        let max = self.log.inline_max().min(MOVES_MAX) as usize;
+        for body in moves::encode(moves, max) {
+            self.log.append(&Frame::bare(Kind::Moves, &body), &body, Urgency::Upkeep)?;
+        }
+        Ok(())
     }
 
     fn swing(
@@ -162,7 +205,7 @@ impl<M: Materializer> Pages<M> {
         going: &mut Going<'_, M::PageFrag>,
         guard: &Guard,
     ) -> bool {
-        let Going { content, lot, found } = going;
+        let Going { content, lot, found, .. } = going;
         let was = content.pieces(copied);
         for _ in 0..TRIES {
             let word = slot.load();
@@ -188,7 +231,6 @@ impl<M: Materializer> Pages<M> {
             if !planted(Canary::MoveNotMarked) {
                 self.leaves.touch(copied.id);
             }
-            self.log.pool.lower(was.iter().copied());
             if let Place::Instead(..) = place {
                 // SAFETY: loaded under `guard`.
                 let old = chain.map_or(0, |chain| chain.weight()) + unsafe { word.list_bytes() };

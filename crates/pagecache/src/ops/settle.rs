@@ -1,21 +1,20 @@
 //! Reading leaves of the map, each when one of its pages is wanted first: what the leaf says and what the replayed log says become
 //! one (D3).
 
-use std::sync::Arc;
-
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
 use crate::base::ids::{Lsn, PageId};
 use crate::format::leaf::{Entry, LeafHead, entries};
-use crate::format::page::{ImageHead, PageHead, Payload};
+use crate::format::page::{PageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::Kind;
 use crate::format::segment::Stream;
 use crate::ops::Pages;
 use crate::page::materialize::Materializer;
-use crate::page::pieces::Pieces;
+use crate::page::pieces::{Pieces, joined};
 use crate::page::slot::{Seen, Slot, Word};
+use crate::store::extent::{enter_parts, image_payload};
 use crate::store::stream::{self, corrupt};
 
 impl<M: Materializer> Pages<M> {
@@ -45,8 +44,14 @@ impl<M: Materializer> Pages<M> {
             return Ok(());
         }
         let Some(at) = self.leaves.found(leaf) else { return Ok(()) };
-        let entries = self.entries(leaf, at.piece)?;
+        let mut entries = self.entries(leaf, at.piece)?;
         let range = self.leaves.range(leaf);
+        // What the log has said of them since, in its order, before it is looked at what it goes on.
+        for said in self.leaves.waiting(leaf) {
+            if let Some(Entry::Data(pieces)) = entries.get_mut((said.page.0 - range.start) as usize) {
+                said.apply(pieces);
+            }
+        }
         // Before anything is changed.
         for id in range.clone() {
             self.table.ensure(PageId(id))?;
@@ -99,18 +104,9 @@ impl<M: Materializer> Pages<M> {
                 let loaded = self.log.load(lsn, piece.len_max())?;
                 return Ok(PageHead::decode(loaded.shape, loaded.body(), loaded.body_at).map(|(_, payload)| payload));
             }
-            let found = stream::read(&segment, piece)?;
-            Ok(ImageHead::decode(found.shape, found.body(), found.body_at()).map(|(_, payload)| payload))
+            image_payload(&segment, piece)
         };
-        match read() {
-            Ok(Some(Payload::Extent(_, parts))) => {
-                self.log.pool.spans.enter(piece.address(), id, Arc::new(parts));
-                Ok(())
-            }
-            Err(error @ Error::Io { .. }) => Err(error),
-            // The page is lost without this record, and its parts mean nothing any more. Whoever reads it is told.
-            _ => Ok(()),
-        }
+        enter_parts(&self.log.pool, id, piece, read())
     }
 
     /// What a leaf says of an id and what the replayed log says of it, in one word.
@@ -120,14 +116,7 @@ impl<M: Materializer> Pages<M> {
         let seen = unsafe { word.see::<M::PageFrag>() };
         let joined = match (seen, entry) {
             // The log goes on what the leaf says.
-            (Seen::Headless(newer), Entry::Data(mut pieces)) => {
-                let known = pieces.last().and_then(|newest| self.lsn(*newest));
-                let newer = newer.iter().filter(|piece| {
-                    planted(Canary::ReplayAppliedTwice) || known.is_none() || self.lsn(**piece) > known
-                });
-                pieces.extend(newer);
-                cold(&pieces)
-            }
+            (Seen::Headless(newer), Entry::Data(pieces)) => cold(&joined(pieces, newer, |piece| self.lsn(piece))),
             // On a page that the leaf does not have: a damaged log. Whoever reads the page is told.
             (Seen::Headless(newer), Entry::Absent | Entry::Free(_)) => cold(newer),
             (Seen::Absent, Entry::Absent) => return,

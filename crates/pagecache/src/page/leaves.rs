@@ -7,7 +7,7 @@
 //! - D3. Slots of a leaf that was not read yet are changed by nobody but its reader, and say what the replayed log says. None of
 //!   them is resident. What they mean is known only once the leaf is read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::buckets::Buckets;
 use crate::base::canary::{Canary, planted};
@@ -15,6 +15,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::PageId;
 use crate::base::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence};
 use crate::format::leaf::IDS_MAX;
+use crate::format::moves::Move;
 use crate::format::root::LeafAt;
 
 /// Changed since the last checkpoint.
@@ -32,6 +33,13 @@ pub(crate) fn leaf_ids(segment_size: u64) -> u64 {
     (segment_size >> 14).next_power_of_two().clamp(4, IDS_MAX)
 }
 
+/// Moves by the leaf that they wait for, and how many they are.
+#[derive(Debug, Default)]
+struct Waiting {
+    moves: BTreeMap<u64, Vec<Move>>,
+    count: usize,
+}
+
 #[derive(Debug)]
 pub(crate) struct Leaves {
     ids: u64,
@@ -42,6 +50,8 @@ pub(crate) struct Leaves {
     unread: AtomicU64,
     /// Leaves that may have ids to give, and were not asked yet.
     vacant: Mutex<VecDeque<u64>>,
+    /// Of unread leaves: moves that the replayed log says, of records that it does not hold.
+    waiting: Mutex<Waiting>,
     reading: [Mutex<()>; READERS],
 }
 
@@ -53,6 +63,7 @@ impl Leaves {
             found: Vec::new(),
             unread: AtomicU64::new(0),
             vacant: Mutex::new(VecDeque::new()),
+            waiting: Mutex::default(),
             reading: std::array::from_fn(|_| Mutex::new(())),
         }
     }
@@ -155,6 +166,29 @@ impl Leaves {
         }
     }
 
+    /// Marks the leaf of a page of which replay says that it has moved: no checkpoint has that, and it holds as many pages as before.
+    pub(crate) fn moved(&self, id: PageId) {
+        if let Some(word) = self.words.get(self.of(id)).filter(|_| !planted(Canary::MoveReplayedUnmarked)) {
+            // Relaxed: as above.
+            word.fetch_or(DIRTY, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps a move for who reads the leaf: it is of what that says. Those of a page come in the order in which they were said.
+    pub(crate) fn wait(&self, said: Move) {
+        if planted(Canary::MoveDoesNotWait) {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        waiting.moves.entry(self.of(said.page)).or_default().push(said);
+        waiting.count += 1;
+    }
+
+    /// The moves that wait for a leaf.
+    pub(crate) fn waiting(&self, leaf: u64) -> Vec<Move> {
+        self.waiting.lock().moves.get(&leaf).cloned().unwrap_or_default()
+    }
+
     fn has(&self, leaf: u64, flags: u64) -> bool {
         // Acquire pairs with the release in `read`: the slots of a leaf that was read say all.
         self.words.get(leaf).is_some_and(|word| word.load(Ordering::Acquire) & flags == flags)
@@ -183,6 +217,11 @@ impl Leaves {
 
     /// The slots of a leaf say all there is to know.
     pub(crate) fn read(&self, leaf: u64) {
+        {
+            let mut waiting = self.waiting.lock();
+            let served = waiting.moves.remove(&leaf).map_or(0, |moves| moves.len());
+            waiting.count -= served;
+        }
         if let Some(word) = self.words.get(leaf) {
             // Release pairs with the acquire in `has`.
             word.fetch_and(!(UNREAD | REPLAYED), Ordering::Release);
@@ -214,7 +253,8 @@ impl Leaves {
 
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> u64 {
-        self.words.bytes() + (self.found.len() * size_of::<Option<LeafAt>>()) as u64
+        let waiting = self.waiting.lock().count;
+        self.words.bytes() + (self.found.len() * size_of::<Option<LeafAt>>() + waiting * size_of::<Move>()) as u64
     }
 }
 

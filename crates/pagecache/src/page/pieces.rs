@@ -5,6 +5,8 @@
 
 use std::ptr;
 
+use crate::base::canary::{Canary, planted};
+use crate::base::ids::Lsn;
 use crate::format::piece::Piece;
 
 /// The most records that a page has on disk; the next link writes the folded page.
@@ -199,6 +201,15 @@ impl Drop for Pieces {
             drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(self.cells(), count)) });
         }
     }
+}
+
+/// A page's records, oldest first: those that a leaf names, and those that the replayed log has on top of them, but for what the leaf has seen already. `lsn` is that of a
+/// record in the log, and nothing of one elsewhere.
+pub(crate) fn joined(mut leaf: Vec<Piece>, newer: &[Piece], lsn: impl Fn(Piece) -> Option<Lsn>) -> Vec<Piece> {
+    let known = leaf.last().and_then(|newest| lsn(*newest));
+    let is_new = |piece: &&Piece| planted(Canary::ReplayAppliedTwice) || known.is_none() || lsn(**piece) > known;
+    leaf.extend(newer.iter().filter(is_new));
+    leaf
 }
 
 #[cfg(all(test, not(loom)))]

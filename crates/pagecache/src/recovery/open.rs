@@ -131,7 +131,7 @@ fn start(pool: Pool, tail: Lsn, first: Lsn, redo: Lsn, supply: Supply, options: 
 fn resume(
     handles: Arc<Handles>,
     options: Options,
-    survey: Survey,
+    mut survey: Survey,
     checkpoint: Option<Checkpoint>,
     rebuild: &mut impl Rebuild,
 ) -> Result<(Arc<LogCore>, Recovered)> {
@@ -176,6 +176,7 @@ fn resume(
         Verdict::Continue | Verdict::Cut => {}
     }
     survey.check_beginning(findings.trimmed)?;
+    survey.settle(|sequence| rebuild.gave_back(sequence))?;
     let oldest = survey.chain.first().map_or(findings.at, |oldest| oldest.header.start.max(survey.redo));
     let walked = findings.at.0.saturating_sub(oldest.0);
     let recovered = Recovered { walked, clean: verdict == Verdict::Continue, checkpoint };

@@ -1,6 +1,6 @@
 //! From the log's records to the mapping table: the newest replace of each page and the links on it, no page read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,8 @@ use super::rebuild::{Collect, Rebuild, Record};
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
 use crate::base::error::Result;
-use crate::base::ids::{Lsn, PageId, Version};
+use crate::base::ids::{Address, Lsn, PageId, Sequence, Version};
+use crate::format::moves::{self, Move};
 use crate::format::page::{PageHead, Payload};
 use crate::format::parts::Parts;
 use crate::format::piece::Piece;
@@ -18,10 +19,12 @@ use crate::format::root::Root;
 use crate::log::core::LogCore;
 use crate::page::ids::{Ids, push_run};
 use crate::page::leaves::{Leaves, leaf_ids};
-use crate::page::pieces::Pieces;
+use crate::page::pieces::{Pieces, joined};
 use crate::page::slot::{Seen, Slot, Word};
 use crate::page::table::{PAGES_MAX, Table};
+use crate::store::extent::know_image;
 use crate::store::pool::Pool;
+use crate::store::stream::corrupt;
 
 /// Entries below which one thread applies them all.
 const WORTH_A_THREAD: usize = 4096;
@@ -43,6 +46,8 @@ enum What {
     /// It goes on what was there.
     GoesOn,
     Ends,
+    /// It is an image, of everything up to a record.
+    StandsFor(Address),
 }
 
 /// The page records of a segment, in LSN order.
@@ -50,6 +55,7 @@ enum What {
 pub(crate) struct Entries {
     entries: Vec<Entry>,
     long: Vec<Long>,
+    given_back: Vec<Sequence>,
 }
 
 /// A record that has parts elsewhere.
@@ -65,8 +71,15 @@ struct Long {
 impl Collect for Entries {
     fn record(&mut self, record: Record<'_>) -> Result<()> {
         let kind = record.shape.kind;
-        if !matches!(kind, Kind::Replace | Kind::Link | Kind::Free) {
-            return Ok(());
+        match kind {
+            Kind::Replace | Kind::Link | Kind::Free => {}
+            Kind::Moves => return self.moves(&record),
+            Kind::GivenBack => {
+                let sequences = moves::decode_given_back(record.body);
+                self.given_back.append(&mut sequences.ok_or_else(|| record.corrupt(Damage::MovesMalformed))?);
+                return Ok(());
+            }
+            _ => return Ok(()),
         }
         let head = PageHead::decode(record.shape, record.body, record.body_at);
         let Some((head, payload)) = head.filter(|(head, _)| head.page.0 < PAGES_MAX) else {
@@ -87,6 +100,20 @@ impl Collect for Entries {
     }
 }
 
+impl Entries {
+    /// Takes what cleaning says of pages.
+    fn moves(&mut self, record: &Record<'_>) -> Result<()> {
+        let moves = moves::decode(record.body).ok_or_else(|| record.corrupt(Damage::MovesMalformed))?;
+        for Move { page: id, upto, image } in moves {
+            if id.0 >= PAGES_MAX {
+                return Err(record.corrupt(Damage::NoPage));
+            }
+            self.entries.push(Entry { id, lsn: record.lsn, what: What::StandsFor(upto), piece: image });
+        }
+        Ok(())
+    }
+}
+
 /// The table under construction.
 #[derive(Debug)]
 pub(crate) struct Replayed<P> {
@@ -94,6 +121,9 @@ pub(crate) struct Replayed<P> {
     leaves: Leaves,
     high_water: u64,
     long: Vec<Long>,
+    /// What moves have said of pages.
+    moved: Vec<(PageId, Piece)>,
+    given_back: BTreeSet<Sequence>,
     /// Bytes of the lists that slots own, modulo 2^64 while it is added up. Relaxed: a counter.
     lists: AtomicU64,
     threads: usize,
@@ -124,6 +154,10 @@ impl<P: Send + Sync> Rebuild for Replayed<P> {
     fn join(&mut self, part: Entries) -> Result<()> {
         self.apply(part)
     }
+
+    fn gave_back(&self, sequence: Sequence) -> bool {
+        self.given_back.contains(&sequence)
+    }
 }
 
 impl<P: Send + Sync> Replayed<P> {
@@ -133,6 +167,8 @@ impl<P: Send + Sync> Replayed<P> {
             leaves: Leaves::new(1),
             high_water: 0,
             long: Vec::new(),
+            moved: Vec::new(),
+            given_back: BTreeSet::new(),
             lists: AtomicU64::new(0),
             threads,
         }
@@ -144,7 +180,17 @@ impl<P: Send + Sync> Replayed<P> {
     /// `NoSpace` for an id beyond the limit or the memory.
     fn apply(&mut self, mut collected: Entries) -> Result<()> {
         self.long.append(&mut collected.long);
+        self.given_back.extend(collected.given_back.drain(..));
         for entry in &collected.entries {
+            if let What::StandsFor(_) = entry.what {
+                // Of a page that nothing is known of it says nothing.
+                if entry.id.0 < self.high_water {
+                    self.table.ensure(entry.id)?;
+                    self.leaves.moved(entry.id);
+                }
+                self.moved.push((entry.id, entry.piece));
+                continue;
+            }
             self.table.ensure(entry.id)?;
             self.leaves.ensure(entry.id)?;
             self.leaves.replayed(entry.id);
@@ -178,8 +224,24 @@ impl<P: Send + Sync> Replayed<P> {
 
     /// What was made. Ids below the highest that are free or were never written are unused; of leaves that were not read yet it is
     /// not known, but how many they held.
-    pub(crate) fn finish(mut self, log: &LogCore) -> Rebuilt<P> {
+    ///
+    /// # Errors
+    /// `Corrupt` where a segment is missing to whose images pages have gone; `Io`.
+    pub(crate) fn finish(mut self, log: &LogCore) -> Result<Rebuilt<P>> {
         let pool = &log.pool;
+        let mut there = None;
+        for (id, piece) in std::mem::take(&mut self.moved) {
+            let sequence = pool.sequence(piece);
+            let is_there = there == Some(sequence) || pool.get(sequence).is_some();
+            there = Some(sequence).filter(|_| is_there);
+            if is_there && !piece.is_long() || !self.table.get(id).is_some_and(|slot| names(slot, piece)) {
+                continue;
+            }
+            if !is_there {
+                return Err(corrupt(pool.segment_size(), piece.address(), Damage::SegmentMissing));
+            }
+            know_image(pool, id, piece)?;
+        }
         for Long { id, lsn, piece, extent, parts } in std::mem::take(&mut self.long) {
             log.note_extent(lsn, &extent);
             if self.table.get(id).is_some_and(|slot| names(slot, piece)) {
@@ -221,7 +283,50 @@ impl<P: Send + Sync> Replayed<P> {
         }
         self.leaves.offer(vacant.into_iter());
         let ids = Ids::new(self.high_water, unused, allocated);
-        Rebuilt { table: self.table, leaves: self.leaves, ids, lists: self.lists.into_inner() }
+        Ok(Rebuilt { table: self.table, leaves: self.leaves, ids, lists: self.lists.into_inner() })
+    }
+}
+
+/// What the replayed log says of a page's records, for who looks at a store from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Replay {
+    /// No record of it, or only moves: so they are those of its leaf, or what has come of them.
+    Leaf(Vec<Piece>),
+    /// All of them.
+    Whole(Vec<Piece>),
+    /// It has none any more.
+    Ended,
+}
+
+impl<P: Send + Sync> Replayed<P> {
+    /// What becomes of the records that a page's leaf names.
+    pub(crate) fn replay(&self, id: PageId, mut leaf: Vec<Piece>, lsn: impl Fn(Piece) -> Option<Lsn>) -> Replay {
+        let waiting = self.leaves.waiting(self.leaves.of(id));
+        for said in waiting.into_iter().filter(|said| said.page == id) {
+            said.apply(&mut leaf);
+        }
+        let Some(slot) = self.table.get(id) else { return Replay::Leaf(leaf) };
+        // SAFETY: nobody else is here: the words are this thread's.
+        match unsafe { slot.load().see::<P>() } {
+            Seen::ColdOne(piece) => Replay::Whole(vec![piece]),
+            Seen::Cold(pieces) => Replay::Whole(pieces.to_vec()),
+            Seen::Headless(newer) => Replay::Leaf(joined(leaf, newer, lsn)),
+            Seen::Absent => Replay::Leaf(leaf),
+            Seen::Free(_) | Seen::Empty(_) | Seen::Resident(_) => Replay::Ended,
+        }
+    }
+
+    /// Whether nothing of what a page's leaf says counts any more.
+    pub(crate) fn says_all(&self, id: PageId) -> bool {
+        // SAFETY: as above.
+        self.table
+            .get(id)
+            .is_some_and(|slot| !matches!(unsafe { slot.load().see::<P>() }, Seen::Absent | Seen::Headless(_)))
+    }
+
+    /// The pages of which it is said that they have moved.
+    pub(crate) fn moved(&self) -> BTreeSet<PageId> {
+        self.moved.iter().map(|(id, _)| *id).collect()
     }
 }
 
@@ -302,6 +407,24 @@ fn apply_one<P>(to: &To<'_, P>, entry: &Entry) {
     let old = slot.load();
     // SAFETY: this thread is the only one at this slot, and `old` is owned by it until `set`.
     let new = match (entry.what, unsafe { old.see::<P>() }) {
+        (What::StandsFor(upto), seen) => {
+            let said = Move { page: entry.id, upto, image: entry.piece };
+            let (Seen::ColdOne(_) | Seen::Cold(_) | Seen::Headless(_) | Seen::Absent) = seen else { return };
+            let mut pieces = match seen {
+                Seen::ColdOne(piece) => vec![piece],
+                Seen::Cold(pieces) | Seen::Headless(pieces) => pieces.to_vec(),
+                _ => Vec::new(),
+            };
+            if !said.apply(&mut pieces) {
+                // It is of what the leaf says, or of nothing any more.
+                if matches!(seen, Seen::Headless(_) | Seen::Absent) && !to.leaves.is_read(entry.id) {
+                    to.leaves.wait(said);
+                }
+                return;
+            }
+            // Also one without its beginning: the image stands for that.
+            Word::cold(Pieces::from_newest_first(pieces.len(), pieces.iter().rev().copied()))
+        }
         (What::Ends, _) if planted(Canary::FreeForgottenAtReplay) => return,
         (What::Ends, _) => Word::free(Version::from(entry.lsn)),
         (What::GoesOn, seen @ (Seen::ColdOne(_) | Seen::Cold(_) | Seen::Headless(_))) => {

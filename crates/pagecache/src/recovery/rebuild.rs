@@ -2,7 +2,7 @@
 
 use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
-use crate::base::ids::Lsn;
+use crate::base::ids::{Lsn, Sequence};
 use crate::format::record::Shape;
 use crate::format::root::Root;
 use crate::store::segment::Segment;
@@ -52,6 +52,9 @@ pub(crate) trait Rebuild {
     fn begin(&mut self, _segment_size: u64, _root: Option<&Root>) -> Result<()> {
         Ok(())
     }
+
+    /// Whether the replayed log says that a segment was given back.
+    fn gave_back(&self, sequence: Sequence) -> bool;
 
     /// Called for each segment, in LSN order.
     ///

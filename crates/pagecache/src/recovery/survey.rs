@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::base::aligned::AlignedBuf;
+use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Lsn, Sequence};
@@ -26,6 +27,10 @@ pub(crate) struct Survey {
     pub(crate) chain: Vec<Arc<Segment>>,
     /// Segments that the checkpoint knows and that need not be looked at: of the log below the redo point, and of the map.
     pub(crate) known: Vec<Arc<Segment>>,
+    /// Segments of images that the checkpoint does not know: made since, for pages that the log says have moved there, or by a turn that did not come so far.
+    pub(crate) images: Vec<Arc<Segment>>,
+    /// Those that the checkpoint knows and that are not there, with the LSNs that they held: the log has to say that they were given back since.
+    pub(crate) missing: Vec<(Sequence, std::ops::Range<Lsn>)>,
     /// Replay starts here.
     pub(crate) redo: Lsn,
     /// What the checkpoint says was stable.
@@ -121,7 +126,8 @@ impl Surveyor<'_> {
         Ok(Some(survey))
     }
 
-    /// Takes what the checkpoint knows from it. Returns the sequences whose headers are to be read.
+    /// Takes what the checkpoint knows from it. Returns the sequences whose headers are to be read: of what it does not know below its next sequence, too. Images
+    /// that were being written then may have got their names since.
     fn spare(&self, survey: &mut Survey, checkpoint: &Checkpoint, sequences: &[Sequence]) -> Result<Vec<Sequence>> {
         let Checkpoint { superblock, root, holds_root, lost_root, .. } = checkpoint;
         (survey.redo, survey.stable, survey.next) = (root.redo, root.stable, root.next_sequence);
@@ -138,7 +144,8 @@ impl Surveyor<'_> {
                 continue;
             }
             if sequences.binary_search(&known.sequence).is_err() {
-                return Err(damage(known.sequence, lsns, Damage::SegmentMissing));
+                survey.missing.push((known.sequence, lsns));
+                continue;
             }
             spared.insert(known.sequence);
             if !holds_root.iter().any(|segment| segment.header.sequence == known.sequence) {
@@ -148,15 +155,14 @@ impl Surveyor<'_> {
         spared.extend(holds_root.iter().map(|segment| segment.header.sequence));
         survey.known.extend(holds_root.iter().map(Arc::clone));
         survey.known.sort_unstable_by_key(|segment| segment.header.sequence);
-        let is_from_redo_on = |sequence: &Sequence| {
+        let is_lost_root = |sequence: &Sequence| {
             let known = root.segments.binary_search_by_key(sequence, |known| known.sequence).is_ok();
-            known || *sequence >= root.next_sequence && *lost_root != Some(*sequence)
+            *lost_root == Some(*sequence) && !known
         };
         let rest = sequences.iter().copied().filter(|sequence| !spared.contains(sequence));
-        let (newer, dead) = rest.partition(is_from_redo_on);
-        // Given back since, or before, and not removed yet.
-        let dead: Vec<Sequence> = dead;
-        survey.leftovers.extend(dead.into_iter().map(name));
+        let (lost, newer) = rest.partition(is_lost_root);
+        let lost: Vec<Sequence> = lost;
+        survey.leftovers.extend(lost.into_iter().map(name));
         Ok(newer)
     }
 
@@ -165,7 +171,18 @@ impl Surveyor<'_> {
         let file_name = name(sequence);
         let opened = self.handles.open(&file_name, self.handles.mode());
         let file = opened.map_err(|error| Error::io("open", &file_name, error))?;
-        match header(file.as_ref(), &file_name)? {
+        let found = header(file.as_ref(), &file_name)?;
+        let is_own = |header: &SegmentHeader| {
+            let own = self.checkpoint.map(|known| (known.superblock.store, known.superblock.segment_size));
+            header.sequence == sequence && own == Some((header.store, header.segment_size))
+        };
+        let is_of_images = |header: &SegmentHeader| matches!(header.stream, Stream::Folds | Stream::Survivors);
+        match found {
+            Found::Valid(header) if is_own(&header) && is_of_images(&header) => {
+                survey.images.push(Arc::new(Segment::found(header, file, self.handles)));
+            }
+            // Given back since, or before, and not removed yet.
+            _ if self.is_dead(sequence) => survey.leftovers.push(file_name),
             // What the checkpoint does not know outside the log belongs to one that was not finished.
             Found::Valid(header) if header.sequence == sequence && header.stream != Stream::Log => {
                 survey.leftovers.push(file_name);
@@ -192,6 +209,16 @@ impl Surveyor<'_> {
             Found::Nothing => survey.unreadable = survey.unreadable.max(Some(sequence)),
         }
         Ok(())
+    }
+}
+
+impl Surveyor<'_> {
+    /// Whether a segment of the log or of the map with this number would be known to the checkpoint, and is not.
+    fn is_dead(&self, sequence: Sequence) -> bool {
+        self.checkpoint.is_some_and(|Checkpoint { root, .. }| {
+            sequence < root.next_sequence
+                && root.segments.binary_search_by_key(&sequence, |known| known.sequence).is_err()
+        })
     }
 }
 
@@ -320,6 +347,27 @@ impl Survey {
         };
         let found = checkpoint.root.segments.iter().find(holds).map(|known| known.sequence);
         found.ok_or_else(|| corrupt(size, checkpoint.superblock.root.address(), Damage::RedoMissing))
+    }
+
+    /// Takes what the log says was given back from what is known: it may be there or not. Images that are there otherwise are kept: who needs them is known once the leaves
+    /// are read, and those that nobody does are given back as any others.
+    ///
+    /// # Errors
+    /// `Corrupt` where a segment is missing that was not given back.
+    pub(crate) fn settle(&mut self, gave_back: impl Fn(Sequence) -> bool) -> Result<()> {
+        if let Some((sequence, lsns)) = self.missing.iter().find(|(sequence, _)| !gave_back(*sequence)) {
+            return Err(damage(*sequence, lsns.clone(), Damage::SegmentMissing));
+        }
+        let is_gone = |segment: &Arc<Segment>| gave_back(segment.header.sequence);
+        let swept = planted(Canary::SweptByCheckpointAlone);
+        let (images, unknown) = std::mem::take(&mut self.images).into_iter().partition(|_| !swept);
+        let (images, unknown): (Vec<Arc<Segment>>, Vec<Arc<Segment>>) = (images, unknown);
+        let (gone, known): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.known).into_iter().chain(images).partition(is_gone);
+        self.known = known;
+        self.known.sort_unstable_by_key(|segment| segment.header.sequence);
+        self.leftovers.extend(gone.iter().chain(&unknown).map(|segment| segment.name()));
+        Ok(())
     }
 
     /// Damage, where segments before the chain are missing that no trim up to `first` has forgotten.

@@ -8,7 +8,8 @@ use super::stream::{self, corrupt, payload_max};
 use crate::base::aligned::AlignedBuf;
 use crate::base::damage::Damage;
 use crate::base::error::{Error, Result};
-use crate::base::ids::{Address, Lsn};
+use crate::base::ids::{Address, Lsn, PageId};
+use crate::format::page::{ImageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::{ExtentRef, Kind};
 use crate::format::segment::Stream;
@@ -54,6 +55,40 @@ pub(crate) fn assemble(
     match crc32c::crc32c(whole.as_slice()) == extent.crc {
         true => Ok(whole),
         false => Err(damaged(extent.last, Damage::ExtentChecksum)),
+    }
+}
+
+/// What an image holds.
+///
+/// # Errors
+/// `Corrupt`, `Io`.
+pub(crate) fn image_payload(segment: &Segment, piece: Piece) -> Result<Option<Payload>> {
+    let found = stream::read(segment, piece)?;
+    Ok(ImageHead::decode(found.shape, found.body(), found.body_at()).map(|(_, payload)| payload))
+}
+
+/// Has it known which segments the parts of a page's image are in, as a replay does that finds its move.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn know_image(pool: &Pool, id: PageId, piece: Piece) -> Result<()> {
+    let Some((segment, _)) = pool.at_address(piece.address()) else { return Ok(()) };
+    enter_parts(pool, id, piece, image_payload(&segment, piece))
+}
+
+/// Has it known where the parts of a record are, as it says itself.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn enter_parts(pool: &Pool, id: PageId, piece: Piece, payload: Result<Option<Payload>>) -> Result<()> {
+    match payload {
+        Ok(Some(Payload::Extent(_, parts))) => {
+            pool.spans.enter(piece.address(), id, Arc::new(parts));
+            Ok(())
+        }
+        Err(error @ Error::Io { .. }) => Err(error),
+        // The page is lost without this record, and its parts mean nothing any more. Whoever reads it is told.
+        _ => Ok(()),
     }
 }
 

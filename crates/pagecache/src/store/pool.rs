@@ -26,7 +26,7 @@ use crate::store::births::{Births, Stock, Unwanted};
 use crate::store::handles::Handles;
 use crate::store::in_use::{InUse, parts};
 use crate::store::limit::{CHECKPOINT, Claim, UPKEEP};
-use crate::store::segment::{Identity, Segment};
+use crate::store::segment::{Identity, Linked, Segment};
 use crate::store::spans::Spans;
 use crate::store::table::Table;
 
@@ -237,6 +237,11 @@ impl Pool {
             Claim::Images => all.saturating_sub(CHECKPOINT),
             Claim::Upkeep => all,
         })
+    }
+
+    /// Whether what is written to the log from here on may come to somebody else, too, who has a link to the file.
+    pub(crate) fn is_linked_at(&self, lsn: Lsn) -> bool {
+        self.at_lsn(lsn).is_none_or(|segment| segment.linked() == Linked::Maybe)
     }
 
     /// Whether what is written is read again before long: pages are, when they are wanted and when they are moved.

@@ -31,22 +31,32 @@ fn go_on(pc: &Pages, pages: &mut [(PageId, Version)]) {
     pc.free_at(one.0, at, &guard).unwrap();
 }
 
+/// Whose calls hang: those of both, or of the second alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Clean,
+    Checkpoint,
+}
+
 #[test]
 fn nobody_waits_for_a_checkpoint_that_hangs() {
     let storage = Watched::default();
     let pc = Pages::start(small().storage(storage.clone()).log_limit(256 << 10).fill_target(0.9).build()).unwrap();
     let mut pages = put(&pc, 500, LEN);
     let (mut hung, mut moved) = (BTreeMap::<String, usize>::new(), 0);
-    // Turns differ: the last calls of one may be more than the next has.
-    let mut short = 0;
-    for call in 1.. {
+    for (work, call) in (1..100).map(|call| (Work::Clean, call)).chain((1..60).map(|call| (Work::Checkpoint, call))) {
         // Every third page: segments that are emptier than others, to be moved, and empty ones, to be given back.
         overwrite(&pc, pages.iter_mut().skip(call % 3).step_by(3));
         pc.flush().unwrap();
         let hangs = std::thread::scope(|scope| {
             let cleans = scope.spawn(|| {
-                storage.hang_at(call);
+                if work == Work::Clean {
+                    storage.hang_at(call);
+                }
                 let moved = pc.clean().unwrap();
+                if work == Work::Checkpoint {
+                    storage.hang_at(call);
+                }
                 pc.checkpoint().unwrap();
                 moved
             });
@@ -70,10 +80,7 @@ fn nobody_waits_for_a_checkpoint_that_hangs() {
             hangs
         });
         let Some(hangs) = hangs else {
-            short += 1;
-            if short == 3 {
-                break;
-            }
+            // Turns differ: one may have fewer calls than the one before.
             continue;
         };
         let kind = |name: &str| name.split_once('-').map_or(String::new(), |(kind, _)| format!(" {kind}"));

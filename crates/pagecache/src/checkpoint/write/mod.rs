@@ -15,11 +15,13 @@ use crate::base::sync::{AtomicU64, Help, Mutex, Ordering};
 use crate::checkpoint::load::{Checkpoint, write_copy};
 use crate::checkpoint::replayer::Replayer;
 use crate::format::leaf::LeafHead;
-use crate::format::record::{Kind, Shape};
+use crate::format::moves::encode_given_back;
+use crate::format::record::{Frame, Kind, Shape};
 use crate::format::root::{LeafAt, Root};
 use crate::format::segment::{SUPERBLOCKS, Stream};
 use crate::format::superblock::Superblock;
 use crate::log::core::Patience;
+use crate::log::tail::Urgency;
 use crate::ops::Pages;
 use crate::page::materialize::Materializer;
 use crate::store::segment::Segment;
@@ -157,6 +159,32 @@ impl<M: Materializer> Checkpointer<M> {
             }
         }
         Err(error)
+    }
+
+    /// Gives back the segments that are empty, without a checkpoint: the log says so first, and is stable up to there, and so with all that has emptied them (C7).
+    /// Returns how many there were.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Poisoned`, `Closed`.
+    pub(crate) fn give_back(&self) -> Result<u64> {
+        let log = &self.pages.log;
+        // A checkpoint that is being written may list what goes, with a redo point behind what the log says of it.
+        let books = self.books.lock();
+        log.check_failed()?;
+        let emptied = self.emptied(books.redo);
+        if emptied.is_empty() {
+            return Ok(0);
+        }
+        let said = encode_given_back(emptied.iter().copied());
+        log.append(&Frame::bare(Kind::GivenBack, &said), &said, Urgency::Upkeep)?;
+        if !planted(Canary::GivenBackUnstable) {
+            log.flush(Patience::Wait)?;
+        }
+        match log.pool.release(|segment| emptied.contains(&segment.header.sequence)) {
+            Err(error @ Error::Io { op: "sync_dir", .. }) => Err(log.poison(error)),
+            // What was not given back is a file that means nothing any more.
+            _ => Ok(emptied.len() as u64),
+        }
     }
 
     /// What the map takes.

@@ -1,0 +1,138 @@
+//! What cleaning says in the log: pages that have gone to images, and segments that were given back.
+//!
+//! | record | body |
+//! |---|---|
+//! | `Moves` | for each page that has gone: its id; the granule of the newest record that its image stands for, as the distance from that of the page before in the record (of the first: from 0); the granule of the image, likewise; the image's length class, as in leaves |
+//! | `GivenBack` | the sequence of each segment |
+//!
+//! All numbers are varints, distances zigzag as in leaves.
+
+use super::bytes::{Cursor, push_varint};
+use super::leaf::{unzigzag, zigzag};
+use super::piece::{GRANULE_BITS, Piece};
+use crate::base::ids::{Address, PageId, Sequence};
+
+/// A page has gone to an image, which stands for its records up to one of them. That is told by its place, which no other record ever has; not by its
+/// version: what is newer stays on top, also where it was drawn before the move was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Move {
+    pub(crate) page: PageId,
+    pub(crate) upto: Address,
+    pub(crate) image: Piece,
+}
+
+impl Move {
+    /// Puts the image in the place of what it stands for, in a page's records, oldest first. Whether it is that page still: where the record is not among them
+    /// the page was replaced since, or is of a time behind the move.
+    pub(crate) fn apply(self, pieces: &mut Vec<Piece>) -> bool {
+        let Some(upto) = pieces.iter().position(|piece| piece.address() == self.upto) else { return false };
+        pieces.splice(..=upto, [self.image]);
+        true
+    }
+}
+
+/// The bodies of the records that say these moves, each of so many bytes at most, but of one move at least.
+pub(crate) fn encode(moves: impl IntoIterator<Item = Move>, max: usize) -> Vec<Vec<u8>> {
+    let (mut bodies, mut body, mut before) = (Vec::new(), Vec::new(), (0u64, 0u64));
+    for said in moves {
+        if body.len() + MOVE_MAX > max && !body.is_empty() {
+            bodies.push(std::mem::take(&mut body));
+            before = (0, 0);
+        }
+        let (upto, image) = (said.upto.0 / 8, said.image.granule());
+        push_varint(&mut body, said.page.0);
+        push_varint(&mut body, zigzag(upto.wrapping_sub(before.0) as i64));
+        push_varint(&mut body, zigzag(image.wrapping_sub(before.1) as i64));
+        push_varint(&mut body, said.image.class());
+        before = (upto, image);
+    }
+    bodies.extend(Some(body).filter(|body| !body.is_empty()));
+    bodies
+}
+
+/// The most bytes of one move: three numbers of 64 bits, and a class.
+const MOVE_MAX: usize = 3 * 10 + 2;
+
+/// Reads the moves of a record. `None` where they are not what [`encode`] makes.
+pub(crate) fn decode(body: &[u8]) -> Option<Vec<Move>> {
+    let (mut cursor, mut moves, mut before) = (Cursor::new(body), Vec::new(), (0u64, 0u64));
+    while !cursor.rest().is_empty() {
+        let page = PageId(cursor.varint()?);
+        let upto = before.0.wrapping_add(unzigzag(cursor.varint()?) as u64);
+        let image = before.1.wrapping_add(unzigzag(cursor.varint()?) as u64);
+        if upto >= 1 << GRANULE_BITS {
+            return None;
+        }
+        moves.push(Move { page, upto: Address(upto * 8), image: Piece::from_parts(image, cursor.varint()?)? });
+        before = (upto, image);
+    }
+    (!moves.is_empty()).then_some(moves)
+}
+
+/// The body of a record that says that segments were given back.
+pub(crate) fn encode_given_back(sequences: impl IntoIterator<Item = Sequence>) -> Vec<u8> {
+    let mut body = Vec::new();
+    sequences.into_iter().for_each(|sequence| push_varint(&mut body, sequence.0));
+    body
+}
+
+/// Reads it. `None` where it is malformed.
+pub(crate) fn decode_given_back(body: &[u8]) -> Option<Vec<Sequence>> {
+    let (mut cursor, mut sequences) = (Cursor::new(body), Vec::new());
+    while !cursor.rest().is_empty() {
+        sequences.push(Sequence(cursor.varint()?));
+    }
+    Some(sequences)
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    fn moves() -> Vec<Move> {
+        let piece = |at| Piece::new(Address(at), 4100);
+        let of = |page, upto, image| Move { page: PageId(page), upto: Address(upto), image: piece(image) };
+        vec![of(7, 4096, 1 << 52), of(1 << 36, 1 << 52, 8), Move { image: piece(16).long(), ..of(0, 8, 0) }]
+    }
+
+    #[test]
+    fn moves_come_back_from_as_many_records_as_they_take() {
+        for max in [0, 1, 64, 100, 1 << 20] {
+            let bodies = encode(moves(), max);
+            let found: Vec<Move> = bodies.iter().flat_map(|body| decode(body).unwrap()).collect();
+            assert_eq!(found, moves());
+            assert_eq!(bodies.len() == 1, max > 64, "{max}");
+            for body in bodies {
+                for cut in 1..body.len() {
+                    assert_ne!(decode(&body[..cut]).as_deref(), decode(&body).as_deref());
+                }
+            }
+        }
+        assert!(encode([], 100).is_empty());
+        assert_eq!(decode(&[]), None);
+        assert_eq!(decode(&[1, 1, 0, 0]), None, "an address below 0");
+    }
+
+    #[test]
+    fn an_image_takes_the_place_of_what_it_stands_for_and_of_nothing_newer() {
+        let piece = |at| Piece::new(Address(at), 24);
+        let said = Move { page: PageId(0), upto: Address(16), image: piece(800) };
+        let after = |pieces: &[u64]| {
+            let mut pieces: Vec<Piece> = pieces.iter().map(|at| piece(*at)).collect();
+            let applied = said.apply(&mut pieces);
+            (applied, pieces.iter().map(|piece| piece.address().0).collect::<Vec<_>>())
+        };
+        assert_eq!(after(&[8, 16, 24]), (true, vec![800, 24]));
+        assert_eq!(after(&[16]), (true, vec![800]));
+        assert_eq!(after(&[800, 24]), (false, vec![800, 24]), "it is there already");
+        assert_eq!(after(&[24]), (false, vec![24]), "the page was replaced");
+    }
+
+    #[test]
+    fn segments_given_back_come_back() {
+        for sequences in [vec![], vec![Sequence(0)], vec![Sequence(3), Sequence(1 << 40)]] {
+            assert_eq!(decode_given_back(&encode_given_back(sequences.iter().copied())), Some(sequences));
+        }
+        assert_eq!(decode_given_back(&[0x80]), None);
+    }
+}
