@@ -122,6 +122,8 @@ fn records(report: &Report) -> Table {
         ("raw", records.raw),
         ("piece of an extent", records.extent),
         ("trim", records.trim),
+        ("pages moved", records.moves),
+        ("segments given back", records.given_back),
         ("given up", records.aborted),
         ("mark", records.marks),
         ("image", report.images.records),

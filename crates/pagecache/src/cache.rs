@@ -323,7 +323,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// Moves pages out of the segments that hold least of them, as many as the fill target asks for, and gives back what is empty, on
     /// this thread and, where the store has threads, another one. The background does the same by itself, as far as disk is to stay within its bound.
     /// Updates and reads go on meanwhile; versions stay. Returns how many pages were moved. One call moves so much only: for the whole of it call
-    /// again until it returns 0.
+    /// again until it returns 0. The log behind the last [`checkpoint`](Self::checkpoint) stays as it is.
     ///
     /// # Errors
     /// `NoSpace` and `Io`, after which a later call may succeed; `Corrupt` where a leaf of the map is damaged (a page that is damaged
@@ -373,7 +373,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
 
     /// Does what the background threads do, for stores with
     /// [`Background::Caller`](crate::Background::Caller): a flush of what is new, a checkpoint and cleaning where they are due. That is nothing most of
-    /// the time, and up to 16 turns of cleaning with a checkpoint each where much has come since the last call. Updates do not wait for it, so disk
+    /// the time, and up to 16 turns of cleaning where much has come since the last call. Updates do not wait for it, so disk
     /// is within its bound
     /// after a tick, not before. Files that it keeps for reuse stay; threads would remove them when nobody comes by for a while.
     ///

@@ -116,6 +116,10 @@ impl Rebuild for Found {
         false
     }
 
+    fn highest_named(&self) -> Option<Sequence> {
+        None
+    }
+
     fn join(&mut self, part: Found) -> Result<()> {
         self.extents.extend(part.extents);
         Ok(())

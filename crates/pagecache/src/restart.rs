@@ -75,6 +75,10 @@ impl<R: Rebuild> Rebuild for Timed<R> {
         self.inner.gave_back(sequence)
     }
 
+    fn highest_named(&self) -> Option<Sequence> {
+        self.inner.highest_named()
+    }
+
     fn join(&mut self, part: R::Part) -> Result<()> {
         let joined = self.inner.join(part);
         // Up to the last of them.

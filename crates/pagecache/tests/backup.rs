@@ -171,3 +171,45 @@ fn a_copy_made_under_a_pin_opens_with_all_that_was_durable_when_it_began() {
         fs::remove_dir_all(&dir).unwrap();
     }
 }
+
+/// Links stay what they were in the lives of the store after that in which they were made.
+#[test]
+fn links_made_under_a_pin_stay_a_backup_when_the_store_is_opened_again() {
+    let dir: PathBuf = std::env::temp_dir().join(format!("pagecache-links-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir(&dir).unwrap();
+    let (store, backup) = (dir.join("store"), dir.join("backup"));
+    let pages = Pages::start(config(&store).background(pagecache::Background::Caller).build()).unwrap();
+    let mut at: Vec<(PageId, Version, u64)> = Vec::new();
+    let write = |pages: &Pages, at: &mut Vec<(PageId, Version, u64)>, every: usize| {
+        let guard = pages.pin();
+        for (id, version, change) in at.iter_mut().step_by(every) {
+            *change += 1;
+            *version = pages.replace_at(*id, *version, content(*id, *change), &guard).unwrap();
+        }
+    };
+    for _ in 0..500 {
+        let guard = pages.pin();
+        let id = pages.allocate(&guard);
+        at.push((id, pages.replace_at(id, Version::NONE, content(id, 0), &guard).unwrap(), 0));
+    }
+    write(&pages, &mut at, 3);
+    pages.flush().unwrap();
+    pages.checkpoint().unwrap();
+    let least: BTreeMap<PageId, u64> = at.iter().map(|(id, _, change)| (*id, *change)).collect();
+    let pin = pages.pin_files();
+    back_up(&store, &backup, By::Link);
+    drop(pin);
+    pages.close().unwrap();
+    for _ in 0..3 {
+        let pages = Pages::start(config(&store).background(pagecache::Background::Caller).build()).unwrap();
+        while pages.clean().unwrap() > 0 {}
+        write(&pages, &mut at, 1);
+        pages.flush().unwrap();
+        pages.checkpoint().unwrap();
+        while pages.clean().unwrap() > 0 {}
+        pages.close().unwrap();
+    }
+    check(&backup, &least);
+    fs::remove_dir_all(&dir).unwrap();
+}

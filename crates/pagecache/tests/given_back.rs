@@ -349,3 +349,37 @@ fn a_long_page_whose_parts_are_gone_and_that_was_replaced_since_is_missed_by_nob
     }
     assert!(shrunk > 0);
 }
+
+/// A machine that dies in the flush of a turn: the end of one segment is lost, the beginning of the next is not, and says what was given back.
+#[test]
+fn what_stands_behind_the_end_of_the_log_gives_nothing_back() {
+    let storage = MemoryStorage::new();
+    let pc = start(&storage);
+    let mut model = Model::of(&pc, 2000, |_| 900);
+    while pc.stable_lsn().0 % SEGMENT != SEGMENT - 2 * 4096 {
+        let first = *model.pages.keys().next().unwrap();
+        model.link(&pc, |id| id == first);
+        pc.flush().unwrap();
+    }
+    let before = copied(&storage);
+    pc.clean().unwrap();
+    let crashed = MemoryStorage::new();
+    let bytes = |storage: &MemoryStorage, name: &str| {
+        let file = storage.open(name, OpenMode::ReadOnly).ok()?;
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        read_full(file.as_ref(), &mut bytes, 0).unwrap();
+        Some(bytes)
+    };
+    let names: std::collections::BTreeSet<String> =
+        storage.list().unwrap().into_iter().chain(before.list().unwrap()).collect();
+    let mut is_first = true;
+    for name in names {
+        let (was, is) = (bytes(&before, &name), bytes(&storage, &name));
+        let has_grown = was.is_some() && is.is_some() && was != is && name.starts_with("seg-");
+        let keeps_old = is.is_none() || has_grown && std::mem::take(&mut is_first);
+        let kept = if keeps_old { was } else { is };
+        write_all(crashed.open(&name, OpenMode::CreateNew).unwrap().as_ref(), &kept.unwrap(), 0).unwrap();
+    }
+    assert!(!is_first, "it has flushed over the end of a segment");
+    model.check_crash(&crashed);
+}

@@ -289,8 +289,9 @@ fn what_a_kill_has_cut_off_is_counted_too() {
     let more = put(&again, 100);
     checkpoint(&again);
     let on = space(&again, &killed, "after a kill, written on").parts;
-    // One segment was all dead, and was given back.
-    assert_eq!((on.live_images, on.spare), (records(&pages) + records(&more), SEGMENT));
+    // One segment was all dead, and was given back. Somebody may have a link to its file, which was there before the start: it is not used again.
+    assert_eq!((on.live_images, on.spare), (records(&pages) + records(&more), 0));
+    assert!(on.total() < cut.total() + records(&more) + SEGMENT, "{on:?}");
     assert!(on.dead > 0 && on.dead < records(&pages[..60]), "{on:?}");
     again.close().unwrap();
     pc.close().unwrap();

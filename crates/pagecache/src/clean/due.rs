@@ -24,13 +24,22 @@ impl<M: Materializer> Cleaner<M> {
     }
 
     /// Whether there is more on disk than is promised (P3), since pages were freed: what is written keeps within it. Not where a turn has just found that
-    /// it cannot be helped, and no more than a segment has died since. Behind a start it takes a look at the whole map to say so, once a segment has died.
+    /// it cannot be helped, and no more than a segment has died since, nor before a step of the log has come since one has failed. Behind a start it takes a look at
+    /// the whole map to say so, once a segment has died.
     pub(crate) fn is_beyond_promise(&self) -> bool {
         if !self.pages.leaves.are_all_read() && (self.ledger(0).is_within_any_promise() || !self.read_rest_if_due()) {
             return false;
         }
+        if self.pages.log.tail().0 < self.retry_at.load(Ordering::Relaxed) {
+            return false;
+        }
         let ledger = self.ledger(0);
         ledger.is_beyond_promise() && ledger.live.saturating_add(ledger.size) <= self.in_vain.load(Ordering::Relaxed)
+    }
+
+    /// After some time what has failed may do better, whatever has come of the log.
+    pub(crate) fn retry(&self) {
+        self.retry_at.store(0, Ordering::Relaxed);
     }
 
     /// Reads what was not read yet of the map, where so much has died since the start, or since it failed, that it may matter. Returns whether all is read.

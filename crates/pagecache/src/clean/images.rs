@@ -128,24 +128,26 @@ impl Images {
             false => stream::sync(writers, &log.pool)?,
         }
         self.hold(log);
-        let (mut moved, mut going) = (0, Going::new(batch.content()));
+        let mut going = Going::new(batch.content());
         // One guard, pinned anew for each page: whoever pins one again and again frees what others have retired.
         let mut guard = pages.pin();
-        for image in written {
+        written.retain(|image| {
             guard.repin();
-            moved += u64::from(pages.go_to_image(image, &mut going, &guard));
-        }
+            pages.go_to_image(image, &mut going, &guard)
+        });
         drop(guard);
+        let lot = going.into_lot();
         // N4.
         if !planted(Canary::MoveUnsaid) {
-            self.unsaid |= !says_moves(log) || pages.say_moves(going.moves()).is_err();
+            let said = written.iter().filter_map(|image| image.said(batch.content()));
+            self.unsaid |= !says_moves(log) || pages.say_moves(said).is_err();
         }
-        pages.leave_behind(&going);
-        pages.retire_lot(going.into_lot());
+        pages.leave_behind(&written, batch.content());
+        pages.retire_lot(lot);
         batch.end();
         self.folds.settle();
         self.survivors.settle();
-        Ok(moved)
+        Ok(written.len() as u64)
     }
 
     /// Takes note of the memory that is held: what is gathered to be written.

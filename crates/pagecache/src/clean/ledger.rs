@@ -3,7 +3,7 @@
 use crate::store::births::{Keep, Stock};
 use crate::store::limit::RESERVE;
 
-/// A turn of the cleaner moves no more bytes than this: it ends in a checkpoint, and those who wait for that wait for all of it.
+/// A turn of the cleaner moves no more bytes than this: those who wait for what it gives back wait for all of it.
 const TURN_MAX: u64 = 64 << 20;
 
 /// The sums, as they were at one look.
@@ -56,7 +56,7 @@ impl Ledger {
         (self.log_limit / 4).max(self.size)
     }
 
-    /// Bytes in use that there is always room for a turn to move: each ends in a checkpoint, which gives its victims back, and the fewer victims the more of
+    /// Bytes in use that there is always room for a turn to move: each ends in a sync of the log, or a checkpoint, which gives its victims back, and the fewer victims the more of
     /// these. What is kept for this is not there for writers; a turn that finds more takes it.
     fn least(&self) -> u64 {
         // Of fewer segments nothing may be gained: of those as full as is aimed at, `fill / (1 - fill)` are moved to gain one. Victims are emptier than the others.

@@ -48,7 +48,7 @@ const FOLDS_LEAVE: u64 = 3;
 /// And one for the other stream.
 const DRAIN_LEAVES: u64 = 4;
 
-/// Moves pages, and has checkpoints give back what they leave behind.
+/// Moves pages, and has the log, or a checkpoint, give back what they leave behind.
 pub(crate) struct Cleaner<M: Materializer> {
     pages: Arc<Pages<M>>,
     checkpointer: Arc<Checkpointer<M>>,
@@ -58,6 +58,8 @@ pub(crate) struct Cleaner<M: Materializer> {
     help: Help,
     /// Bytes in use at the end of the last turn, where it has given back nothing. Relaxed: a number to compare with.
     in_vain: AtomicU64,
+    /// Where the log's tail is when a turn that has failed is tried again. Relaxed, as above.
+    retry_at: AtomicU64,
     /// Bytes that have died when the rest of the map is worth reading. Relaxed, as above.
     look_at: AtomicU64,
 }
@@ -109,6 +111,7 @@ impl<M: Materializer> Cleaner<M> {
             images: Mutex::new(Images::new()),
             help,
             in_vain: AtomicU64::new(u64::MAX),
+            retry_at: AtomicU64::new(0),
         }
     }
 
@@ -142,7 +145,9 @@ impl<M: Materializer> Cleaner<M> {
         let share = Share { most: self.most(&ledger), copied: 0, order: By::Victim, left: BTreeSet::new() };
         let folds = if missing > 0 { By::Oldest } else { By::Victim };
         let mut moved = self.move_out(&mut images, victims, folds, share);
-        // Under the lock of the images: no other turn's images are on their way. Where moving has failed what it has emptied is given back all the same.
+        // Under the lock of the images: no other turn's images are on their way. Where moving has failed what it has emptied is given back all the same, and what a checkpoint
+        // can besides: it may be all that there is to be had.
+        let then = if moved.is_err() { Then::Checkpoint } else { then };
         let mut by_log = false;
         if then == Then::Checkpoint || !none || self.has_empty() {
             let given_back = self.give_back(&mut images, then);
@@ -154,6 +159,7 @@ impl<M: Materializer> Cleaner<M> {
         let is_complete = moved.is_ok() && !images.are_full() && log.next_made() == made && !by_log;
         let is_in_vain = is_complete && self.segments() >= ledger.stock.segments;
         self.in_vain.store(if is_in_vain { log.usage().live } else { u64::MAX }, Ordering::Relaxed);
+        self.retry_at.store(if moved.is_err() { log.tail().0 + self.step() } else { 0 }, Ordering::Relaxed);
         moved
     }
 
@@ -321,7 +327,7 @@ impl<M: Materializer> Cleaner<M> {
     }
 
     /// Empties segments of the log that are nearly empty since: pages that were moved have taken along what links of theirs were in these. With what is left
-    /// moved too they are given back by the same checkpoint. No more is moved than the turn may.
+    /// moved too they are given back with the rest of the turn. No more is moved than the turn may.
     fn drain(&self, images: &mut Images, before: &BTreeMap<Sequence, u64>, share: &mut Share) -> Result<u64> {
         let log = &self.pages.log;
         let redo = Lsn(log.counters.redo.load(Ordering::Relaxed));

@@ -51,7 +51,10 @@ pub(crate) fn encode(moves: impl IntoIterator<Item = Move>, max: usize) -> Vec<V
 }
 
 /// The most bytes of one move: three numbers of 64 bits, and a class.
-const MOVE_MAX: usize = 3 * 10 + 2;
+const MOVE_MAX: usize = 3 * NUMBER_MAX + 2;
+
+/// Of a number of 64 bits.
+const NUMBER_MAX: usize = 10;
 
 /// Reads the moves of a record. `None` where they are not what [`encode`] makes.
 pub(crate) fn decode(body: &[u8]) -> Option<Vec<Move>> {
@@ -69,11 +72,17 @@ pub(crate) fn decode(body: &[u8]) -> Option<Vec<Move>> {
     (!moves.is_empty()).then_some(moves)
 }
 
-/// The body of a record that says that segments were given back.
-pub(crate) fn encode_given_back(sequences: impl IntoIterator<Item = Sequence>) -> Vec<u8> {
-    let mut body = Vec::new();
-    sequences.into_iter().for_each(|sequence| push_varint(&mut body, sequence.0));
-    body
+/// The bodies of the records that say that segments were given back, each of so many bytes at most, but of one segment at least.
+pub(crate) fn encode_given_back(sequences: impl IntoIterator<Item = Sequence>, max: usize) -> Vec<Vec<u8>> {
+    let (mut bodies, mut body) = (Vec::new(), Vec::new());
+    for sequence in sequences {
+        if body.len() + NUMBER_MAX > max && !body.is_empty() {
+            bodies.push(std::mem::take(&mut body));
+        }
+        push_varint(&mut body, sequence.0);
+    }
+    bodies.extend(Some(body).filter(|body| !body.is_empty()));
+    bodies
 }
 
 /// Reads it. `None` where it is malformed.
@@ -82,7 +91,7 @@ pub(crate) fn decode_given_back(body: &[u8]) -> Option<Vec<Sequence>> {
     while !cursor.rest().is_empty() {
         sequences.push(Sequence(cursor.varint()?));
     }
-    Some(sequences)
+    (!sequences.is_empty()).then_some(sequences)
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -130,9 +139,17 @@ mod tests {
 
     #[test]
     fn segments_given_back_come_back() {
-        for sequences in [vec![], vec![Sequence(0)], vec![Sequence(3), Sequence(1 << 40)]] {
-            assert_eq!(decode_given_back(&encode_given_back(sequences.iter().copied())), Some(sequences));
+        for (sequences, max) in
+            [(vec![Sequence(0)], 0), (vec![Sequence(3), Sequence(1 << 40), Sequence(u64::MAX)], 100)]
+        {
+            for max in [0, max] {
+                let bodies = encode_given_back(sequences.iter().copied(), max);
+                let found: Vec<_> = bodies.iter().flat_map(|body| decode_given_back(body).unwrap()).collect();
+                assert_eq!(found, sequences);
+                assert_eq!(bodies.len(), if max == 0 { sequences.len() } else { 1 });
+            }
         }
-        assert_eq!(decode_given_back(&[0x80]), None);
+        assert!(encode_given_back([], 100).is_empty());
+        assert_eq!((decode_given_back(&[0x80]), decode_given_back(&[])), (None, None));
     }
 }

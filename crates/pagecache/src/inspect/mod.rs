@@ -73,7 +73,8 @@ pub fn verify(config: Config) -> Result<Report> {
     let mut files = files::survey(&handles, checkpoint.as_ref(), walk::trimmed)?;
     let mut gone = BTreeSet::new();
     if let Some(found) = &mut checkpoint {
-        gone = walk::given_back(&files.links, found.root.redo)?;
+        let known = walk::Known { redo: found.root.redo, stable: found.root.stable };
+        gone = walk::given_back(&files.links, known)?;
         let before = found.root.segments.len();
         found.root.segments.retain(|known| !gone.contains(&known.sequence));
         if found.root.segments.len() < before {

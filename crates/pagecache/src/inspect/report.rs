@@ -29,7 +29,7 @@ pub struct Report {
     pub evidence: Evidence,
     /// The checkpoint that the next start replays from; nothing where there is none yet.
     pub checkpoint: Option<CheckpointReport>,
-    /// Files that mean nothing any more, such as a segment whose removal a crash has undone. The next writer removes them.
+    /// Files that mean nothing any more, such as a segment whose removal a crash has undone. The next writer removes them, or gives them back with its next turn of cleaning.
     pub leftovers: Vec<String>,
     /// What does not fit, in the order it was met. Empty for a sound store.
     pub problems: Vec<Problem>,

@@ -466,9 +466,9 @@ fn next_mark(segment: &Arc<Segment>, hole: Lsn) -> Result<Option<Lsn>> {
 ///
 /// # Errors
 /// `Io`.
-pub(super) fn given_back(links: &[Link], redo: Lsn) -> Result<BTreeSet<Sequence>> {
-    let mut given_back = BTreeSet::new();
-    for Link { segment, .. } in links.iter().filter(|link| link.segment.data_end() > redo) {
+pub(super) fn given_back(links: &[Link], checkpoint: Known) -> Result<BTreeSet<Sequence>> {
+    let (redo, mut given_back) = (checkpoint.redo, BTreeSet::new());
+    for (index, Link { segment, .. }) in links.iter().enumerate().filter(|(_, link)| link.segment.data_end() > redo) {
         let end = segment.records_end();
         let mut scanner = Scanner::from(Arc::clone(segment), segment.data_start().max(redo), end);
         loop {
@@ -478,15 +478,33 @@ pub(super) fn given_back(links: &[Link], redo: Lsn) -> Result<BTreeSet<Sequence>
                 }
                 Step::Record { .. } | Step::Mark { .. } => {}
                 Step::End | Step::Unknown { .. } => break,
-                // What stands behind damage counts: it is said once what is missing is.
-                Step::Hole => match next_mark(segment, scanner.position())? {
-                    Some(resume) => scanner = Scanner::from(Arc::clone(segment), resume, end),
-                    None => break,
-                },
+                Step::Hole => {
+                    let hole = scanner.position();
+                    if !is_proven(links.get(index..).unwrap_or_default(), hole, checkpoint.stable)? {
+                        // The end of the log: what stands behind was never acknowledged, and a start does not read it.
+                        return Ok(given_back);
+                    }
+                    // What stands behind damage counts: it is said once what is missing is.
+                    match next_mark(segment, hole)? {
+                        Some(resume) => scanner = Scanner::from(Arc::clone(segment), resume, end),
+                        None => break,
+                    }
+                }
             }
         }
     }
     Ok(given_back)
+}
+
+/// Whether anything proves that more was stable than what lies below a hole in the first of these segments.
+fn is_proven(links: &[Link], hole: Lsn, stable: Lsn) -> Result<bool> {
+    let mut proven = stable;
+    for (nth, Link { segment, .. }) in links.iter().enumerate() {
+        let from = if nth == 0 { hole } else { segment.header.start };
+        let header = if nth == 0 { Lsn(0) } else { segment.header.stable };
+        proven = proven.max(header).max(evidence(segment, from)?.unwrap_or_default());
+    }
+    Ok(proven > hole)
 }
 
 /// What the given segments say was trimmed.

@@ -68,6 +68,8 @@ pub(crate) struct LogCore {
     clean_at: AtomicU64,
     /// Where the tail was when it was asked last for room that nobody needs yet. Relaxed: a number to compare with.
     pub(super) asked_at: AtomicU64,
+    /// Where the last record starts that says what has moved. Relaxed: see `has_said`.
+    said: AtomicU64,
     flush_asked: AtomicBool,
     pub(crate) counters: Counters,
 }
@@ -166,6 +168,7 @@ impl LogCore {
             // Of its own from the beginning: where users write checkpoints often enough none is ever due.
             clean_at: AtomicU64::new(due),
             asked_at: AtomicU64::new(0),
+            said: AtomicU64::new(0),
             flush_asked: AtomicBool::new(false),
             counters: Counters { redo: PlainU64::new(restart.redo.0), ..Counters::default() },
         });
@@ -295,7 +298,20 @@ impl LogCore {
     pub(crate) fn checkpointed(&self, redo: Lsn) {
         self.counters.redo.store(redo.0, Ordering::Relaxed);
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        // Not before: where a checkpoint fails, replay starts where it would have started.
+        self.extents.forget_below(redo);
         self.due.store(redo.0.saturating_add(self.checkpoint_every), Ordering::Relaxed);
+    }
+
+    /// Takes note of a record that says what has moved, by the one thread that has pages moved.
+    pub(crate) fn has_said(&self, lsn: Lsn) {
+        // Relaxed: what was moved counts as dead with release, behind this.
+        self.said.store(lsn.0, Ordering::Relaxed);
+    }
+
+    /// Where the last record starts that says what has moved, of moves at least whose remains were seen as dead.
+    pub(crate) fn said(&self) -> Lsn {
+        Lsn(self.said.load(Ordering::Relaxed))
     }
 
     /// Takes note of a checkpoint that has failed: the next try is due soon, but not at once.

@@ -75,7 +75,7 @@ impl LogCore {
         self.extents.note(lsn, extent.first);
     }
 
-    /// The lowest LSN that is needed by records at or above another one; those below are forgotten.
+    /// The lowest LSN that is needed by records at or above another one.
     pub(crate) fn keep_from(&self, lsn: Lsn) -> Lsn {
         self.extents.keep_from(lsn)
     }

@@ -42,14 +42,20 @@ impl Extents {
         self.books.lock().known.insert(lsn, first);
     }
 
-    /// The lowest LSN that is needed by records at or above `trim`; forgets those below.
-    pub(crate) fn keep_from(&self, trim: Lsn) -> Lsn {
+    /// Forgets records below an LSN: nobody asks for what they need any more.
+    pub(crate) fn forget_below(&self, trim: Lsn) {
         let mut books = self.books.lock();
         books.known = books.known.split_off(&trim);
+    }
+
+    /// The lowest LSN that is needed by records at or above `trim`.
+    pub(crate) fn keep_from(&self, trim: Lsn) -> Lsn {
+        let books = self.books.lock();
         if planted(Canary::PiecesFreedEarly) {
             return trim;
         }
-        let oldest = books.known.values().chain(books.underway.values()).min().copied();
+        let known = books.known.range(trim..).map(|(_, first)| first);
+        let oldest = known.chain(books.underway.values()).min().copied();
         oldest.map_or(trim, |first| first.min(trim))
     }
 }
@@ -57,5 +63,26 @@ impl Extents {
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
         self.extents.books.lock().underway.remove(&self.ticket);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    /// A checkpoint that asks, and fails, leaves the start where it was: what that will ask for stays.
+    #[test]
+    fn who_asks_forgets_nothing() {
+        let extents = Extents::default();
+        extents.note(Lsn(100), Lsn(10));
+        extents.note(Lsn(300), Lsn(40));
+        assert_eq!(extents.keep_from(Lsn(200)), Lsn(40));
+        assert_eq!(extents.keep_from(Lsn(50)), Lsn(10));
+        extents.forget_below(Lsn(200));
+        assert_eq!((extents.keep_from(Lsn(50)), extents.keep_from(Lsn(400))), (Lsn(40), Lsn(400)));
+        let underway = extents.begin(Lsn(20));
+        assert_eq!(extents.keep_from(Lsn(400)), Lsn(20));
+        drop(underway);
+        assert_eq!(extents.keep_from(Lsn(400)), Lsn(400));
     }
 }

@@ -142,11 +142,11 @@ impl LogCore {
         let place = loop {
             let seen = self.tail.bound();
             let open = self.open.claim(seen);
-            match self.tail.draw(Urgency::Urgent, seen, |tail| self.geometry.place_seal(tail)) {
+            match self.tail.draw(Urgency::Seal, seen, |tail| self.geometry.place_seal(tail)) {
                 Ok(place) => break (place, open),
                 Err(Refused::Room { needed }) => {
                     drop(open);
-                    if !self.make_room(needed, Urgency::Urgent, patience)? {
+                    if !self.make_room(needed, Urgency::Seal, patience)? {
                         return Ok(false);
                     }
                 }

@@ -97,10 +97,14 @@ impl LogCore {
             if urgency == Urgency::Normal {
                 self.await_pace(Lsn(needed.0 + set_aside));
             }
-            let claim = if urgency == Urgency::Normal { Claim::User } else { Claim::Upkeep };
+            let claim = match urgency {
+                Urgency::Normal | Urgency::Said => Claim::User,
+                Urgency::Urgent | Urgency::Seal => Claim::Upkeep,
+            };
+            let waits = matches!(urgency, Urgency::Normal | Urgency::Urgent);
             match self.extend_to(Lsn(needed.0 + set_aside), claim) {
                 // What is cleaned meanwhile may be what is needed.
-                Err(Error::NoSpace { what: CAPPED | FULL }) if urgency != Urgency::Upkeep && self.await_turn() => {
+                Err(Error::NoSpace { what: CAPPED | FULL }) if waits && self.await_turn() => {
                     self.extend_to(Lsn(needed.0 + set_aside), claim)?;
                 }
                 extended => extended?,

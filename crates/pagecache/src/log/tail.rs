@@ -18,8 +18,10 @@ const FLAGS: u64 = CLOSED | FAILED;
 pub(crate) enum Urgency {
     Normal,
     Urgent,
-    /// As urgent, and waits for no turn of the cleaner, whose own it is.
-    Upkeep,
+    /// What the cleaner says: it waits for nothing, neither a pace nor a turn, which would be its own; and it takes no segment that users may not.
+    Said,
+    /// The end of a round: as urgent, and waits for no turn either, since a turn waits for rounds.
+    Seal,
 }
 
 /// Why nothing was drawn.
@@ -56,7 +58,7 @@ impl Tail {
     pub(crate) fn draw(&self, urgency: Urgency, seen: Lsn, place: impl Fn(Lsn) -> Place) -> Result<Place, Refused> {
         let limit = match urgency {
             Urgency::Normal => &self.limits.normal,
-            Urgency::Urgent | Urgency::Upkeep => &self.limits.urgent,
+            Urgency::Urgent | Urgency::Said | Urgency::Seal => &self.limits.urgent,
         };
         let mut word = seen.0;
         loop {

@@ -27,6 +27,7 @@ impl LogCore {
         }
         // Release pairs with the acquire in `first`: who reads the new first LSN no longer looks below.
         self.first.fetch_max(to.0, Ordering::Release);
+        self.extents.forget_below(to);
         match self.pool.release_below(self.extents.keep_from(to)) {
             Ok(_) => Ok(to),
             // No later sync of the directory would be believed (L5).

@@ -28,6 +28,7 @@ pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
             // Nobody comes by who would.
             Woken::TimedOut => {
                 cleaner.collect();
+                cleaner.retry();
                 let tail = log.tail();
                 let rests = std::mem::replace(&mut rests_at, tail) == tail;
                 if !cleaner.is_beyond_promise() {

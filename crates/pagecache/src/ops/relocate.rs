@@ -66,20 +66,13 @@ pub(crate) struct Going<'a, P> {
     content: &'a Content,
     /// What they have left behind.
     lot: Lot<P>,
-    /// Those that have gone.
-    gone: Vec<Written>,
     /// The records of the one that is looked at.
     found: Vec<Piece>,
 }
 
 impl<'a, P> Going<'a, P> {
     pub(crate) fn new(content: &'a Content) -> Going<'a, P> {
-        Going { content, lot: Lot::new(), gone: Vec::new(), found: Vec::new() }
-    }
-
-    /// What the log is to say of those that have gone.
-    pub(crate) fn moves(&self) -> impl Iterator<Item = Move> + '_ {
-        self.gone.iter().filter_map(|gone| gone.said(self.content))
+        Going { content, lot: Lot::new(), found: Vec::new() }
     }
 
     /// What they have left behind.
@@ -162,7 +155,7 @@ impl<M: Materializer> Pages<M> {
     }
 
     /// Makes a page go to its image, which is synced, if it is still what was copied. Whether it did.
-    pub(crate) fn go_to_image(&self, written: Written, going: &mut Going<'_, M::PageFrag>, guard: &Guard) -> bool {
+    pub(crate) fn go_to_image(&self, written: &Written, going: &mut Going<'_, M::PageFrag>, guard: &Guard) -> bool {
         let (image, pool) = (written.image, &self.log.pool);
         if let Some(parts) = &written.parts {
             pool.spans.enter(image.address(), written.copied.id, Arc::clone(parts));
@@ -171,17 +164,16 @@ impl<M: Materializer> Pages<M> {
         pool.raise(std::iter::once(image));
         let slot = self.table.get(written.copied.id);
         let moved = slot.is_some_and(|slot| self.swing(slot, &written.copied, image, going, guard));
-        match moved {
-            true => going.gone.push(written),
-            false => pool.lower(std::iter::once(image)),
+        if !moved {
+            pool.lower(std::iter::once(image));
         }
         moved
     }
 
     /// Counts what pages have left behind as dead, once the log says that they have gone (N4), or cannot: then a checkpoint has to, before anything is given back.
-    pub(crate) fn leave_behind(&self, going: &Going<'_, M::PageFrag>) {
-        for gone in &going.gone {
-            self.log.pool.lower(going.content.pieces(&gone.copied).iter().copied());
+    pub(crate) fn leave_behind(&self, gone: &[Written], content: &Content) {
+        for gone in gone {
+            self.log.pool.lower(content.pieces(&gone.copied).iter().copied());
         }
     }
 
@@ -192,7 +184,8 @@ impl<M: Materializer> Pages<M> {
     pub(crate) fn say_moves(&self, moves: impl Iterator<Item = Move>) -> Result<()> {
         let max = self.log.inline_max().min(MOVES_MAX) as usize;
         for body in moves::encode(moves, max) {
-            self.log.append(&Frame::bare(Kind::Moves, &body), &body, Urgency::Upkeep)?;
+            let lsn = self.log.append(&Frame::bare(Kind::Moves, &body), &body, Urgency::Said)?;
+            self.log.has_said(lsn);
         }
         Ok(())
     }
@@ -205,7 +198,7 @@ impl<M: Materializer> Pages<M> {
         going: &mut Going<'_, M::PageFrag>,
         guard: &Guard,
     ) -> bool {
-        let Going { content, lot, found, .. } = going;
+        let Going { content, lot, found } = going;
         let was = content.pieces(copied);
         for _ in 0..TRIES {
             let word = slot.load();

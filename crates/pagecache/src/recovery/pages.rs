@@ -33,7 +33,8 @@ const WORTH_A_THREAD: usize = 4096;
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     id: PageId,
-    lsn: Lsn,
+    /// Its LSN; of an image the address of the record up to which it stands for the page's.
+    at: u64,
     what: What,
     piece: Piece,
 }
@@ -47,7 +48,7 @@ enum What {
     GoesOn,
     Ends,
     /// It is an image, of everything up to a record.
-    StandsFor(Address),
+    StandsFor,
 }
 
 /// The page records of a segment, in LSN order.
@@ -95,7 +96,7 @@ impl Collect for Entries {
             piece = piece.long();
             self.long.push(Long { id: head.page, lsn: record.lsn, piece, extent, parts });
         }
-        self.entries.push(Entry { id: head.page, lsn: record.lsn, what, piece });
+        self.entries.push(Entry { id: head.page, at: record.lsn.0, what, piece });
         Ok(())
     }
 }
@@ -108,7 +109,7 @@ impl Entries {
             if id.0 >= PAGES_MAX {
                 return Err(record.corrupt(Damage::NoPage));
             }
-            self.entries.push(Entry { id, lsn: record.lsn, what: What::StandsFor(upto), piece: image });
+            self.entries.push(Entry { id, at: upto.0, what: What::StandsFor, piece: image });
         }
         Ok(())
     }
@@ -119,6 +120,7 @@ impl Entries {
 pub(crate) struct Replayed<P> {
     table: Table<P>,
     leaves: Leaves,
+    segment_size: u64,
     high_water: u64,
     long: Vec<Long>,
     /// What moves have said of pages.
@@ -143,6 +145,7 @@ impl<P: Send + Sync> Rebuild for Replayed<P> {
     type Part = Entries;
 
     fn begin(&mut self, segment_size: u64, root: Option<&Root>) -> Result<()> {
+        self.segment_size = segment_size;
         self.leaves = Leaves::new(root.map_or(leaf_ids(segment_size), |root| root.leaf_ids));
         if let Some(root) = root {
             self.high_water = root.high_water;
@@ -158,6 +161,11 @@ impl<P: Send + Sync> Rebuild for Replayed<P> {
     fn gave_back(&self, sequence: Sequence) -> bool {
         self.given_back.contains(&sequence)
     }
+
+    fn highest_named(&self) -> Option<Sequence> {
+        let images = self.moved.iter().map(|(_, image)| Sequence(image.address().0 / self.segment_size));
+        images.chain(self.given_back.last().copied()).max()
+    }
 }
 
 impl<P: Send + Sync> Replayed<P> {
@@ -165,6 +173,7 @@ impl<P: Send + Sync> Replayed<P> {
         Replayed {
             table: Table::new(),
             leaves: Leaves::new(1),
+            segment_size: u64::MAX,
             high_water: 0,
             long: Vec::new(),
             moved: Vec::new(),
@@ -182,7 +191,7 @@ impl<P: Send + Sync> Replayed<P> {
         self.long.append(&mut collected.long);
         self.given_back.extend(collected.given_back.drain(..));
         for entry in &collected.entries {
-            if let What::StandsFor(_) = entry.what {
+            if entry.what == What::StandsFor {
                 // Of a page that nothing is known of it says nothing.
                 if entry.id.0 < self.high_water {
                     self.table.ensure(entry.id)?;
@@ -407,8 +416,8 @@ fn apply_one<P>(to: &To<'_, P>, entry: &Entry) {
     let old = slot.load();
     // SAFETY: this thread is the only one at this slot, and `old` is owned by it until `set`.
     let new = match (entry.what, unsafe { old.see::<P>() }) {
-        (What::StandsFor(upto), seen) => {
-            let said = Move { page: entry.id, upto, image: entry.piece };
+        (What::StandsFor, seen) => {
+            let said = Move { page: entry.id, upto: Address(entry.at), image: entry.piece };
             let (Seen::ColdOne(_) | Seen::Cold(_) | Seen::Headless(_) | Seen::Absent) = seen else { return };
             let mut pieces = match seen {
                 Seen::ColdOne(piece) => vec![piece],
@@ -426,7 +435,7 @@ fn apply_one<P>(to: &To<'_, P>, entry: &Entry) {
             Word::cold(Pieces::from_newest_first(pieces.len(), pieces.iter().rev().copied()))
         }
         (What::Ends, _) if planted(Canary::FreeForgottenAtReplay) => return,
-        (What::Ends, _) => Word::free(Version::from(entry.lsn)),
+        (What::Ends, _) => Word::free(Version(entry.at)),
         (What::GoesOn, seen @ (Seen::ColdOne(_) | Seen::Cold(_) | Seen::Headless(_))) => {
             let is_headless = matches!(seen, Seen::Headless(_));
             // SAFETY: as above; `set` puts it back.

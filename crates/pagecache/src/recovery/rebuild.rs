@@ -56,6 +56,9 @@ pub(crate) trait Rebuild {
     /// Whether the replayed log says that a segment was given back.
     fn gave_back(&self, sequence: Sequence) -> bool;
 
+    /// The highest sequence that the replayed log names, of segments given back or of images that pages have moved to: none of these numbers is ever used again.
+    fn highest_named(&self) -> Option<Sequence>;
+
     /// Called for each segment, in LSN order.
     ///
     /// # Errors

@@ -354,7 +354,13 @@ impl Survey {
     ///
     /// # Errors
     /// `Corrupt` where a segment is missing that was not given back.
-    pub(crate) fn settle(&mut self, gave_back: impl Fn(Sequence) -> bool) -> Result<()> {
+    pub(crate) fn settle(
+        &mut self,
+        gave_back: impl Fn(Sequence) -> bool,
+        highest_named: Option<Sequence>,
+    ) -> Result<()> {
+        // P3: what a later replay meets under a number is what it is of now.
+        self.next = self.next.max(highest_named.map_or(Sequence(0), |highest| Sequence(highest.0.saturating_add(1))));
         if let Some((sequence, lsns)) = self.missing.iter().find(|(sequence, _)| !gave_back(*sequence)) {
             return Err(damage(*sequence, lsns.clone(), Damage::SegmentMissing));
         }

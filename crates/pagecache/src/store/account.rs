@@ -30,7 +30,8 @@ impl Account {
     }
 
     pub(crate) fn lower(&self, bytes: u64) {
-        self.dead.fetch_add(bytes, Ordering::Relaxed);
+        // Release: what the log says of it comes before.
+        self.dead.fetch_add(bytes, Ordering::Release);
     }
 
     /// Bytes that were unpublished since the start, whatever is known of those that are in use.
@@ -65,7 +66,8 @@ impl Account {
     /// Bytes in use; `more` are raised and counted elsewhere.
     pub(crate) fn live(&self, more: InUse) -> u64 {
         let raised = self.raised.load(Ordering::Relaxed) + more.bytes();
-        raised.saturating_sub(self.dead.load(Ordering::Relaxed))
+        // Acquire pairs with the release in `lower`.
+        raised.saturating_sub(self.dead.load(Ordering::Acquire))
     }
 
     /// Bytes of deltas in use, as many as there are if they die as fast as the rest.

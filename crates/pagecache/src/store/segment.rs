@@ -31,8 +31,8 @@ pub(crate) struct Segment {
     /// Its file was written in an earlier life, so its blocks hold data already.
     pub(crate) recycled: bool,
     pub(crate) account: Account,
-    /// A backup may have made a link to its file: what is in it must not be written over in a later life. Relaxed: it is changed and asked
-    /// under the lock of births.
+    /// A backup may have made a link to its file: what is in it must not be written over in a later life. Relaxed: it is changed under the lock of births;
+    /// who gives the file back asks under that too, and who appends to it has what was there before a pin either way.
     linked: AtomicBool,
 }
 
@@ -48,10 +48,12 @@ impl Segment {
         Segment { header, handle, cut: None, recycled, account: Account::default(), linked: AtomicBool::new(false) }
     }
 
-    /// A segment that was there before this process.
+    /// A segment that was there before this process. Whether there are links to its file nobody knows.
     pub(crate) fn found(header: SegmentHeader, file: Arc<dyn StorageFile>, handles: &Arc<Handles>) -> Segment {
         let handle = handles.opened(name(header.sequence), file);
-        Segment::new(header, handle, false)
+        let segment = Segment::new(header, handle, false);
+        segment.link();
+        segment
     }
 
     /// A segment that a checkpoint knows. Its file is not looked at before it is needed.
@@ -70,6 +72,7 @@ impl Segment {
         };
         let handle = handles.named(name(known.sequence));
         let mut segment = Segment::new(header, handle, false);
+        segment.link();
         let end = Lsn(segment.data_end().0.saturating_sub(known.cut_off));
         segment.cut = (known.cut_off > 0).then_some(end);
         segment

@@ -37,6 +37,9 @@ pub(crate) struct Checkpointer<M: Materializer> {
     written: AtomicU64,
 }
 
+/// Bytes of a record that says what was given back, at most: as long as others, so that nobody waits for its copy to the ring.
+const SAID_MAX: u64 = 4 << 10;
+
 /// What the last checkpoint has left behind for the next.
 struct Books<M: Materializer> {
     /// The highest number that a checkpoint ever had, finished or not.
@@ -175,8 +178,20 @@ impl<M: Materializer> Checkpointer<M> {
         if emptied.is_empty() {
             return Ok(0);
         }
-        let said = encode_given_back(emptied.iter().copied());
-        log.append(&Frame::bare(Kind::GivenBack, &said), &said, Urgency::Upkeep)?;
+        let result = catch_unwind(AssertUnwindSafe(|| self.say_and_release(&emptied)));
+        result.unwrap_or_else(|_| {
+            // As in a checkpoint.
+            log.fail_by_panic();
+            Err(log.poison_error())
+        })
+    }
+
+    fn say_and_release(&self, emptied: &BTreeSet<Sequence>) -> Result<u64> {
+        let log = &self.pages.log;
+        let max = log.inline_max().min(SAID_MAX) as usize;
+        for said in encode_given_back(emptied.iter().copied(), max) {
+            log.append(&Frame::bare(Kind::GivenBack, &said), &said, Urgency::Said)?;
+        }
         if !planted(Canary::GivenBackUnstable) {
             log.flush(Patience::Wait)?;
         }
@@ -202,6 +217,12 @@ impl<M: Materializer> Checkpointer<M> {
         let (pages, log) = (&*self.pages, &*self.pages.log);
         // C4: what is empty now, before any leaf is looked at. What becomes so later is for the next.
         let mut emptied = self.emptied(redo);
+        if redo <= log.said() {
+            // A replay from here meets moves to images that others may have left again, of which the log may not say so.
+            let is_of_log =
+                |sequence: &Sequence| log.pool.get(*sequence).is_some_and(|of| of.header.stream == Stream::Log);
+            emptied.retain(is_of_log);
+        }
         books.number += 1;
         let number = books.number;
         // Read after the redo point: every page with a record below that has an id below this.
