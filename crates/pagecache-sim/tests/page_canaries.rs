@@ -50,7 +50,7 @@ const CANARIES: [(Canary, &[Driver]); 37] = [
     (Canary::MoveReplayedUnmarked, &[SEEDS]),
     (Canary::MoveDoesNotWait, &[SEQUENCES, SEEDS]),
     (Canary::SweptByCheckpointAlone, &[SEQUENCES, SEEDS]),
-    (Canary::PiecesBelowMarker, &[SEQUENCES, SEEDS]),
+    (Canary::PiecesBelowMarker, &[SEEDS]),
     (Canary::PartsForgottenInLeaf, &[SEEDS]),
     (Canary::TornCopyLeft, &[COPIES]),
     (Canary::ReserveCountedAsSpace, &[BELOW_A_CAP]),

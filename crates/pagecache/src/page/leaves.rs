@@ -33,13 +33,6 @@ pub(crate) fn leaf_ids(segment_size: u64) -> u64 {
     (segment_size >> 14).next_power_of_two().clamp(4, IDS_MAX)
 }
 
-/// Moves by the leaf that they wait for, and how many they are.
-#[derive(Debug, Default)]
-struct Waiting {
-    moves: BTreeMap<u64, Vec<Move>>,
-    count: usize,
-}
-
 #[derive(Debug)]
 pub(crate) struct Leaves {
     ids: u64,
@@ -51,7 +44,9 @@ pub(crate) struct Leaves {
     /// Leaves that may have ids to give, and were not asked yet.
     vacant: Mutex<VecDeque<u64>>,
     /// Of unread leaves: moves that the replayed log says, of records that it does not hold.
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<BTreeMap<u64, Vec<Move>>>,
+    /// How many these are. Relaxed: a number to weigh.
+    waiting_count: AtomicU64,
     reading: [Mutex<()>; READERS],
 }
 
@@ -63,7 +58,8 @@ impl Leaves {
             found: Vec::new(),
             unread: AtomicU64::new(0),
             vacant: Mutex::new(VecDeque::new()),
-            waiting: Mutex::default(),
+            waiting: Mutex::new(BTreeMap::new()),
+            waiting_count: AtomicU64::new(0),
             reading: std::array::from_fn(|_| Mutex::new(())),
         }
     }
@@ -179,14 +175,13 @@ impl Leaves {
         if planted(Canary::MoveDoesNotWait) {
             return;
         }
-        let mut waiting = self.waiting.lock();
-        waiting.moves.entry(self.of(said.page)).or_default().push(said);
-        waiting.count += 1;
+        self.waiting.lock().entry(self.of(said.page)).or_default().push(said);
+        self.waiting_count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The moves that wait for a leaf.
     pub(crate) fn waiting(&self, leaf: u64) -> Vec<Move> {
-        self.waiting.lock().moves.get(&leaf).cloned().unwrap_or_default()
+        self.waiting.lock().get(&leaf).cloned().unwrap_or_default()
     }
 
     fn has(&self, leaf: u64, flags: u64) -> bool {
@@ -217,11 +212,8 @@ impl Leaves {
 
     /// The slots of a leaf say all there is to know.
     pub(crate) fn read(&self, leaf: u64) {
-        {
-            let mut waiting = self.waiting.lock();
-            let served = waiting.moves.remove(&leaf).map_or(0, |moves| moves.len());
-            waiting.count -= served;
-        }
+        let served = self.waiting.lock().remove(&leaf);
+        self.waiting_count.fetch_sub(served.map_or(0, |moves| moves.len()) as u64, Ordering::Relaxed);
         if let Some(word) = self.words.get(leaf) {
             // Release pairs with the acquire in `has`.
             word.fetch_and(!(UNREAD | REPLAYED), Ordering::Release);
@@ -253,8 +245,8 @@ impl Leaves {
 
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> u64 {
-        let waiting = self.waiting.lock().count;
-        self.words.bytes() + (self.found.len() * size_of::<Option<LeafAt>>() + waiting * size_of::<Move>()) as u64
+        let waiting = self.waiting_count.load(Ordering::Relaxed) * size_of::<Move>() as u64;
+        self.words.bytes() + (self.found.len() * size_of::<Option<LeafAt>>()) as u64 + waiting
     }
 }
 
