@@ -329,7 +329,9 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// `NoSpace` and `Io`, after which a later call may succeed; `Corrupt` where a leaf of the map is damaged (a page that is damaged
     /// stays where it is); `Poisoned`, `ReadOnly`.
     pub fn clean(&self) -> Result<u64> {
-        self.cleaner.turn(Aim::Target, Then::GiveBack)
+        // Also where nobody else writes checkpoints: the log behind the last one can be cleaned by the next call.
+        let is_due = self.engine.log.wants_checkpoint();
+        self.cleaner.turn(Aim::Target, if is_due { Then::Checkpoint } else { Then::GiveBack })
     }
 
     /// Keeps all files as long as what is returned lives, so that they can be copied while the store is in use. Copy `LOCK`, and `super-a` and `super-b`
@@ -382,6 +384,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     pub fn tick(&self) -> Result<()> {
         // First: memory is to be freed whatever becomes of the rest.
         self.cleaner.collect();
+        self.cleaner.retry_at_rest();
         if let Some(release_memory) = self.release_memory {
             release::turn(&self.engine.log, release_memory);
         }

@@ -15,7 +15,7 @@ type Pages = PageCache<Joined>;
 const SEGMENT: u64 = 64 << 10;
 
 fn config(storage: &MemoryStorage) -> ConfigBuilder {
-    let config = ConfigBuilder::new().storage(storage.clone()).segment_size(SEGMENT).log_limit(4 << 20);
+    let config = ConfigBuilder::new().storage(storage.clone()).segment_size(SEGMENT).log_limit(64 << 20);
     config.fill_target(0.95).cache_capacity(64 << 10).background(Background::Caller)
 }
 

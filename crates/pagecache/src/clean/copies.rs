@@ -177,7 +177,7 @@ impl<M: Materializer> Cleaner<M> {
             let step = match filled.and_then(|()| scanner.step()) {
                 Ok(step @ (Step::Record { .. } | Step::Mark { .. })) => step,
                 Ok(_) => break,
-                // It has become empty, and a checkpoint has given it back meanwhile.
+                // It has become empty, and was given back meanwhile.
                 Err(_) if self.is_gone(victim) => break,
                 Err(error) => return Err(error),
             };

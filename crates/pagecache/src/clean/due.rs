@@ -42,6 +42,14 @@ impl<M: Materializer> Cleaner<M> {
         self.retry_at.store(0, Ordering::Relaxed);
     }
 
+    /// So it may where nothing has come of the log since the last call.
+    pub(crate) fn retry_at_rest(&self) {
+        let tail = self.pages.log.tail().0;
+        if self.rested_at.swap(tail, Ordering::Relaxed) == tail {
+            self.retry();
+        }
+    }
+
     /// Reads what was not read yet of the map, where so much has died since the start, or since it failed, that it may matter. Returns whether all is read.
     fn read_rest_if_due(&self) -> bool {
         let log = &self.pages.log;
@@ -76,7 +84,7 @@ impl<M: Materializer> Cleaner<M> {
         missing.min(unused)
     }
 
-    /// Whether a cap, or the disk, leaves less than what is written until the next turn.
+    /// Whether a cap, or the disk, leaves little: less than is written until the fourth turn from now.
     pub(crate) fn lacks_room(&self) -> bool {
         self.missing(&self.ledger(0)) > 0
     }

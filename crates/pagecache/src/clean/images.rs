@@ -17,7 +17,7 @@ use crate::store::segment::Segment;
 use crate::store::stream::{self, Writer};
 
 /// Whether the log says what is moved and given back. Not where what is left below a cap, or of the disk, is for the checkpoint; nor in a segment that was there while
-/// files were pinned: who copies or links them has the names first and the log after, and what that says by then may be of files that have come since.
+/// files were pinned, or before the start: who copies or links them has the names first and the log after, and what that says by then may be of files that have come since.
 pub(super) fn says_moves(log: &LogCore) -> bool {
     log.pool.left(Claim::User) != Some(0) && !log.pool.is_linked_at(log.tail())
 }
@@ -138,9 +138,9 @@ impl Images {
         drop(guard);
         let lot = going.into_lot();
         // N4.
-        if !planted(Canary::MoveUnsaid) {
+        if !planted(Canary::MoveUnsaid) && !written.is_empty() && !self.unsaid {
             let said = written.iter().filter_map(|image| image.said(batch.content()));
-            self.unsaid |= !says_moves(log) || pages.say_moves(said).is_err();
+            self.unsaid = !says_moves(log) || pages.say_moves(said).is_err();
         }
         pages.leave_behind(&written, batch.content());
         pages.retire_lot(lot);

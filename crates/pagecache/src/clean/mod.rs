@@ -60,6 +60,8 @@ pub(crate) struct Cleaner<M: Materializer> {
     in_vain: AtomicU64,
     /// Where the log's tail is when a turn that has failed is tried again. Relaxed, as above.
     retry_at: AtomicU64,
+    /// Where the tail was at the last tick. Relaxed, as above.
+    rested_at: AtomicU64,
     /// Bytes that have died when the rest of the map is worth reading. Relaxed, as above.
     look_at: AtomicU64,
 }
@@ -112,6 +114,7 @@ impl<M: Materializer> Cleaner<M> {
             help,
             in_vain: AtomicU64::new(u64::MAX),
             retry_at: AtomicU64::new(0),
+            rested_at: AtomicU64::new(u64::MAX),
         }
     }
 

@@ -89,7 +89,7 @@ pub(crate) fn encode_given_back(sequences: impl IntoIterator<Item = Sequence>, m
 pub(crate) fn decode_given_back(body: &[u8]) -> Option<Vec<Sequence>> {
     let (mut cursor, mut sequences) = (Cursor::new(body), Vec::new());
     while !cursor.rest().is_empty() {
-        sequences.push(Sequence(cursor.varint()?));
+        sequences.push(Sequence(cursor.varint().filter(|sequence| *sequence < 1 << GRANULE_BITS)?));
     }
     (!sequences.is_empty()).then_some(sequences)
 }
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn segments_given_back_come_back() {
         for (sequences, max) in
-            [(vec![Sequence(0)], 0), (vec![Sequence(3), Sequence(1 << 40), Sequence(u64::MAX)], 100)]
+            [(vec![Sequence(0)], 0), (vec![Sequence(3), Sequence(1 << 40), Sequence((1 << GRANULE_BITS) - 1)], 100)]
         {
             for max in [0, max] {
                 let bodies = encode_given_back(sequences.iter().copied(), max);
@@ -151,5 +151,7 @@ mod tests {
         }
         assert!(encode_given_back([], 100).is_empty());
         assert_eq!((decode_given_back(&[0x80]), decode_given_back(&[])), (None, None));
+        let beyond = encode_given_back([Sequence(1 << GRANULE_BITS)], 100);
+        assert_eq!(decode_given_back(&beyond[0]), None, "no segment has such a number");
     }
 }

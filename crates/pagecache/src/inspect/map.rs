@@ -13,6 +13,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, Lsn, PageId, Sequence, Version};
 use crate::checkpoint::load::{Checkpoint, Copies, find};
 use crate::format::leaf::{Entry, LeafHead, entries};
+use crate::format::moves::Move;
 use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::Kind;
@@ -235,10 +236,11 @@ impl Map {
             self.problems.push(problem(segment.header.sequence, at_address.0 % size, None, what));
             return Ok(());
         };
+        let waiting = beside.replayed.waiting(number);
         for (id, entry) in (number * ids..).map(PageId).zip(entries) {
             let entry = match entry {
                 Entry::Data(pieces) if beside.moved.contains(&id) => {
-                    self.check_moved(beside, id, pieces, (&segment, at_address.0 % size))?;
+                    self.check_moved(beside, id, (pieces, &waiting), (&segment, at_address.0 % size))?;
                     continue;
                 }
                 entry => entry,
@@ -268,14 +270,14 @@ impl Map {
         &mut self,
         beside: &Beside<'_>,
         id: PageId,
-        leaf: Vec<Piece>,
+        (leaf, waiting): (Vec<Piece>, &[Move]),
         (segment, offset): (&Segment, u64),
     ) -> Result<()> {
         let lsn = |piece: Piece| {
             let (segment, lsn) = beside.pool.at_address(piece.address())?;
             (segment.header.stream == Stream::Log).then_some(lsn)
         };
-        let (Replay::Leaf(pieces) | Replay::Whole(pieces)) = beside.replayed.replay(id, leaf, lsn) else {
+        let (Replay::Leaf(pieces) | Replay::Whole(pieces)) = beside.replayed.replay(id, leaf, waiting, lsn) else {
             return Ok(());
         };
         let Some((said, bytes)) = self.check_pieces(beside, id, &pieces, false)? else { return Ok(()) };

@@ -91,7 +91,11 @@ impl LogCore {
 
     /// Waits or works until a ticket that ends at `needed` may be drawn.
     pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency, patience: Patience) -> Result<bool> {
-        let set_aside = if urgency == Urgency::Normal { self.set_aside() } else { 0 };
+        let set_aside = match urgency {
+            Urgency::Normal => self.set_aside(),
+            Urgency::Said => self.set_aside() / 4,
+            Urgency::Urgent | Urgency::Seal => 0,
+        };
         // Relaxed: a look; `refresh_limits` reads it again.
         if self.ready.load(Ordering::Relaxed) < needed.0 + set_aside {
             if urgency == Urgency::Normal {

@@ -18,7 +18,7 @@ const FLAGS: u64 = CLOSED | FAILED;
 pub(crate) enum Urgency {
     Normal,
     Urgent,
-    /// What the cleaner says: it waits for nothing, neither a pace nor a turn, which would be its own; and it takes no segment that users may not.
+    /// What the cleaner says: it waits for nothing, neither a pace nor a turn, which would be its own; and it takes no segment that users may not, nor the last of what is set aside: rounds end there.
     Said,
     /// The end of a round: as urgent, and waits for no turn either, since a turn waits for rounds.
     Seal,
@@ -56,9 +56,10 @@ impl Tail {
     /// Draws a ticket in one step. `seen` is the [`bound`](Self::bound) that the caller's open slot holds already (L3): the first
     /// try goes by it, as another load would only call in the line that all drawers share once more.
     pub(crate) fn draw(&self, urgency: Urgency, seen: Lsn, place: impl Fn(Lsn) -> Place) -> Result<Place, Refused> {
-        let limit = match urgency {
-            Urgency::Normal => &self.limits.normal,
-            Urgency::Urgent | Urgency::Said | Urgency::Seal => &self.limits.urgent,
+        let (limit, spared) = match urgency {
+            Urgency::Normal => (&self.limits.normal, 0),
+            Urgency::Urgent | Urgency::Seal => (&self.limits.urgent, 0),
+            Urgency::Said => (&self.limits.urgent, self.set_aside() / 4),
         };
         let mut word = seen.0;
         loop {
@@ -68,7 +69,7 @@ impl Tail {
             let place = place(Lsn(word));
             // Acquire pairs with the release in `raise`: whoever reads the raised limit finds the ring's old bytes read
             // and the new segment's life published.
-            if place.end.0 > limit.load(Ordering::Acquire) {
+            if place.end.0 + spared > limit.load(Ordering::Acquire) {
                 // Only a tail that stands refuses, and it may be closed meanwhile. Relaxed: the next turn looks at it.
                 let now = self.word.load(Ordering::Relaxed);
                 if now == word {
@@ -84,6 +85,12 @@ impl Tail {
                 Err(found) => word = found,
             }
         }
+    }
+
+    /// Bytes that only frees and pads may take, and most of which the cleaner may.
+    fn set_aside(&self) -> u64 {
+        // Relaxed, both: what is read too early or too late is spared or taken, either way not all.
+        self.limits.urgent.load(Ordering::Relaxed).saturating_sub(self.limits.normal.load(Ordering::Relaxed))
     }
 
     /// The tail, in order with the slots: a bound that was set before a draw below this is seen by a later slot read.

@@ -309,11 +309,14 @@ pub(crate) enum Replay {
 
 impl<P: Send + Sync> Replayed<P> {
     /// What becomes of the records that a page's leaf names.
-    pub(crate) fn replay(&self, id: PageId, mut leaf: Vec<Piece>, lsn: impl Fn(Piece) -> Option<Lsn>) -> Replay {
-        let waiting = self.leaves.waiting(self.leaves.of(id));
-        for said in waiting.into_iter().filter(|said| said.page == id) {
-            said.apply(&mut leaf);
-        }
+    pub(crate) fn replay(
+        &self,
+        id: PageId,
+        mut leaf: Vec<Piece>,
+        waiting: &[Move],
+        lsn: impl Fn(Piece) -> Option<Lsn>,
+    ) -> Replay {
+        waiting.iter().filter(|said| said.page == id).for_each(|said| _ = said.apply(&mut leaf));
         let Some(slot) = self.table.get(id) else { return Replay::Leaf(leaf) };
         // SAFETY: nobody else is here: the words are this thread's.
         match unsafe { slot.load().see::<P>() } {
@@ -323,6 +326,11 @@ impl<P: Send + Sync> Replayed<P> {
             Seen::Absent => Replay::Leaf(leaf),
             Seen::Free(_) | Seen::Empty(_) | Seen::Resident(_) => Replay::Ended,
         }
+    }
+
+    /// The moves that wait for a leaf.
+    pub(crate) fn waiting(&self, leaf: u64) -> Vec<Move> {
+        self.leaves.waiting(leaf)
     }
 
     /// Whether nothing of what a page's leaf says counts any more.

@@ -174,7 +174,7 @@ impl Surveyor<'_> {
         let found = header(file.as_ref(), &file_name)?;
         let is_own = |header: &SegmentHeader| {
             let own = self.checkpoint.map(|known| (known.superblock.store, known.superblock.segment_size));
-            header.sequence == sequence && own == Some((header.store, header.segment_size))
+            header.sequence == sequence && own.is_none_or(|own| own == (header.store, header.segment_size))
         };
         let is_of_images = |header: &SegmentHeader| matches!(header.stream, Stream::Folds | Stream::Survivors);
         match found {
@@ -307,6 +307,13 @@ impl Survey {
                 expected: say(purpose).to_owned(),
             });
         }
+        // Without a checkpoint nobody has looked whose they are.
+        let is_own =
+            |header: &SegmentHeader| (header.store, header.segment_size) == (identity.store, identity.segment_size);
+        let (own, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.images).into_iter().partition(|images| is_own(&images.header));
+        self.images = own;
+        self.leftovers.extend(others.iter().map(|images| images.name()));
         let mut at = Some(*newest);
         let mut next: Option<SegmentHeader> = None;
         while let Some(mut segment) = at.take().and_then(|sequence| segments.remove(&sequence)) {

@@ -52,7 +52,9 @@ impl Segment {
     pub(crate) fn found(header: SegmentHeader, file: Arc<dyn StorageFile>, handles: &Arc<Handles>) -> Segment {
         let handle = handles.opened(name(header.sequence), file);
         let segment = Segment::new(header, handle, false);
-        segment.link();
+        if header.purpose == Purpose::Pages {
+            segment.link();
+        }
         segment
     }
 
