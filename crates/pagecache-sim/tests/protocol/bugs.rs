@@ -36,9 +36,9 @@ pub enum Beginning {
 /// What gives back what is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recycling {
-    /// A checkpoint that begins behind it: as the kit does.
+    /// A checkpoint that begins behind it: as the kit did at first, and does where the log cannot say it.
     ByCheckpoint,
-    /// That, or the log, in which moves are said, once it is stable up to where its tail was then: as decision 0028 proposes.
+    /// That, or the log, in which moves are said, once it is stable up to where its tail was then: as the kit does (decision 0028).
     ByLog,
 }
 

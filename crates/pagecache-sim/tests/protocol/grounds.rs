@@ -87,7 +87,7 @@ pub const GROUNDS: [Bounds; 12] = [
 
 const SAID: Bounds = Bounds { recycling: Recycling::ByLog, ..LEAST };
 
-/// Where the rule that decision 0028 proposes is explored.
+/// Where the rule of decision 0028 is explored.
 pub const SAID_GROUNDS: [Bounds; 7] = [
     Bounds { name: "links on what is moved", updates: 2, kinds: Kinds::Link, ..SAID },
     Bounds { name: "a page that is moved twice", kinds: Kinds::Link, moves: 2, checkpoints: 1, ..SAID },

@@ -17,7 +17,7 @@
 //! And one that the kit had is not needed: an image may be made of what is not stable. A root waits until the log is stable past all that its leaves
 //! hold (`NoWaitForStability`), and before that nothing durable names the image.
 //!
-//! Beside the rule that the kit has, by which checkpoints give back what is empty, there is one that it does not have (`Recycling::ByLog`): moves are said in the log, and what they have
+//! Beside the rule by which checkpoints give back what is empty there is that by which the log does, too (`Recycling::ByLog`): moves are said in the log, and what they have
 //! emptied goes once that is stable.
 //!
 //! Not in the model: evictions and page-ins (they change words, not what these name), leaves that are read later, batches, extents,
@@ -60,7 +60,7 @@ fn no_order_of_steps_and_no_crash_breaks_a_promise() {
     assert!(all.crashes > 25_000_000 && all.openings > 400_000 && all.recycled > 50_000 && all.moved > 50_000, "{all}");
 }
 
-/// What decision 0028 proposes: moves are said in the log, which gives back what they have emptied.
+/// As in decision 0028: moves are said in the log, which gives back what they have emptied.
 #[test]
 fn no_order_of_steps_breaks_a_promise_where_moves_are_said_in_the_log() {
     let all = explore_all(&SAID_GROUNDS);
