@@ -31,6 +31,9 @@ impl Move {
     }
 }
 
+/// Bytes of a record of either kind, at most, as writers make them: as long as others, so that nobody waits for its copy to the ring.
+pub(crate) const RECORD_MAX: u64 = 4 << 10;
+
 /// The bodies of the records that say these moves, each of so many bytes at most, but of one move at least.
 pub(crate) fn encode(moves: impl IntoIterator<Item = Move>, max: usize) -> Vec<Vec<u8>> {
     let (mut bodies, mut body, mut before) = (Vec::new(), Vec::new(), (0u64, 0u64));

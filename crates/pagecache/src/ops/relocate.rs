@@ -39,9 +39,6 @@ use crate::store::stream::{Writer, payload_max};
 /// So often a page that is changed at the same moment is tried to be moved: each try may merge it.
 const TRIES: u32 = 8;
 
-/// Bytes of a record that says moves, at most: as long as others, so that nobody waits for its copy to the ring.
-const MOVES_MAX: u64 = 4 << 10;
-
 /// A copy whose image is written.
 #[derive(Debug)]
 pub(crate) struct Written {
@@ -182,7 +179,7 @@ impl<M: Materializer> Pages<M> {
     /// # Errors
     /// As for any record that makes room.
     pub(crate) fn say_moves(&self, moves: impl Iterator<Item = Move>) -> Result<()> {
-        let max = self.log.inline_max().min(MOVES_MAX) as usize;
+        let max = self.log.inline_max().min(moves::RECORD_MAX) as usize;
         for body in moves::encode(moves, max) {
             let lsn = self.log.append(&Frame::bare(Kind::Moves, &body), &body, Urgency::Said)?;
             self.log.has_said(lsn);

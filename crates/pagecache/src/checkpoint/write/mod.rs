@@ -15,7 +15,7 @@ use crate::base::sync::{AtomicU64, Help, Mutex, Ordering};
 use crate::checkpoint::load::{Checkpoint, write_copy};
 use crate::checkpoint::replayer::Replayer;
 use crate::format::leaf::LeafHead;
-use crate::format::moves::encode_given_back;
+use crate::format::moves::{RECORD_MAX, encode_given_back};
 use crate::format::record::{Frame, Kind, Shape};
 use crate::format::root::{LeafAt, Root};
 use crate::format::segment::{SUPERBLOCKS, Stream};
@@ -36,9 +36,6 @@ pub(crate) struct Checkpointer<M: Materializer> {
     live: AtomicU64,
     written: AtomicU64,
 }
-
-/// Bytes of a record that says what was given back, at most: as long as others, so that nobody waits for its copy to the ring.
-const SAID_MAX: u64 = 4 << 10;
 
 /// What the last checkpoint has left behind for the next.
 struct Books<M: Materializer> {
@@ -188,7 +185,7 @@ impl<M: Materializer> Checkpointer<M> {
 
     fn say_and_release(&self, emptied: &BTreeSet<Sequence>) -> Result<u64> {
         let log = &self.pages.log;
-        let max = log.inline_max().min(SAID_MAX) as usize;
+        let max = log.inline_max().min(RECORD_MAX) as usize;
         for said in encode_given_back(emptied.iter().copied(), max) {
             log.append(&Frame::bare(Kind::GivenBack, &said), &said, Urgency::Said)?;
         }
