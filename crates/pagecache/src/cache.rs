@@ -47,6 +47,10 @@ pub type Found<'g, P, T> = (T, PagePtr<'g, P>);
 /// `flush_every_ms`. After a crash the store is exactly the state after some prefix of the order of updates, and that prefix
 /// holds everything that was acknowledged.
 ///
+/// Threads share a store by reference, or in an `Arc`: all that is done with it takes `&self`. Only [`close`](PageCache::close) takes it by value, so
+/// whoever has shared it in an `Arc` has to be the last one who holds it (`Arc::into_inner`), and what borrows it, guards of [`pin`](PageCache::pin) and pages, has to be gone.
+/// Dropping the last one closes it as well.
+///
 /// The second and third parameter follow from the first: `PageCache<M>` is what people write.
 pub struct PageCache<M: Materializer, P = <M as Materializer>::PageFrag, R = <M as Materializer>::Recovery> {
     // Before the engine, so that pages are gone when it closes.
@@ -73,7 +77,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     ///
     /// # Errors
     /// `Config` names an option to change; `Locked`, `NotFound`, `Exists` and `Incompatible` say what is at the path instead;
-    /// `Corrupt` where the replayed log is damaged; `Decode` where a fragment is none of this materializer's; `Io`, `NoSpace`.
+    /// `Corrupt` where the replayed log is damaged; `Decode` where a fragment is none of this materializer's; `Io`, `NoSpace`; `Thread` where the system
+    /// gives no thread for the background.
     pub fn start(config: Config) -> Result<Self> {
         let began = Instant::now();
         let mut replayed = Timed::new(Replayed::new(config.background.replay_threads()));
@@ -157,11 +162,11 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     }
 
     /// Takes an id for a new page, empty. Nothing is written before its first `replace` or `link`, so an id that never had one
-    /// is free again after a restart. The guard is not relied on.
+    /// is free again after a restart. A leaf of the map that may have ids to give is read for it, each once since the start, which is I/O. The guard is not relied on.
     ///
-    /// # Panics
-    /// As any allocation does, where the memory (or the space of 2^36 ids) is at its end: see
-    /// [`try_allocate`](Self::try_allocate).
+    /// # Aborts
+    /// The process, as an allocation does for which there is no memory, where memory or the space of 2^36 ids is at its end:
+    /// [`try_allocate`](Self::try_allocate) says it by an error.
     pub fn allocate(&self, _guard: &Guard) -> PageId {
         match self.pages.allocate() {
             Ok(id) => id,
@@ -179,9 +184,13 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
 
     /// Gives a page its whole content, if it is at the token's version; null for a page that holds no data.
     ///
+    /// It may wait before it has an LSN: for room in the log's ring, for a segment that is being made, and, in a store with threads, for the cleaner where disk would
+    /// grow beyond its bound. Of a cold page it reads as much as says its version. Where the cache is full it evicts, and flushes first where nothing else may go.
+    ///
     /// # Errors
-    /// [`Rejected::Conflict`] with the current page; else `NoPage`, `TooLarge`, `Encode`, `NoSpace`, `Poisoned`, `ReadOnly`,
-    /// `ForeignGuard`. The fragment comes back in any case.
+    /// [`Rejected::Conflict`] with the current page; else `NoPage`, `TooLarge`, `Encode`, `NoSpace`, `Io`, `Poisoned`, `ReadOnly`,
+    /// `ForeignGuard`. Where the page or its leaf of the map has to be read, for its version or for the conflict, what [`get`](Self::get) says of that: `Corrupt`, `Decode`,
+    /// `Incompatible`, `Io`. The fragment comes back in any case.
     pub fn replace<'g>(
         &'g self,
         id: PageId,
@@ -192,7 +201,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         self.replace_at(id, version(key), page, guard).map(token)
     }
 
-    /// Puts a fragment on top of a page, if it is at the token's version; null for a page that holds no data.
+    /// Puts a fragment on top of a page, if it is at the token's version; null for a page that holds no data. It waits as [`replace`](Self::replace) does; a cold page is
+    /// read whole, a long chain is merged, and the link behind a page's 64th record on disk is written as a replace of the whole page.
     ///
     /// # Errors
     /// As [`replace`](Self::replace).
@@ -206,7 +216,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         self.link_at(id, version(key), fragment, guard).map(token)
     }
 
-    /// Frees a page, if it is at the token's version. Its id is handed out again once the free is durable.
+    /// Frees a page, if it is at the token's version. Its id is handed out again once the free is durable. It waits as [`replace`](Self::replace) does, but for no bound on disk;
+    /// where a cap is reached or the disk is full, in a store with threads, for one turn of the cleaner.
     ///
     /// # Errors
     /// As [`replace`](Self::replace); a page that is free already is `NoPage`.
@@ -260,11 +271,12 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         self.pages.free(id, at, guard)
     }
 
-    /// The page, merged, and its token. A resident page in one piece is handed out without a copy, a lock or I/O.
+    /// The page, merged, and its token. A resident page in one piece is handed out without a copy, a lock or I/O; fragments are merged by the first who reads them;
+    /// a cold page is read from disk, or another thread's read of it waited for, and others may be evicted for it. A read never flushes.
     ///
     /// # Errors
     /// `NoPage` with what the page is instead; `Corrupt` and `Decode` for this page alone, `Incompatible` where a newer version has
-    /// written a record of it; `Io`, `ForeignGuard`.
+    /// written a record of it; `Io`; `NoSpace` where there is no memory for the mapping table of a leaf that is read; `ForeignGuard`.
     pub fn get<'g>(&'g self, id: PageId, guard: &'g Guard) -> Result<Found<'g, M::PageFrag, PageRef<'g, M::PageFrag>>> {
         self.pages.get(id, guard).map(|(page, at)| (page, token(at)))
     }
@@ -281,16 +293,17 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         self.pages.fragments(id, guard).map(|(fragments, at)| (fragments, token(at)))
     }
 
-    /// What a page is now, without reading it; its leaf of the map is read, if it was not yet.
+    /// What a page is now. Its leaf of the map is read, if it was not yet. The page is not, but for a cold one whose newest record is an image: nothing else says
+    /// its version, so the image is read whole.
     ///
     /// # Errors
-    /// `Corrupt`, `Io`, where that leaf cannot be read; `ForeignGuard`.
+    /// `Corrupt`, `Io`, where that leaf or that image cannot be read; `NoSpace` as in [`get`](Self::get); `ForeignGuard`.
     pub fn state(&self, id: PageId, guard: &Guard) -> Result<PageState> {
         self.pages.state(id, guard)
     }
 
     /// The ids of pages that hold data, rising. Weakly consistent: what changes meanwhile may or may not be seen. Leaves of the map
-    /// that were not needed since the start are read on the way; ids of one that cannot be read are errors.
+    /// that were not needed since the start are read on the way; ids of one that cannot be read are errors, as those of [`page_count`](Self::page_count).
     pub fn page_ids(&self) -> impl Iterator<Item = Result<PageId>> + '_ {
         (0..self.pages.ids.high_water()).map(PageId).filter_map(|id| match self.pages.holds_data(id) {
             Ok(true) => Some(Ok(id)),
@@ -303,7 +316,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// were not yet.
     ///
     /// # Errors
-    /// `Corrupt`, `Io`, where such a leaf cannot be read.
+    /// `Corrupt`, `Io`, where such a leaf cannot be read; `NoSpace` where there is no memory for the mapping table.
     pub fn page_count(&self) -> Result<u64> {
         self.pages.settle()?;
         Ok(self.pages.ids.allocated())
@@ -311,7 +324,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
 
     /// Writes a checkpoint of what is durable now, on this thread, if there is anything new: a start after that replays the log from
     /// there. [`flush`](Self::flush) first where it shall be everything. The background does the same by itself, see
-    /// [`log_limit`](crate::ConfigBuilder::log_limit). Updates go on meanwhile. Returns the LSN from which a start would replay.
+    /// [`log_limit`](crate::ConfigBuilder::log_limit). Updates go on meanwhile. It waits for another checkpoint that is being written,
+    /// one at the end of a turn of cleaning too, and for a flush. Returns the LSN from which a start would replay.
     ///
     /// # Errors
     /// `NoSpace` and `Io`, after which the checkpoint before counts and a later one may succeed; `Corrupt` where a leaf of the map that
@@ -323,11 +337,12 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// Moves pages out of the segments that hold least of them, as many as the fill target asks for, and gives back what is empty, on
     /// this thread and, where the store has threads, another one. The background does the same by itself, as far as disk is to stay within its bound.
     /// Updates and reads go on meanwhile; versions stay. Returns how many pages were moved. One call moves so much only: for the whole of it call
-    /// again until it returns 0. The log behind the last [`checkpoint`](Self::checkpoint) stays as it is.
+    /// again until it returns 0. The log behind the last [`checkpoint`](Self::checkpoint) stays as it is. It waits for another turn of
+    /// cleaning, and for a checkpoint that is being written; where one is due it ends with one of its own.
     ///
     /// # Errors
     /// `NoSpace` and `Io`, after which a later call may succeed; `Corrupt` where a leaf of the map is damaged (a page that is damaged
-    /// stays where it is); `Poisoned`, `ReadOnly`.
+    /// stays where it is); `Poisoned`, `ReadOnly`; `Decode`, `Encode` of its checkpoint, as in [`checkpoint`](Self::checkpoint).
     pub fn clean(&self) -> Result<u64> {
         // Also where nobody else writes checkpoints: the log behind the last one can be cleaned by the next call.
         let is_due = self.engine.log.wants_checkpoint();
@@ -337,7 +352,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// Keeps all files as long as what is returned lives, so that they can be copied while the store is in use. Copy `LOCK`, and `super-a` and `super-b`
     /// where they are there, then list the directory and copy the segments, `seg-*`, the highest name first: so no segment is older than one behind it. The
     /// copy opens, with all that was durable when it began and perhaps more. Segments may be linked instead of copied, where the file system
-    /// can, the superblocks not: no segment that was there is written over for another one after it was given back.
+    /// can, the superblocks not: no segment that was there is written over for another one after it was given back. Open such links read only, or copy them first: a writer
+    /// appends to the newest segment, which is this store's too.
     pub fn pin_files(&self) -> FilesPin {
         FilesPin::new(&self.engine.log)
     }
@@ -351,16 +367,16 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         self.cleaner.check_accounts()
     }
 
-    /// Returns once the update of this version is durable, and with it everything before.
-    /// Returns the stable LSN.
+    /// Returns once the update of this version is durable, and with it everything before: it waits for updates that are under way and came first, for a write and
+    /// for a sync, its own or one that others lead. Returns the stable LSN.
     ///
     /// # Errors
-    /// `Poisoned` (reopen), `NoSpace` (free something, try again).
+    /// `Poisoned` (reopen), `NoSpace` (free something, try again), `Io` where a file cannot be opened (try again).
     pub fn make_stable(&self, at: Version) -> Result<Lsn> {
         self.engine.log.make_stable(Lsn(at.0))
     }
 
-    /// Makes every update durable that is complete now. Returns the stable LSN.
+    /// Makes every update durable that is complete now, and waits as [`make_stable`](Self::make_stable) does. Returns the stable LSN.
     ///
     /// # Errors
     /// As [`make_stable`](Self::make_stable).
@@ -380,7 +396,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     /// after a tick, not before. Files that it keeps for reuse stay; threads would remove them when nobody comes by for a while.
     ///
     /// # Errors
-    /// As [`make_stable`](Self::make_stable).
+    /// As [`make_stable`](Self::make_stable), [`clean`](Self::clean) and [`checkpoint`](Self::checkpoint): the next call tries again. `ReadOnly` of a store that is only read,
+    /// after memory was given back.
     pub fn tick(&self) -> Result<()> {
         // First: memory is to be freed whatever becomes of the rest.
         self.cleaner.collect();
@@ -392,7 +409,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         checkpoints::turn(&self.engine.log, &self.cleaner, |_| {})
     }
 
-    /// A snapshot of what the store holds and has done. Cheap: nothing is read.
+    /// A snapshot of what the store holds and has done. No data is read. All segments are looked at, some times each, and the system is asked how long each file
+    /// is that is open, 256 at most: the time grows with the number of segments.
     pub fn stats(&self) -> Stats {
         Stats::of(&self.engine, &self.pages, self.fill_target, &self.restart)
     }
@@ -405,8 +423,8 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         Space::of(&self.pages, &self.checkpointer, self.fill_target, &self.restart)
     }
 
-    /// Flushes, joins the background threads and frees the lock; the next start of the same path succeeds at once. Dropping the
-    /// store does the same and keeps the errors to itself.
+    /// Flushes, joins the background threads and frees the lock; the next start of the same path succeeds at once. Nothing may borrow the store any more, see
+    /// [`PageCache`]. Dropping the store does the same and keeps the errors to itself.
     ///
     /// # Errors
     /// `Poisoned`, `NoSpace`, `Io`: what was acknowledged is durable all the same.

@@ -241,7 +241,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// The longest record or encoded fragment, in bytes.
+    /// The longest record or encoded fragment, in bytes. A page's fragment that is longer than a quarter of the ring is written in pieces, and the record that names
+    /// them lists the segments that they are in. So in segments of 64 KiB one of over about 40 MiB may be [`Error::TooLarge`] below this, too, if its
+    /// pieces come to lie between those of many other writers.
     pub fn max_record(mut self, bytes: u64) -> Self {
         self.config.max_record = bytes;
         self

@@ -24,6 +24,9 @@ use crate::recovery::rebuild::{Collect, Rebuild, Record};
 /// whoever waits in [`make_stable`](Log::make_stable) leads a round of writes and one sync, and all who wait meanwhile share the
 /// next one. After a crash the log is some prefix of its order of LSNs, and that prefix holds everything that was acknowledged.
 ///
+/// Threads share a log by reference, or in an `Arc`: all that is done with it takes `&self`. Only [`close`](Log::close) takes it by value, so the last
+/// one who holds it closes, with no [`Reservation`] left. Iterators and tails outlive it.
+///
 /// ```
 /// # fn main() -> Result<(), pagecache::Error> {
 /// let log = pagecache::Log::start(pagecache::ConfigBuilder::new().temporary(true).build())?;
@@ -131,7 +134,7 @@ impl Log {
     ///
     /// # Errors
     /// `Config` names an option to change; `Locked`, `NotFound`, `Exists` and `Incompatible` say what is at the path instead;
-    /// `Corrupt` where acknowledged records are damaged; `Io`, `NoSpace`.
+    /// `Corrupt` where acknowledged records are damaged; `Io`, `NoSpace`; `Thread` where the system gives no thread for the background.
     pub fn start(config: Config) -> Result<Log> {
         let mut found = Found::default();
         let engine = Engine::start(&config, Purpose::Log, &mut found)?;
@@ -141,10 +144,11 @@ impl Log {
         Ok(Log { engine })
     }
 
-    /// Appends a record of 0 to `max_record` bytes.
+    /// Appends a record of 0 to `max_record` bytes. It may wait before it has an LSN: for room in the ring, which writes and open reservations give, and for
+    /// a segment that is being made.
     ///
     /// # Errors
-    /// `TooLarge`; `NoSpace` before anything happened; `Poisoned`, `ReadOnly`; `WouldDeadlock` where this thread holds a
+    /// `TooLarge`; `NoSpace` and `Io` before anything happened; `Poisoned`, `ReadOnly`; `WouldDeadlock` where this thread holds a
     /// reservation that fills the ring.
     pub fn write(&self, record: &[u8]) -> Result<Lsn> {
         let log = &self.engine.log;
@@ -154,7 +158,7 @@ impl Log {
         }
     }
 
-    /// Draws an LSN and copies the record in, without making it part of the log yet.
+    /// Draws an LSN and copies the record in, without making it part of the log yet. It waits as [`write`](Log::write) does.
     ///
     /// # Errors
     /// As [`write`](Log::write).
@@ -186,7 +190,7 @@ impl Log {
     /// What stands at an LSN, durable or not.
     ///
     /// # Errors
-    /// `NotARecord` for an LSN inside a record; `Corrupt` where its bytes are damaged; `Io`.
+    /// `NotARecord` for an LSN inside a record; `Corrupt` where its bytes are damaged; `Incompatible` where a newer version has written it; `Io`.
     pub fn read(&self, lsn: Lsn) -> Result<LogRead> {
         let log = &self.engine.log;
         let loaded = match log.at(lsn, 0)? {
@@ -213,7 +217,8 @@ impl Log {
 
     /// The durable records at or above an LSN, in order. The iterator ends at the stable LSN of the moment and may be asked
     /// again later. `lsn` is a record's, an iterator's [`position`](LogIter::position), or below all records: `Lsn(0)` starts at the
-    /// beginning.
+    /// beginning. An item is `Corrupt` where a record is damaged, `Incompatible` where a newer version has written one, `NotARecord` where `lsn` is none of these places, or
+    /// `Io`; after an error the iterator is at its end.
     pub fn iter_from(&self, lsn: Lsn) -> LogIter {
         LogIter { walk: Walk::new(Arc::clone(&self.engine.log), lsn), failed: false }
     }
@@ -224,17 +229,17 @@ impl Log {
         LogTail { walk: Walk::new(Arc::clone(&self.engine.log), lsn) }
     }
 
-    /// Returns once the record at `lsn` is durable; for an LSN that nobody has written, once everything written now is.
-    /// Returns the stable LSN.
+    /// Returns once the record at `lsn` is durable; for an LSN that nobody has written, once everything written now is. It waits for reservations that are open
+    /// below, for a write and for a sync, its own or one that others lead. Returns the stable LSN.
     ///
     /// # Errors
-    /// `Poisoned` (reopen), `NoSpace` (free something, try again), `WouldDeadlock` where this thread holds a reservation that
+    /// `Poisoned` (reopen), `NoSpace` (trim, or make room, and try again), `Io` where a file cannot be opened (try again), `WouldDeadlock` where this thread holds a reservation that
     /// comes first.
     pub fn make_stable(&self, lsn: Lsn) -> Result<Lsn> {
         self.engine.log.make_stable(lsn)
     }
 
-    /// Makes everything durable that is complete now. Returns the stable LSN.
+    /// Makes everything durable that is complete now, and waits as [`make_stable`](Log::make_stable) does. Returns the stable LSN.
     ///
     /// # Errors
     /// As [`make_stable`](Log::make_stable).
@@ -258,10 +263,11 @@ impl Log {
     }
 
     /// Forgets the records that start below `lsn`, as far as they are stable, durably, and gives back the disk of segments that hold
-    /// nothing else. Returns the first LSN that is kept.
+    /// nothing else. It flushes, and so waits as [`make_stable`](Log::make_stable) does. Returns the first LSN that is kept.
     ///
     /// # Errors
-    /// As [`make_stable`](Log::make_stable).
+    /// As [`make_stable`](Log::make_stable), after which the trim has or has not happened; `ReadOnly`; `Corrupt` where `lsn` is in the middle of something and the records before it
+    /// cannot be walked.
     pub fn trim(&self, lsn: Lsn) -> Result<Lsn> {
         self.engine.log.trim(lsn)
     }
@@ -274,12 +280,13 @@ impl Log {
     /// Does what the background threads do, for stores with [`Background::Caller`](crate::Background::Caller).
     ///
     /// # Errors
-    /// As [`make_stable`](Log::make_stable).
+    /// As [`make_stable`](Log::make_stable); `ReadOnly` of a log that is only read.
     pub fn tick(&self) -> Result<()> {
         self.engine.tick()
     }
 
-    /// Flushes, joins the background threads and frees the lock; the next start of the same path succeeds at once.
+    /// Flushes, joins the background threads and frees the lock; the next start of the same path succeeds at once. Dropping the log does the same and keeps the
+    /// errors to itself.
     ///
     /// # Errors
     /// `Held` where a reservation was leaked: what came before it is durable. `Poisoned`, `NoSpace`, `Io`.
@@ -343,7 +350,7 @@ impl LogTail {
     /// The next durable record, waiting at most `timeout` for it.
     ///
     /// # Errors
-    /// `Corrupt`, `Io`.
+    /// As the items of [`Log::iter_from`]; the next call tries again.
     pub fn next(&mut self, timeout: Duration) -> Result<Tailed> {
         let until = Instant::now().checked_add(timeout);
         loop {

@@ -10,7 +10,7 @@ use super::ids::{Lsn, PageId, Version};
 /// The kit's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a page is when it is not data.
+/// What a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum PageState {
     /// It holds data at this version, in memory or on disk.
@@ -67,7 +67,8 @@ pub enum Error {
         /// What the system said.
         source: Arc<io::Error>,
     },
-    /// Stored bytes are not what was written. Nothing else is affected; restore the page, or the store, from a copy.
+    /// Stored bytes are not what was written. Said by a start, the store does not open as it is: restore it from a copy. Said of an open store, nothing but
+    /// what was asked for is affected: restore the page, or the store, from a copy.
     Corrupt(Box<Corruption>),
     /// A stored fragment is intact but the fragment type refused it: was the store written with another type?
     Decode {
@@ -147,16 +148,17 @@ pub enum Error {
     },
 }
 
-/// Where stored bytes were found damaged.
+/// Where stored bytes were found damaged. What is in no segment has its highest number, and what has no LSN an empty range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corruption {
     /// The page that is affected, where it is known that it is this page alone.
     pub page: Option<PageId>,
-    /// The segment's sequence, as in its file name.
+    /// The segment's sequence, as in its file name; `u64::MAX` for what is in none: both copies of the superblock, or an LSN whose segment is gone.
     pub segment: u64,
-    /// The offset in the segment's file, in bytes.
+    /// The offset in the segment's file, in bytes; 0 where there is no segment.
     pub offset: u64,
-    /// The LSNs that may be affected: from the damage up to the next byte known to be good.
+    /// The LSNs that may be affected: from the damage up to the next byte known to be good. `0..0` outside the log, where there are none: in images, in the
+    /// map, in the superblock.
     pub lsns: std::ops::Range<Lsn>,
     /// What does not fit.
     pub what: &'static str,
@@ -203,11 +205,14 @@ impl fmt::Display for Error {
                 if let Some(page) = at.page {
                     write!(f, "{page} is damaged: ")?;
                 }
-                write!(
-                    f,
-                    "{} in segment {:016x} at offset {} ({}..{}): restore from a copy",
-                    at.what, at.segment, at.offset, at.lsns.start, at.lsns.end
-                )
+                write!(f, "{}", at.what)?;
+                if at.segment != u64::MAX {
+                    write!(f, " in segment {:016x} at offset {}", at.segment, at.offset)?;
+                }
+                if !at.lsns.is_empty() {
+                    write!(f, " ({}..{})", at.lsns.start, at.lsns.end)?;
+                }
+                write!(f, ": restore from a copy")
             }
             Error::Decode { page: Some(page), what } => {
                 write!(f, "{page} is intact but does not decode ({what}): was it written with another fragment type?")
@@ -259,5 +264,21 @@ mod tests {
     fn a_full_disk_is_no_space_whatever_the_call() {
         assert!(Error::io("write", "x", io::ErrorKind::StorageFull.into()).is_no_space());
         assert!(!Error::io("write", "x", io::ErrorKind::PermissionDenied.into()).is_no_space());
+    }
+
+    #[test]
+    fn damage_says_its_place_as_far_as_it_has_one() {
+        let said = |page, segment, lsns| {
+            Error::Corrupt(Box::new(Corruption { page, segment, offset: 4096, lsns, what: "it is damaged" }))
+                .to_string()
+        };
+        assert_eq!(
+            said(Some(PageId(3)), 26, Lsn(8)..Lsn(16)),
+            "page:3 is damaged: it is damaged in segment 000000000000001a at offset 4096 (lsn:8..lsn:16): restore from a copy"
+        );
+        let of_images = said(None, 26, Lsn(0)..Lsn(0));
+        assert_eq!(of_images, "it is damaged in segment 000000000000001a at offset 4096: restore from a copy");
+        assert_eq!(said(None, u64::MAX, Lsn(0)..Lsn(0)), "it is damaged: restore from a copy");
+        assert_eq!(said(None, u64::MAX, Lsn(8)..Lsn(16)), "it is damaged (lsn:8..lsn:16): restore from a copy");
     }
 }

@@ -5,7 +5,8 @@ use std::ops::Deref;
 
 use super::chain::Chain;
 
-/// A page. It borrows the store and the guard, or owns what is not in the cache (a fold that lost its race).
+/// A page. It borrows the store and the guard, or owns what is not in the cache: what was merged while another thread changed the page, or what was read from
+/// disk while guards keep so much garbage that nothing is evicted for a page that comes in.
 pub struct PageRef<'g, P> {
     page: Inner<'g, P>,
 }

@@ -29,7 +29,7 @@ use walk::Walk;
 /// Where the bytes of a store are, and what that costs. From [`PageCache::space`](crate::PageCache::space), or from
 /// [`inspect::space`](crate::inspect::space) for a store that is not open.
 ///
-/// To make it is for looking, not for a loop ([`stats`](crate::PageCache::stats) is cheap): every leaf of the map that was not read yet is
+/// To make it is for looking, not for a loop ([`stats`](crate::PageCache::stats) reads nothing): every leaf of the map that was not read yet is
 /// read, then every segment once from end to end, on the caller's thread, which takes as long as the disk takes to be read. Memory
 /// grows by the map only. A checkpoint that is being written is waited for.
 ///
