@@ -79,12 +79,13 @@ names! {
     functions {
         PageCache::start PageCache::allocate PageCache::try_allocate PageCache::replace PageCache::link PageCache::free PageCache::get
         PageCache::flush PageCache::make_stable PageCache::stable_lsn PageCache::recovered_state PageCache::state PageCache::stats
-        PageCache::space
+        PageCache::space PageCache::clean PageCache::checkpoint
         PageCache::fragments PageCache::pin
         Log::start Log::write Log::reserve Log::read Log::iter_from Log::flush Log::make_stable Log::stable_lsn Log::trim
         Reservation::abort Reservation::complete Reservation::lsn
         ConfigBuilder::new ConfigBuilder::build ConfigBuilder::temporary ConfigBuilder::read_only
         ConfigBuilder::cache_capacity ConfigBuilder::segment_size ConfigBuilder::max_record
+        ConfigBuilder::log_limit ConfigBuilder::fill_target ConfigBuilder::reserve
         ConfigBuilder::collector
         inspect::verify crossbeam_epoch::pin
     }
