@@ -21,7 +21,7 @@ pub struct Entry {
 /// All that was written and not trimmed, in LSN order, and what was promised about it.
 ///
 /// - M1. After a crash the log holds the completed records from the trim up to some place at or above `stable`, and
-///   nothing else (I1, I2).
+///   nothing else.
 /// - M2. The trim is the acknowledged one, or one that was begun and never acknowledged.
 /// - M3. No LSN is handed out twice, lost ones included.
 #[derive(Clone, Debug)]

@@ -47,10 +47,10 @@ pub enum Page {
 
 /// All updates in the order of their versions, the pages they make, and what was promised about them.
 ///
-/// - M1. After a crash the pages are what all updates below one place make of them, which is at or above `stable`: no page
-///   is ahead of another one, none behind (I1, I2).
-/// - M2. Versions rise, over all pages, lost ones and restarts included.
-/// - M3. An id is free, allocated or never used. Only durably freed and never used ones are handed out (I5).
+/// - M4. After a crash the pages are what all updates below one place make of them, which is at or above `stable`: no page
+///   is ahead of another one, none behind.
+/// - M5. Versions rise, over all pages, lost ones and restarts included.
+/// - M6. An id is free, allocated or never used. Only durably freed and never used ones are handed out.
 #[derive(Clone, Debug, Default)]
 pub struct PageModel {
     updates: Vec<Update>,
@@ -136,7 +136,7 @@ impl PageModel {
     /// Notes that an id was handed out, when everything below `stable` was durable.
     ///
     /// # Errors
-    /// It is in use, or its free is not durable, or ids that could be had were passed over (M3).
+    /// It is in use, or its free is not durable, or ids that could be had were passed over (M6).
     pub fn handed_out(&mut self, id: PageId, stable: Lsn) -> Checked {
         let below = match self.pages.get(&id) {
             Some(Page::Free(version)) => {
@@ -164,7 +164,7 @@ impl PageModel {
     /// Notes an update that was answered with this version.
     ///
     /// # Errors
-    /// The version is not above all others (M2).
+    /// The version is not above all others (M5).
     pub fn changed(&mut self, id: PageId, change: Change, version: Version) -> Checked {
         let above = self.last_version().map_or(self.above.0, |last| self.above.0.max(last.0 + 1));
         claim(version.0 >= above, || format!("{id} becomes {version}: everything below {above} was drawn before"))?;
@@ -187,7 +187,7 @@ impl PageModel {
     /// expected from now on. `tail` is above every LSN in use.
     ///
     /// # Errors
-    /// A promise is broken (M1).
+    /// A promise is broken (M4).
     pub fn recovered(&mut self, found: &[PageState], high_water: u64, tail: Lsn) -> Checked {
         let newest = found.iter().filter_map(|state| match state {
             PageState::Live(version) | PageState::Free(version) => Some(*version),

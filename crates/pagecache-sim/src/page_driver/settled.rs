@@ -1,4 +1,4 @@
-//! What a store may take of disk and of memory (I10).
+//! What a store may take of disk and of memory.
 
 use pagecache::{Lsn, PageCache, Stats};
 
@@ -82,7 +82,7 @@ impl PageWorld {
         self.held = Held { opened: tail, at_start: files, tail, files };
     }
 
-    /// Disk is within what is promised (P3) where the store has had its turns: a settled store has; a tick has them once half of the
+    /// Disk is within what is promised where the store has had its turns: a settled store has; a tick has them once half of the
     /// log's limit has been written since the start, and then after each quarter. Between two of them the log grows, and nothing else does.
     pub(super) fn check_disk(&mut self, stats: &Stats, op: PageOp, before: &Before) -> Checked {
         if self.pinned.is_some() {

@@ -1,4 +1,4 @@
-//! What is in use, and what is done about it: the accounts, every byte of the files (I6), and turns of cleaning, counted.
+//! What is in use, and what is done about it: the accounts, every byte of the files, and turns of cleaning, counted.
 
 use pagecache::{PageCache, Stats};
 

@@ -1,4 +1,4 @@
-//! The same store opened in other ways than the usual (I8): what each says is compared.
+//! The same store opened in other ways than the usual: what each says is compared.
 
 use pagecache::storage::Storage;
 use pagecache::{Error, PageCache, PageId, PageState};
@@ -10,8 +10,8 @@ use crate::driver::{Checked, Violation, claim};
 const SUPERBLOCKS: [&str; 2] = ["super-a", "super-b"];
 
 impl PageWorld {
-    /// What the store says of every id where it is opened in other ways than the usual: without its checkpoint, by the whole log
-    /// (I8); and, where the copies of the superblock differ, by each alone. Nothing where there is no checkpoint, or the disk is
+    /// What the store says of every id where it is opened in other ways than the usual: without its checkpoint, by the whole log;
+    /// and, where the copies of the superblock differ, by each alone. Nothing where there is no checkpoint, or the disk is
     /// not to be relied on.
     pub(super) fn by_other_ways(&mut self) -> Result<Vec<(String, Vec<PageState>)>, Violation> {
         let names = self.disk.file_names();

@@ -8,7 +8,7 @@ use crate::page::materialize::Materializer;
 use crate::page::slot::Seen;
 
 impl<M: Materializer> Cleaner<M> {
-    /// Compares the accounts with what the map says is in use (I6 of the tests). For a store that nobody is using.
+    /// Compares the accounts with what the map says is in use. For a store that nobody is using.
     ///
     /// # Errors
     /// The first segment where they differ.

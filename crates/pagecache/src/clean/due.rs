@@ -23,7 +23,7 @@ impl<M: Materializer> Cleaner<M> {
         self.excess(&ledger) > 0 || self.overdue(&ledger) > 0
     }
 
-    /// Whether there is more on disk than is promised (P3), since pages were freed: what is written keeps within it. Not where a turn has just found that
+    /// Whether there is more on disk than is promised (the ledger's sum), since pages were freed: what is written keeps within it. Not where a turn has just found that
     /// it cannot be helped, and no more than a segment has died since, nor before a step of the log has come since one has failed. Behind a start it takes a look at
     /// the whole map to say so, once a segment has died.
     pub(crate) fn is_beyond_promise(&self) -> bool {

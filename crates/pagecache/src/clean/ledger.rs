@@ -1,4 +1,4 @@
-//! What is on disk against what is promised (P3 of the design), in whole segments.
+//! What is on disk against what is promised, in whole segments.
 
 use crate::store::births::{Keep, Stock};
 use crate::store::limit::RESERVE;

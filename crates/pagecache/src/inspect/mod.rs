@@ -1,10 +1,10 @@
 //! Looking at a store from outside: is it sound, and where are its bytes? No user type is needed, and not a byte is written.
 //!
-//! - Y1. A store that a crash has left behind is sound: what is torn above the last proven stable LSN is the end of the log,
+//! - U1. A store that a crash has left behind is sound: what is torn above the last proven stable LSN is the end of the log,
 //!   by the same table that recovery decides with.
-//! - Y2. No length, id or count is believed before the checksum over it was. Memory grows with the pages and the extents
+//! - U2. No length, id or count is believed before the checksum over it was. Memory grows with the pages and the extents
 //!   under way, never with what damaged bytes say.
-//! - Y3. A problem ends no more than it must: behind a damaged record the walk goes on at the next mark, behind a lost
+//! - U3. A problem ends no more than it must: behind a damaged record the walk goes on at the next mark, behind a lost
 //!   segment at the next one, and what could be a consequence of the stretch between is not reported again.
 
 mod extents;

@@ -1,4 +1,4 @@
-//! Page ids: fresh ones, and freed ones that wait until their free is durable (V5 of the design: reuse comes after).
+//! Page ids: fresh ones, and freed ones that wait until their free is durable: only then are they used again.
 
 use std::collections::VecDeque;
 use std::ops::Range;

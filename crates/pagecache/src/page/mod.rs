@@ -6,7 +6,7 @@
 //!   unpublished, so whoever loaded it under a guard may keep looking as long as the guard lives.
 //! - G3. The version of a page is that of its newest node, and rises with every logical change. Folding, paging in and
 //!   evicting keep it.
-//! - G4. A piece enters a slot's word as a place on disk only when it is stable; until then the page stays in memory.
+//! - G4. A piece enters a slot's word as a place on disk only when it is stable, an image when it is synced (N1); until then the page stays in memory.
 //! - G5. A node's pieces name every record, oldest first, that is needed to build it again, unless a marker stands above it.
 //! - G6. A page that was moved under deltas gets a marker on top: a node without a fragment, whose pieces are all of the page's as of then, and stand for those
 //!   of every node below, which stay as they are. A chain has one at most; a fold takes it away with the rest.

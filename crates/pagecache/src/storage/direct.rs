@@ -1,12 +1,12 @@
 //! Long writes past the system's page cache (`O_DIRECT`): a log alone is written once and rarely read, so a copy of it in the cache
 //! costs a copy, memory, and a pass of the kernel's own write-back. Reads too, on request: a store's own cache holds what is hot.
 //!
-//! - D1. A write goes direct where it is cold, or reads go direct; and only where address, offset and length are multiples of a block,
+//! - R1. A write goes direct where it is cold, or reads go direct; and only where address, offset and length are multiples of a block,
 //!   and it is long. Everything else, and everything on a file system that refuses, goes through the cache. Linux keeps the
 //!   two coherent: a direct write drops what the cache holds of its range.
-//! - D2. A second handle exists from the first direct write to the next sync: a file that is no longer written has one. Where reads
+//! - R2. A second handle exists from the first direct write to the next sync: a file that is no longer written has one. Where reads
 //!   go direct it stays with the file from the first of them.
-//! - D3. Reads go direct where that is asked for. One takes the blocks that cover it, all at once, into a buffer of its own. Blocks that
+//! - R3. Reads go direct where that is asked for. One takes the blocks that cover it, all at once, into a buffer of its own. Blocks that
 //!   the cache holds newer than the disk are written back first, by Linux.
 
 use std::fs::{File, OpenOptions};
@@ -52,7 +52,7 @@ impl Direct {
         Direct { reads, ..Direct::default() }
     }
 
-    /// Reads at most `buf`; `None` where it is to go through the cache (D3).
+    /// Reads at most `buf`; `None` where it is to go through the cache (R3).
     pub(super) fn read_at(&self, file: &File, buf: &mut [u8], offset: u64) -> Option<io::Result<usize>> {
         // Relaxed: a look that saves a try.
         if self.reads == Reads::Cached || buf.is_empty() || self.refused.load(Ordering::Relaxed) {
@@ -81,7 +81,7 @@ impl Direct {
         }
     }
 
-    /// Writes at most `buf`; `None` where it is to go through the cache (D1).
+    /// Writes at most `buf`; `None` where it is to go through the cache (R1).
     pub(super) fn write_at(&self, file: &File, buf: &[u8], offset: u64) -> Option<io::Result<usize>> {
         if self.reads == Reads::Cached {
             return None;
@@ -107,7 +107,7 @@ impl Direct {
         }
     }
 
-    /// What was written is durable: the second handle goes (D2).
+    /// What was written is durable: the second handle goes (R2).
     pub(super) fn synced(&self) {
         if self.reads != Reads::Cached {
             return;

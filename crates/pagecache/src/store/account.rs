@@ -6,7 +6,7 @@ use crate::base::canary::{Canary, planted};
 use crate::store::in_use::InUse;
 
 /// What is in use in a segment. Raised before an address in it is published and lowered after it was unpublished, so it is
-/// too high at times and never too low (V7 of the design).
+/// too high at times and never too low.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     /// Bytes of records that were published, those that the log's lives still count left out.
