@@ -342,7 +342,7 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
     ///
     /// # Errors
     /// `NoSpace` and `Io`, after which a later call may succeed; `Corrupt` where a leaf of the map is damaged (a page that is damaged
-    /// stays where it is); `Poisoned`, `ReadOnly`; `Decode`, `Encode` of its checkpoint, as in [`checkpoint`](Self::checkpoint).
+    /// or cannot be read stays where it is); `Poisoned`, `ReadOnly`; `Decode`, `Encode` of its checkpoint, as in [`checkpoint`](Self::checkpoint).
     pub fn clean(&self) -> Result<u64> {
         // Also where nobody else writes checkpoints: the log behind the last one can be cleaned by the next call.
         let is_due = self.engine.log.wants_checkpoint();

@@ -10,7 +10,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, PageId, Sequence};
 use crate::base::sync::{Help, mpsc::sync_channel, with_help};
 use crate::log::scan::{Scanner, Step};
-use crate::ops::copy::{Found, Harvest, PageRecord};
+use crate::ops::copy::{Cold, Found, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
 use crate::store::segment::Segment;
 
@@ -20,6 +20,9 @@ const RECORD: u64 = 256;
 
 /// The name of the thread that writes images beside the one that cleans and copies.
 const HELPER: &str = "pagecache-move";
+
+/// So many segments are looked at for whether anything can be read.
+const PROBES: usize = 8;
 
 /// Which pages are copied first, where not all can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +134,9 @@ impl<M: Materializer> Cleaner<M> {
                     share.copied += copied.len() as u64;
                     guard.repin_after(|| batch.push(victim, copied, hand_over))?;
                 }
-                // A page that is damaged stays where it is, and so does its segment.
+                // A page that is damaged or cannot be read stays where it is, and so does its segment. Nothing is written here.
                 Err(Error::Corrupt(_) | Error::Decode { .. }) => {}
+                Err(Error::Io { .. }) if guard.repin_after(|| self.is_readable()) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -143,12 +147,13 @@ impl<M: Materializer> Cleaner<M> {
     fn found(&self, victims: &[Arc<Segment>]) -> Result<Option<Found>> {
         let bytes: u64 = victims.iter().map(|victim| victim.header.segment_size).sum();
         match self.pages.ids.high_water() < bytes / RECORD {
-            true => self.pages.pages_in(victims),
+            true => self.pages.pages_in(victims, Cold::Few),
             false => Ok(None),
         }
     }
 
-    /// Walks a segment: pages that are one record here are copied on the way, and need no read of their own. Returns the others, each with its oldest record.
+    /// Walks a segment: pages that are one record here are copied on the way, and need no read of their own. Returns the others, each with its oldest record: those
+    /// that have more, and from where the segment cannot be read on all that are left.
     fn walk(
         &self,
         victim: &Arc<Segment>,
@@ -160,6 +165,7 @@ impl<M: Materializer> Cleaner<M> {
         let mut others = self.pages.log.pool.spans.pages_in(victim.header.sequence);
         others.retain(|(_, id)| seen.insert(*id));
         let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
+        let mut hole = None;
         let handle = self.pages.collector.register();
         let mut guard = handle.pin();
         // What stands behind damage is not found: the segment stays.
@@ -179,6 +185,11 @@ impl<M: Materializer> Cleaner<M> {
                 Ok(_) => break,
                 // It has become empty, and was given back meanwhile.
                 Err(_) if self.is_gone(victim) => break,
+                // One sector may be all that is wrong.
+                Err(_) if guard.repin_after(|| self.is_readable()) => {
+                    hole = Some(victim.address(scanner.position()));
+                    break;
+                }
                 Err(error) => return Err(error),
             };
             let record = PageRecord::of(victim, &step).filter(|record| !seen.contains(&record.id));
@@ -195,7 +206,29 @@ impl<M: Materializer> Cleaner<M> {
                 Harvest::Dead => {}
             }
         }
+        drop(guard);
+        if let Some(hole) = hole {
+            others.extend(self.behind(hole, victim, seen)?);
+        }
         Ok(others)
+    }
+
+    /// The pages of a segment that a walk has not met which came so far, each with its oldest record: by the map, to be read one by one.
+    fn behind(
+        &self,
+        hole: Address,
+        victim: &Arc<Segment>,
+        seen: &mut HashSet<PageId>,
+    ) -> Result<Vec<(Address, PageId)>> {
+        let met = victim.address(victim.data_start())..hole;
+        let found = self.pages.pages_in(std::slice::from_ref(victim), Cold::Any)?;
+        let pages = found.unwrap_or_default().into_values().flatten();
+        Ok(pages.filter(|(oldest, id)| !met.contains(oldest) && seen.insert(*id)).collect())
+    }
+
+    /// Whether anything can be read: then it was one place that could not, and what lies there stays. Else it is the disk, and a later turn may do better.
+    fn is_readable(&self) -> bool {
+        self.pages.log.pool.all().iter().take(PROBES).any(|segment| segment.is_readable())
     }
 
     fn is_gone(&self, victim: &Segment) -> bool {

@@ -60,6 +60,15 @@ const LAST_PAGE: usize = 64 << 10;
 const COLD_SHARE: u64 = 16;
 const COLD_FEW: u64 = 64;
 
+/// How many of the pages that are looked for in the map may be cold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cold {
+    /// As many as are read one by one faster than their segments are walked.
+    Few,
+    /// All of them.
+    Any,
+}
+
 /// Pages, each with its oldest record, by segments.
 pub(crate) type Found = BTreeMap<Sequence, Vec<(Address, PageId)>>;
 
@@ -232,12 +241,12 @@ impl<M: Materializer> Pages<M> {
         Ok(is_there.then_some((word, wanted)))
     }
 
-    /// The pages that have records in some segments, by the map: under the first of these segments that has one, each with its oldest record. None as soon as many
-    /// of those that were found are cold: to walk the segments is faster than a read for each.
+    /// The pages that have records in some segments, by the map: under the first of these segments that has one, each with its oldest record. None as soon as more
+    /// of those that were found are cold than may be: to walk the segments is faster than a read for each.
     ///
     /// # Errors
     /// Of a leaf's reading.
-    pub(crate) fn pages_in(&self, segments: &[Arc<Segment>]) -> Result<Option<Found>> {
+    pub(crate) fn pages_in(&self, segments: &[Arc<Segment>], may_be: Cold) -> Result<Option<Found>> {
         let mut places: Vec<(Sequence, usize)> =
             segments.iter().map(|segment| segment.header.sequence).zip(0..).collect();
         places.sort_unstable();
@@ -278,7 +287,7 @@ impl<M: Materializer> Pages<M> {
             found.entry(wanted.header.sequence).or_default().push((oldest.address(), id));
             all += 1;
             cold += u64::from(!word.is_resident());
-            if cold > COLD_FEW + all / COLD_SHARE {
+            if may_be == Cold::Few && cold > COLD_FEW + all / COLD_SHARE {
                 return Ok(None);
             }
         }

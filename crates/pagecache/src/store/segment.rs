@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::base::aligned::AlignedBuf;
 use crate::base::damage::Damage;
 use crate::base::error::{Corruption, Error, Result};
 use crate::base::ids::{Address, Lsn};
 use crate::format::BLOCK;
 use crate::format::root::Known;
 use crate::format::segment::{Previous, Purpose, SegmentHeader, name};
-use crate::storage::StorageFile;
+use crate::storage::{StorageFile, read_full};
 use crate::store::account::Account;
 use crate::store::handles::{Handle, Handles};
 
@@ -86,6 +87,12 @@ impl Segment {
     /// `Io`.
     pub(crate) fn file(&self) -> Result<Arc<dyn StorageFile>> {
         self.handle.file().map_err(|error| Error::io("open", self.name(), error))
+    }
+
+    /// Whether its header can be read, whatever it says.
+    pub(crate) fn is_readable(&self) -> bool {
+        let mut block = AlignedBuf::zeroed(BLOCK as usize);
+        self.file().is_ok_and(|file| read_full(file.as_ref(), block.as_mut_slice(), 0).is_ok())
     }
 
     /// Bytes of disk that its file occupies, without opening it; none where it was never open.

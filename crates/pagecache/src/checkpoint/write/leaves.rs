@@ -128,7 +128,7 @@ impl<M: Materializer> Checkpointer<M> {
             }
             match self.pages.read_leaf(leaf) {
                 // Only its place was to change: it stays where it is.
-                Err(Error::Corrupt(_)) if !has_changed => continue,
+                Err(Error::Corrupt(_) | Error::Io { .. }) if !has_changed => continue,
                 read => read?,
             }
             room = put(leaf, self.capture(leaf, room, &handle))?;
