@@ -123,6 +123,14 @@ impl Rebuild for Found {
         None
     }
 
+    fn moved_to(&self, _: Sequence) -> bool {
+        false
+    }
+
+    fn check_moved(&self, _: impl Fn(Sequence) -> bool) -> Result<()> {
+        Ok(())
+    }
+
     fn join(&mut self, part: Found) -> Result<()> {
         self.extents.extend(part.extents);
         Ok(())

@@ -79,6 +79,14 @@ impl<R: Rebuild> Rebuild for Timed<R> {
         self.inner.highest_named()
     }
 
+    fn moved_to(&self, sequence: Sequence) -> bool {
+        self.inner.moved_to(sequence)
+    }
+
+    fn check_moved(&self, is_there: impl Fn(Sequence) -> bool) -> Result<()> {
+        self.inner.check_moved(is_there)
+    }
+
     fn join(&mut self, part: R::Part) -> Result<()> {
         let joined = self.inner.join(part);
         // Up to the last of them.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use common::{Bytes, Joined};
 use pagecache::inspect::verify;
 use pagecache::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile, read_full, write_all};
-use pagecache::{Background, ConfigBuilder, PageCache, PageId, Version, version};
+use pagecache::{Background, ConfigBuilder, Error, PageCache, PageId, Version, version};
 
 type Pages = PageCache<Joined>;
 
@@ -259,4 +259,58 @@ fn a_crash_with_images_that_are_ahead_of_the_log_leaves_a_sound_store() {
         }
     }
     again.check_accounts().unwrap();
+}
+
+/// A checkpoint between the number of a segment of images and its name does not know it, and has a higher number for the next one. With its headers damaged it was
+/// taken for what a checkpoint had given back, and removed.
+#[test]
+fn images_without_a_header_are_not_removed_where_the_log_has_moved_pages_to_them() {
+    for linked in [true, false] {
+        let storage = Interrupted::default();
+        let config = || ConfigBuilder::new().segment_size(64 << 10).flush_every_ms(None).background(Background::Caller);
+        let pc = Arc::new(Pages::start(config().storage(storage.clone()).build()).unwrap());
+        let left = sparse(&pc, 1);
+        let guard = pc.pin();
+        for (id, at) in left.iter().filter(|_| linked) {
+            pc.link_at(*id, *at, Bytes(vec![1]), &guard).unwrap();
+        }
+        // Or there would be nothing for a checkpoint.
+        pc.replace_at(pc.allocate(&guard), Version::NONE, Bytes(vec![2; 10]), &guard).unwrap();
+        drop(guard);
+        let before = storage.memory.list().unwrap();
+        let other = Arc::clone(&pc);
+        *storage.before_name.lock().unwrap() = Some(Box::new(move || {
+            other.checkpoint().unwrap();
+        }));
+        assert_eq!(pc.clean().unwrap(), left.len() as u64);
+        pc.flush().unwrap();
+        let is_of_images = |name: &String| {
+            let file = storage.memory.open(name, OpenMode::ReadOnly).unwrap();
+            let mut header = [0; 14];
+            name.starts_with("seg-")
+                && read_full(file.as_ref(), &mut header, 0).unwrap() == 14
+                && matches!(header[13], 1 | 2)
+        };
+        let made: Vec<String> = storage.memory.list().unwrap();
+        let made: Vec<String> = made.into_iter().filter(|name| !before.contains(name) && is_of_images(name)).collect();
+        assert_eq!(made.len(), 1, "{made:?}");
+        let crashed = copy(&storage.memory);
+        let file = crashed.open(&made[0], OpenMode::ReadWrite).unwrap();
+        for at in [0, (64 << 10) - 4096] {
+            write_all(file.as_ref(), &[0xa5; 64], at).unwrap();
+        }
+        for _ in 0..2 {
+            match Pages::start(config().storage(crashed.clone()).build()) {
+                Err(Error::Corrupt(at)) => assert_eq!((at.what, linked), ("a segment is missing", true)),
+                Err(other) => panic!("{other}"),
+                Ok(pc) => {
+                    assert!(!linked, "the log says where these pages are");
+                    for (id, _) in &left {
+                        assert!(pc.get(*id, &pc.pin()).unwrap_err().is_corrupt(), "{id}");
+                    }
+                }
+            }
+            assert!(crashed.list().unwrap().contains(&made[0]), "what is in it can be saved");
+        }
+    }
 }

@@ -176,7 +176,7 @@ fn resume(
         Verdict::Continue | Verdict::Cut => {}
     }
     survey.check_beginning(findings.trimmed)?;
-    survey.settle(|sequence| rebuild.gave_back(sequence), rebuild.highest_named())?;
+    survey.settle(rebuild)?;
     let oldest = survey.chain.first().map_or(findings.at, |oldest| oldest.header.start.max(survey.redo));
     let walked = findings.at.0.saturating_sub(oldest.0);
     let recovered = Recovered { walked, clean: verdict == Verdict::Continue, checkpoint };

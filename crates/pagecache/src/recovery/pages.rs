@@ -163,8 +163,28 @@ impl<P: Send + Sync> Rebuild for Replayed<P> {
     }
 
     fn highest_named(&self) -> Option<Sequence> {
-        let images = self.moved.iter().map(|(_, image)| Sequence(image.address().0 / self.segment_size));
+        let images = self.moved.iter().map(|(_, image)| self.sequence(*image));
         images.chain(self.given_back.last().copied()).max()
+    }
+
+    fn moved_to(&self, sequence: Sequence) -> bool {
+        self.moved.iter().any(|(_, image)| self.sequence(*image) == sequence)
+    }
+
+    fn check_moved(&self, is_there: impl Fn(Sequence) -> bool) -> Result<()> {
+        let mut there = None;
+        for (id, image) in &self.moved {
+            let sequence = self.sequence(*image);
+            if there == Some(sequence) || is_there(sequence) {
+                there = Some(sequence);
+                continue;
+            }
+            // Of others it is known when their leaf is read.
+            if self.table.get(*id).is_some_and(|slot| names(slot, *image)) {
+                return Err(corrupt(self.segment_size, image.address(), Damage::SegmentMissing));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -181,6 +201,11 @@ impl<P: Send + Sync> Replayed<P> {
             lists: AtomicU64::new(0),
             threads,
         }
+    }
+
+    /// The segment that an image is in.
+    fn sequence(&self, image: Piece) -> Sequence {
+        Sequence(image.address().0 / self.segment_size)
     }
 
     /// Applies a segment's records, after those of all segments before it: in parallel by page id.
@@ -235,21 +260,13 @@ impl<P: Send + Sync> Replayed<P> {
     /// not known, but how many they held.
     ///
     /// # Errors
-    /// `Corrupt` where a segment is missing to whose images pages have gone; `Io`.
+    /// `Io`.
     pub(crate) fn finish(mut self, log: &LogCore) -> Result<Rebuilt<P>> {
         let pool = &log.pool;
-        let mut there = None;
         for (id, piece) in std::mem::take(&mut self.moved) {
-            let sequence = pool.sequence(piece);
-            let is_there = there == Some(sequence) || pool.get(sequence).is_some();
-            there = Some(sequence).filter(|_| is_there);
-            if is_there && !piece.is_long() || !self.table.get(id).is_some_and(|slot| names(slot, piece)) {
-                continue;
+            if piece.is_long() && self.table.get(id).is_some_and(|slot| names(slot, piece)) {
+                know_image(pool, id, piece)?;
             }
-            if !is_there {
-                return Err(corrupt(pool.segment_size(), piece.address(), Damage::SegmentMissing));
-            }
-            know_image(pool, id, piece)?;
         }
         for Long { id, lsn, piece, extent, parts } in std::mem::take(&mut self.long) {
             log.note_extent(lsn, &extent);

@@ -59,6 +59,15 @@ pub(crate) trait Rebuild {
     /// The highest sequence that the replayed log names, of segments given back or of images that pages have moved to: none of these numbers is ever used again.
     fn highest_named(&self) -> Option<Sequence>;
 
+    /// Whether the replayed log says that pages have moved to images in a segment.
+    fn moved_to(&self, sequence: Sequence) -> bool;
+
+    /// Looks for the segments of images that pages have gone to by what the replayed log says alone.
+    ///
+    /// # Errors
+    /// `Corrupt` where one is not there.
+    fn check_moved(&self, is_there: impl Fn(Sequence) -> bool) -> Result<()>;
+
     /// Called for each segment, in LSN order.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::rebuild::Rebuild;
 use crate::base::aligned::AlignedBuf;
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
@@ -357,20 +358,23 @@ impl Survey {
     }
 
     /// Takes what the log says was given back from what is known: it may be there or not. Images that are there otherwise are kept: who needs them is known once the leaves
-    /// are read, and those that nobody does are given back as any others.
+    /// are read, and those that nobody does are given back as any others. All that is missing is told here, before anything is written (V4).
     ///
     /// # Errors
     /// `Corrupt` where a segment is missing that was not given back.
-    pub(crate) fn settle(
-        &mut self,
-        gave_back: impl Fn(Sequence) -> bool,
-        highest_named: Option<Sequence>,
-    ) -> Result<()> {
+    pub(crate) fn settle(&mut self, said: &impl Rebuild) -> Result<()> {
         // P3: what a later replay meets under a number is what it is of now.
-        self.next = self.next.max(highest_named.map_or(Sequence(0), |highest| Sequence(highest.0.saturating_add(1))));
+        let highest = said.highest_named();
+        self.next = self.next.max(highest.map_or(Sequence(0), |highest| Sequence(highest.0.saturating_add(1))));
+        let gave_back = |sequence| said.gave_back(sequence);
         if let Some((sequence, lsns)) = self.missing.iter().find(|(sequence, _)| !gave_back(*sequence)) {
             return Err(damage(*sequence, lsns.clone(), Damage::SegmentMissing));
         }
+        // Whatever has become of its headers: what is in it can be saved by somebody else.
+        self.leftovers.retain(|name| match parse_name(name) {
+            Named::Segment(sequence) => gave_back(sequence) || !said.moved_to(sequence),
+            _ => true,
+        });
         let is_gone = |segment: &Arc<Segment>| gave_back(segment.header.sequence);
         let swept = planted(Canary::SweptByCheckpointAlone);
         let (images, unknown) = std::mem::take(&mut self.images).into_iter().partition(|_| !swept);
@@ -380,7 +384,11 @@ impl Survey {
         self.known = known;
         self.known.sort_unstable_by_key(|segment| segment.header.sequence);
         self.leftovers.extend(gone.iter().chain(&unknown).map(|segment| segment.name()));
-        Ok(())
+        let is_known = |sequence: Sequence| {
+            let known = self.known.binary_search_by_key(&sequence, |segment| segment.header.sequence).is_ok();
+            known || self.chain.iter().any(|segment| segment.header.sequence == sequence)
+        };
+        said.check_moved(is_known)
     }
 
     /// Damage, where segments before the chain are missing that no trim up to `first` has forgotten.
