@@ -112,6 +112,8 @@ impl Engine {
         let Some(lock) = self.lock.lock().take() else { return Ok(()) };
         let flushed = if self.read_only { Ok(()) } else { self.finish() };
         self.log.close();
+        // Who keeps all files may live longer than the lock.
+        self.log.pool.end();
         let destroyed = match self.temporary {
             true => self.storage.destroy().map_err(|error| Error::io("remove", self.storage.describe(), error)),
             false => Ok(()),

@@ -8,9 +8,10 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use common::{Bytes, Joined};
-use pagecache::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile, read_full};
+use pagecache::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile, read_full, write_all};
 use pagecache::{Background, ConfigBuilder, Error, PageCache, PageId, PageState, Version};
 
 type Pages = PageCache<Joined>;
@@ -31,6 +32,7 @@ struct Faults {
     unreadable: Mutex<Vec<(String, Range<u64>)>>,
     refuses_renames: AtomicBool,
     refuses_dir_syncs: AtomicBool,
+    dir_syncs_refused: AtomicU64,
     /// Files that were made, renamed or removed.
     changes: AtomicU64,
 }
@@ -73,6 +75,24 @@ impl Disk {
         places[0].clone()
     }
 
+    /// All files, as a process that dies now leaves them.
+    fn copied(&self) -> Disk {
+        let copy = Disk::default();
+        for name in self.files.list().unwrap() {
+            let file = copy.files.open(&name, OpenMode::CreateNew).unwrap();
+            write_all(file.as_ref(), &self.bytes(&name), 0).unwrap();
+        }
+        copy
+    }
+
+    fn refuse_dir_syncs(&self, refuse: bool) {
+        self.faults.refuses_dir_syncs.store(refuse, Ordering::Relaxed);
+    }
+
+    fn changes(&self) -> u64 {
+        self.faults.changes.load(Ordering::Relaxed)
+    }
+
     fn change(&self) {
         self.faults.changes.fetch_add(1, Ordering::Relaxed);
     }
@@ -103,7 +123,10 @@ impl Storage for Disk {
     }
     fn sync_dir(&self) -> io::Result<()> {
         match self.faults.refuses_dir_syncs.load(Ordering::Relaxed) {
-            true => Err(io::Error::other("a sync that fails")),
+            true => {
+                self.faults.dir_syncs_refused.fetch_add(1, Ordering::Relaxed);
+                Err(io::Error::other("a sync that fails"))
+            }
             false => self.files.sync_dir(),
         }
     }
@@ -327,4 +350,114 @@ fn checkpoints_go_on_without_a_leaf_that_cannot_be_read() {
     }
     disk.mend();
     model.check(&pc, &[]);
+}
+
+/// Overwrites pages until there is something to give back, and has it given back.
+fn turn_over(pc: &Pages, model: &mut Model) {
+    for _ in 0..3 {
+        model.0.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| model.replace(pc, id));
+        pc.flush().unwrap();
+        pc.checkpoint().unwrap();
+    }
+}
+
+/// What was renamed to be used again was used again, though its old name might have come back with a crash, on another life's bytes.
+#[test]
+fn a_directory_that_cannot_be_synced_when_a_pin_is_dropped_ends_the_log() {
+    for stays in [false, true] {
+        let disk = Disk::default();
+        let pc = start(&disk);
+        let mut model = Model::new(&pc, 500);
+        // Files that could not be renamed stay until the next are given back.
+        disk.faults.refuses_renames.store(stays, Ordering::Relaxed);
+        if stays {
+            turn_over(&pc, &mut model);
+        }
+        let pin = pc.pin_files();
+        disk.faults.refuses_renames.store(false, Ordering::Relaxed);
+        if !stays {
+            turn_over(&pc, &mut model);
+        }
+        pc.flush().unwrap();
+        let before = disk.changes();
+        disk.refuse_dir_syncs(true);
+        drop(pin);
+        disk.refuse_dir_syncs(false);
+        assert!(disk.changes() > before, "something was given back");
+        let (changes, guard) = (disk.changes(), pc.pin());
+        let mut at = Version::NONE;
+        let id = pc.allocate(&guard);
+        let written = (0..1000).try_for_each(|change| {
+            at = pc.replace_at(id, at, Bytes(content(id, change)), &guard)?;
+            pc.make_stable(at).map(drop)
+        });
+        assert!(matches!(written, Err(Error::Poisoned { .. })), "{written:?}");
+        assert_eq!(disk.changes(), changes, "no file is used for anything else");
+        model.check(&start(&disk.copied()), &[]);
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_synced_while_a_store_is_idle_ends_the_log() {
+    let disk = Disk::default();
+    let pc = Pages::start(config(&disk).background(Background::Threads).build()).unwrap();
+    let mut model = Model::new(&pc, 2000);
+    let kept = || disk.files.list().unwrap().iter().filter(|name| name.starts_with("tmp-")).count();
+    let refused = || disk.faults.dir_syncs_refused.load(Ordering::Relaxed);
+    let begun = Instant::now();
+    let wait = |what: &str| {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{what}: {} files kept, {} syncs refused",
+            kept(),
+            refused()
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    // The last turn may take all that was kept.
+    while refused() == 0 {
+        disk.refuse_dir_syncs(false);
+        while kept() <= 3 {
+            (0..2000).map(PageId).for_each(|id| model.replace(&pc, id));
+        }
+        pc.flush().unwrap();
+        disk.refuse_dir_syncs(true);
+        while refused() == 0 && kept() > 2 {
+            wait("idle");
+        }
+    }
+    disk.refuse_dir_syncs(false);
+    while !matches!(pc.clean(), Err(Error::Poisoned { .. })) {
+        wait("nobody is told");
+    }
+    model.check(&start(&disk.copied()), &[]);
+}
+
+/// It gave back files of a store that was closed, and perhaps open again elsewhere.
+#[test]
+fn a_pin_that_outlives_its_store_touches_no_file() {
+    for is_open_again in [false, true] {
+        let disk = Disk::default();
+        let pc = start(&disk);
+        let mut model = Model::new(&pc, 500);
+        pc.flush().unwrap();
+        pc.checkpoint().unwrap();
+        let pin = pc.pin_files();
+        turn_over(&pc, &mut model);
+        while pc.clean().unwrap() > 0 {}
+        let pinned = disk.segments().len();
+        pc.close().unwrap();
+        // What the pin has kept the next start removes, whether it is still there or not.
+        let again = is_open_again.then(|| start(&disk));
+        let (before, changes) = (disk.files.list().unwrap(), disk.changes());
+        drop(pin);
+        assert_eq!((disk.files.list().unwrap(), disk.changes()), (before, changes));
+        let pc = again.unwrap_or_else(|| start(&disk));
+        assert!(disk.segments().len() < pinned, "{} of {pinned} are left", disk.segments().len());
+        model.check(&pc, &[]);
+        turn_over(&pc, &mut model);
+        model.check(&pc, &[]);
+        pc.close().unwrap();
+        model.check(&start(&disk), &[]);
+    }
 }

@@ -249,10 +249,11 @@ impl<M: Materializer> Cleaner<M> {
     /// Removes files that were kept for the next turn: there will not be one soon.
     ///
     /// # Errors
-    /// `Io`: what was not removed means nothing, and is tried again.
+    /// `Io`: what was not removed means nothing, and is tried again. `Poisoned` where the directory could not be synced.
     pub(crate) fn rest(&self) -> Result<()> {
-        self.pages.log.pool.keep(Keep::default());
-        self.pages.log.pool.trim()
+        let log = &self.pages.log;
+        log.pool.keep(Keep::default());
+        log.given_back(log.pool.trim())
     }
 
     fn has_empty(&self) -> bool {

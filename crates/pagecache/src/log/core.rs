@@ -409,6 +409,17 @@ impl LogCore {
         let _ = self.poison(Error::Io { op: "flush", path: self.pool.describe(), source });
     }
 
+    /// Ends the log where files that were to be given back have left a directory that cannot be synced: no later sync of it would be believed (L5).
+    ///
+    /// # Errors
+    /// The outcome's, or `Poisoned`.
+    pub(crate) fn given_back<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.map_err(|error| match error {
+            error @ Error::Io { op: "sync_dir", .. } => self.poison(error),
+            error => error,
+        })
+    }
+
     /// Ends the log (L5): the first cause is kept and told to everyone.
     pub(crate) fn poison(&self, cause: Error) -> Error {
         self.poison_locked(self.rounds.lock(), cause)

@@ -5,7 +5,7 @@ use super::scan::{Scanner, Step};
 use super::tail::Urgency;
 use crate::base::canary::{Canary, planted};
 use crate::base::damage::Damage;
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
 use crate::base::ids::Lsn;
 use crate::base::sync::Ordering;
 use crate::format::record::{Frame, Kind};
@@ -28,12 +28,7 @@ impl LogCore {
         // Release pairs with the acquire in `first`: who reads the new first LSN no longer looks below.
         self.first.fetch_max(to.0, Ordering::Release);
         self.extents.forget_below(to);
-        match self.pool.release_below(self.extents.keep_from(to)) {
-            Ok(_) => Ok(to),
-            // No later sync of the directory would be believed (L5).
-            Err(error @ Error::Io { op: "sync_dir", .. }) => Err(self.poison(error)),
-            Err(error) => Err(error),
-        }
+        self.given_back(self.pool.release_below(self.extents.keep_from(to))).map(|_| to)
     }
 
     /// The first place at or above a stable LSN where a record or a pad starts, or where no segment has any.

@@ -105,6 +105,8 @@ pub(super) struct Births {
     /// Who wants all files to stay, and how many ever did.
     pins: u64,
     pins_ever: u64,
+    /// The store was closed: no file is given back any more.
+    over: bool,
     limit: Limit,
 }
 
@@ -120,6 +122,7 @@ impl Births {
             leaving: Stock { segments: 0, spares: 0 },
             pins: 0,
             pins_ever: 0,
+            over: false,
             limit: Limit::NONE,
         }
     }
@@ -254,6 +257,15 @@ impl Births {
 
     pub(super) fn unpin(&mut self) {
         self.pins -= 1;
+    }
+
+    /// Has no file given back any more.
+    pub(super) fn end(&mut self) {
+        self.over = true;
+    }
+
+    pub(super) fn are_over(&self) -> bool {
+        self.over
     }
 }
 

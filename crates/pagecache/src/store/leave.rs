@@ -41,22 +41,30 @@ impl Pool {
         })
     }
 
-    /// What is taken out of the table is counted as leaving at once, and nobody makes it stay in between.
+    /// What is taken out of the table is counted as leaving at once, and nobody makes it stay in between. A directory that cannot be synced ends the log, which is for who
+    /// calls to say (L5); nothing that was kept by then is used for another segment.
     fn give_back(&self, take: impl FnOnce(&mut Table) -> Vec<Arc<Segment>>) -> Result<u64> {
         let _one_at_a_time = self.leaving.lock();
         let (gone, leaving) = {
             let (mut births, mut table) = (self.births.lock(), self.table_mut());
+            if births.are_over() {
+                return Ok(0);
+            }
             let gone = take(&mut table);
             let leaving = births.leave(&gone, table.len());
             (gone, leaving)
         };
         let has_changed = !leaving.is_empty();
-        let (left, given_back) = files::leave(self.storage(), leaving);
+        let (mut left, given_back) = files::leave(self.storage(), leaving);
         // Before any of them is used for another segment.
         let synced = match has_changed && !planted(Canary::SegmentReusedEarly) {
             true => self.sync_dir(),
             false => Ok(()),
         };
+        if synced.is_err() {
+            // After a crash their old names may be there again, with what would be written to them: they stay what they are, for the next opening to remove.
+            left.spares.clear();
+        }
         self.births.lock().left_behind(left);
         synced.and(given_back).map(|()| gone.len() as u64)
     }
@@ -89,5 +97,92 @@ impl Pool {
     pub(crate) fn unpin(&self) -> Result<u64> {
         self.births.lock().unpin();
         self.give_back(|_| Vec::new())
+    }
+
+    /// Has no file given back any more, once what is leaving has left: the directory is about to be somebody else's.
+    pub(crate) fn end(&self) {
+        let _nothing_leaves = self.leaving.lock();
+        self.births.lock().end();
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::base::ids::Sequence;
+    use crate::format::segment::Purpose;
+    use crate::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile};
+    use crate::store::birth::Birth;
+    use crate::store::handles::Handles;
+    use crate::store::limit::Claim;
+    use crate::store::segment::Identity;
+
+    /// A directory that may not be synced any more.
+    #[derive(Debug, Default)]
+    struct Directory {
+        files: MemoryStorage,
+        fails: AtomicBool,
+    }
+
+    impl Storage for Directory {
+        fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+            self.files.open(name, mode)
+        }
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.files.rename(from, to)
+        }
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.files.remove(name)
+        }
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.files.list()
+        }
+        fn sync_dir(&self) -> io::Result<()> {
+            if self.fails.load(Ordering::Relaxed) { Err(io::ErrorKind::Other.into()) } else { self.files.sync_dir() }
+        }
+        fn lock(&self, mode: LockMode) -> io::Result<Box<dyn LockGuard>> {
+            self.files.lock(mode)
+        }
+        fn describe(&self) -> String {
+            "a directory".to_owned()
+        }
+    }
+
+    /// A pool of two segments of the log.
+    fn pool(directory: &Arc<Directory>) -> Pool {
+        let identity = Identity { purpose: Purpose::Pages, store: 7 };
+        let handles = Handles::new(Arc::<Directory>::clone(directory), OpenMode::ReadWrite);
+        let pool = Pool::new(handles, identity, 64 << 10, [], Sequence(0));
+        for start in [0, 64 << 10].map(Lsn) {
+            let (previous, first, stable) = (None, Lsn(0), Lsn(0));
+            pool.birth(Birth { start, previous, first, claim: Claim::Upkeep, stable, allocate: 0 }).unwrap();
+        }
+        pool
+    }
+
+    #[test]
+    fn what_was_renamed_in_a_directory_that_cannot_be_synced_is_not_used_again() {
+        for fails in [false, true] {
+            let directory = Arc::new(Directory::default());
+            let pool = pool(&directory);
+            directory.fails.store(fails, Ordering::Relaxed);
+            let released = pool.release_below(Lsn(64 << 10));
+            assert_eq!(released.is_err(), fails);
+            directory.fails.store(false, Ordering::Relaxed);
+            assert_eq!(pool.stock().spares, u64::from(!fails));
+        }
+    }
+
+    #[test]
+    fn nothing_is_given_back_behind_the_end() {
+        let directory = Arc::new(Directory::default());
+        let pool = pool(&directory);
+        let before = directory.list().unwrap();
+        pool.end();
+        assert_eq!(pool.release_below(Lsn(64 << 10)).unwrap(), 0);
+        assert_eq!(directory.list().unwrap(), before);
     }
 }
