@@ -91,6 +91,29 @@ fn a_budget_smaller_than_a_page_serves_it_all_the_same() {
     pages.check_accounts().unwrap();
 }
 
+#[test]
+fn runs_of_unused_ids_count_when_their_leaves_are_read() {
+    const PAGES: u64 = 100_000;
+    let storage = MemoryStorage::new();
+    let pages = Pages::start(config(&storage, 64 << 20).build()).unwrap();
+    for (id, version) in fill(&pages, PAGES, 10).into_iter().step_by(2) {
+        pages.free_at(id, version, &pages.pin()).unwrap();
+    }
+    pages.checkpoint().unwrap();
+    pages.close().unwrap();
+    let pages = Pages::start(config(&storage, 64 << 20).build()).unwrap();
+    let before = pages.stats().memory.map;
+    pages.clean().unwrap();
+    let with_leaves = pages.stats().memory.map;
+    // Every second id is a run of its own, of 16 bytes.
+    assert!(with_leaves >= before + PAGES / 2 * 16, "{before}, {with_leaves}");
+    for _ in 0..PAGES / 2 {
+        pages.allocate(&pages.pin());
+    }
+    let taken = pages.stats().memory.map;
+    assert!(taken <= with_leaves - PAGES / 2 * 16, "{with_leaves}, {taken}");
+}
+
 /// What is there whatever the budget is: the ring, the first stretch of the table, and a quarter of the budget for pages.
 #[test]
 fn a_budget_smaller_than_what_is_there_anyway_goes_beyond_it_by_no_more_than_that() {

@@ -20,9 +20,14 @@ pub(crate) struct Ids {
     freed: AtomicPtr<Freed>,
     /// Ids to be taken again. Only tried: whoever finds it locked takes a fresh id.
     waiting: Mutex<Waiting>,
-    /// Ids freed and not taken again. Relaxed: a counter.
+    /// Ids in the list of the freed. Relaxed: a counter.
     listed: AtomicU64,
+    /// Bytes of what waits, as of the last one who had the lock. Relaxed: a number to be looked at.
+    held: AtomicU64,
 }
+
+/// Lists of fewer entries than this keep their room.
+const ROOM_KEPT: usize = 64;
 
 #[derive(Debug)]
 struct Waiting {
@@ -38,8 +43,23 @@ impl Waiting {
         let id = run.next().map(PageId);
         if run.is_empty() {
             self.unused.pop_front();
+            give_up_room(&mut self.unused);
         }
         id
+    }
+
+    /// Bytes of memory.
+    fn bytes(&self) -> u64 {
+        let [unused, freed] = [size_of::<Range<u64>>(), size_of::<(PageId, Lsn)>()];
+        (self.unused.capacity() * unused + self.freed.capacity() * freed) as u64
+    }
+}
+
+/// Gives up half of a list's room where not even a quarter is in use: so each entry moves a few times at most.
+fn give_up_room<T>(list: &mut VecDeque<T>) {
+    let room = list.capacity();
+    if room > ROOM_KEPT && list.len() < room / 4 {
+        list.shrink_to(room / 2);
     }
 }
 
@@ -57,12 +77,14 @@ impl Ids {
     /// Ids below `next` that are not in the runs of `unused`, none of which is empty, are in use, or it is not known yet whether they
     /// are. So many are `allocated`.
     pub(crate) fn new(next: u64, unused: VecDeque<Range<u64>>, allocated: u64) -> Ids {
+        let waiting = Waiting { unused, freed: VecDeque::new() };
         Ids {
             next: AtomicU64::new(next),
             known: next,
             allocated: AtomicU64::new(allocated),
             freed: AtomicPtr::new(ptr::null_mut()),
-            waiting: Mutex::new(Waiting { unused, freed: VecDeque::new() }),
+            held: AtomicU64::new(waiting.bytes()),
+            waiting: Mutex::new(waiting),
             listed: AtomicU64::new(0),
         }
     }
@@ -77,15 +99,26 @@ impl Ids {
 
     fn waiting(&self, stable: Lsn) -> Option<PageId> {
         let mut waiting = self.waiting.try_lock()?;
-        if let Some(id) = waiting.unused() {
-            return Some(id);
-        }
-        let waiting = &mut waiting.freed;
-        self.collect(waiting);
+        let before = waiting.bytes();
+        let id = waiting.unused().or_else(|| self.freed(&mut waiting.freed, stable));
+        self.note(&waiting, before);
+        id
+    }
+
+    fn freed(&self, freed: &mut VecDeque<(PageId, Lsn)>, stable: Lsn) -> Option<PageId> {
+        self.collect(freed);
         let durable = |at: Lsn| at < stable || planted(Canary::IdReusedBeforeFreeStable);
-        waiting.front().filter(|(_, at)| durable(*at))?;
-        self.listed.fetch_sub(1, Ordering::Relaxed);
-        waiting.pop_front().map(|(id, _)| id)
+        freed.front().filter(|(_, at)| durable(*at))?;
+        let id = freed.pop_front().map(|(id, _)| id);
+        give_up_room(freed);
+        id
+    }
+
+    /// Takes note of what waits, where it is not what it was.
+    fn note(&self, waiting: &Waiting, before: u64) {
+        if waiting.bytes() != before {
+            self.held.store(waiting.bytes(), Ordering::Relaxed);
+        }
     }
 
     /// An id that was never handed out.
@@ -103,7 +136,10 @@ impl Ids {
         for id in unused.take_while(|id| *id < self.known) {
             push_run(&mut runs, id..id + 1);
         }
-        self.waiting.lock().unused.extend(runs);
+        let mut waiting = self.waiting.lock();
+        let before = waiting.bytes();
+        waiting.unused.extend(runs);
+        self.note(&waiting, before);
     }
 
     /// Takes back the count of an id for which there is no slot. The id itself is not handed out again before a restart.
@@ -120,9 +156,9 @@ impl Ids {
         self.push(id, at);
     }
 
-    /// Bytes of memory of the ids that were freed, about: an id is in a node of its own or in a list with room to grow.
+    /// Bytes of memory of the ids to be used again: one that was freed of late is in a node of its own, all others in lists with room to grow.
     pub(crate) fn bytes(&self) -> u64 {
-        self.listed.load(Ordering::Relaxed) * 2 * size_of::<(PageId, Lsn)>() as u64
+        self.held.load(Ordering::Relaxed) + self.listed.load(Ordering::Relaxed) * size_of::<Freed>() as u64
     }
 
     fn push(&self, id: PageId, at: Lsn) {
@@ -153,7 +189,7 @@ impl Ids {
     fn collect(&self, waiting: &mut VecDeque<(PageId, Lsn)>) {
         // Acquire pairs with the release in `give_back`. The whole list is taken, so there is no ABA.
         let mut next = self.freed.swap(ptr::null_mut(), Ordering::Acquire);
-        let from = waiting.len();
+        let (from, mut collected) = (waiting.len(), 0);
         while !next.is_null() {
             // SAFETY: nodes come from `Box::into_raw`, and the swap made this thread their only owner.
             let node = unsafe { Box::from_raw(next) };
@@ -161,6 +197,11 @@ impl Ids {
             node.watched.with(|_| ());
             waiting.push_back((node.id, node.at));
             next = node.next;
+            collected += 1;
+        }
+        if collected > 0 {
+            // Each was counted before it was pushed.
+            self.listed.fetch_sub(collected, Ordering::Relaxed);
         }
         waiting.make_contiguous().get_mut(from..).unwrap_or_default().reverse();
     }
@@ -215,6 +256,27 @@ mod tests {
         let taken: Vec<u64> = (0..5).map(|_| ids.reuse(Lsn(0)).unwrap().0).collect();
         assert_eq!(taken, [1, 2, 5, 1 << 30, (1 << 30) + 1]);
         assert_eq!(ids.allocated(), 12);
+    }
+
+    #[test]
+    fn every_list_of_ids_counts_as_long_as_it_has_room() {
+        let ids = Ids::new(100_000, [0..1, 2..3].into(), 49_999);
+        let run = size_of::<Range<u64>>() as u64;
+        assert!(ids.bytes() >= 2 * run);
+        ids.settle((4..100_000).step_by(2), 0, 0);
+        assert!((50_000 * run..200_000 * run).contains(&ids.bytes()), "{}", ids.bytes());
+        let before = ids.bytes();
+        let one = size_of::<Freed>() as u64;
+        (0..1000).for_each(|id| ids.give_back(PageId(2 * id + 1), Lsn(8)));
+        assert_eq!(ids.bytes(), before + 1000 * one);
+        // What is taken leaves its room to nobody for long.
+        (0..50_000).for_each(|_| _ = ids.reuse(Lsn(100)).unwrap());
+        assert!(ids.bytes() <= 1000 * one + ROOM_KEPT as u64 * run, "{}", ids.bytes());
+        let node = size_of::<(PageId, Lsn)>() as u64;
+        assert_eq!(ids.reuse(Lsn(100)), Some(PageId(1)));
+        assert!((1000 * node..3000 * node).contains(&ids.bytes()), "{}", ids.bytes());
+        while ids.reuse(Lsn(100)).is_some() {}
+        assert!(ids.bytes() <= ROOM_KEPT as u64 * (run + node), "{}", ids.bytes());
     }
 
     #[test]
