@@ -2,8 +2,9 @@
 #![cfg(not(loom))]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
+use std::sync::Arc;
 
 use pagecache::crossbeam_epoch::Collector;
 use pagecache::storage::{FileStorage, MemoryStorage, Storage};
@@ -27,8 +28,24 @@ struct Counts {
     last: (usize, usize),
 }
 
+/// Bytes that a thread has allocated and not freed, less those that it has freed and others allocated; and the most of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Net {
+    now: isize,
+    most: isize,
+}
+
 thread_local! {
     static COUNTS: Cell<Option<Counts>> = const { Cell::new(None) };
+    static NET: Cell<Option<Net>> = const { Cell::new(None) };
+}
+
+/// Takes note of bytes more, or fewer.
+fn weigh(bytes: isize) {
+    // As below.
+    let _ = NET.try_with(|cell| {
+        cell.set(cell.get().map(|Net { now, most }| Net { now: now + bytes, most: most.max(now + bytes) }));
+    });
 }
 
 fn note(pointer: *mut u8, len: usize) {
@@ -51,6 +68,7 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's promise.
         let pointer = unsafe { System.alloc(layout) };
         note(pointer, layout.size());
+        weigh(layout.size() as isize);
         pointer
     }
 
@@ -58,6 +76,7 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's promise.
         let pointer = unsafe { System.alloc_zeroed(layout) };
         note(pointer, layout.size());
+        weigh(layout.size() as isize);
         pointer
     }
 
@@ -65,10 +84,12 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's promise.
         let pointer = unsafe { System.realloc(old, layout, len) };
         note(pointer, len);
+        weigh(len as isize - layout.size() as isize);
         pointer
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        weigh(-(layout.size() as isize));
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(pointer, layout) };
     }
@@ -299,4 +320,122 @@ fn an_evicted_page_comes_back_in_one_buffer_too() {
         assert!(found.is_borrowed() && found.0[..] == page(seed).0[..]);
     }
     assert!(cold > 32, "{cold} of 64 were cold");
+}
+
+/// A page that has the store say what it holds, now and then, while cleaning has it encoded or decoded.
+struct Told(Vec<u8>);
+
+/// Pages of these.
+struct TellingPages;
+
+/// What a store says that it holds, against what the thread that cleans it does.
+struct Watch {
+    pages: Arc<PageCache<TellingPages>>,
+    before: u64,
+    looks: u64,
+    /// The most that was not counted.
+    uncounted: isize,
+}
+
+thread_local! {
+    static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
+}
+
+fn look() {
+    WATCH.with_borrow_mut(|watch| {
+        let Some(watch) = watch else { return };
+        watch.looks += 1;
+        if watch.looks.is_multiple_of(512) {
+            let held = NET.get().unwrap_or_default().now;
+            let counted = watch.pages.stats().memory.total() as isize - watch.before as isize;
+            watch.uncounted = watch.uncounted.max(held - counted);
+        }
+    });
+}
+
+impl Fragment for Told {
+    fn as_bytes(&self) -> Option<&[u8]> {
+        None
+    }
+    fn encode(&self, to: &mut Vec<u8>) -> Result<(), String> {
+        look();
+        to.extend_from_slice(&self.0);
+        Ok(())
+    }
+    fn decode(bytes: PageBytes) -> Result<Told, String> {
+        look();
+        Ok(Told(bytes.to_vec()))
+    }
+    fn heap_size(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+impl Materializer for TellingPages {
+    type PageFrag = Told;
+    type Recovery = ();
+    const RECOVERS: bool = false;
+    fn new(_: &Option<()>) -> Self {
+        TellingPages
+    }
+    fn merge(&self, frags: &[&Told]) -> Told {
+        Told(frags[frags.len() - 1].0.clone())
+    }
+    fn recover(&self, _: &Told) -> Option<()> {
+        None
+    }
+}
+
+/// Cleans a store that has so many pages of this length in use, and as many that are free. Returns how many were moved, the most that cleaning held, and the
+/// most of it that was not counted.
+fn cleaned(count: u64, len: usize, capacity: u64) -> (u64, isize, isize) {
+    let storage = FileStorage::temporary().unwrap();
+    let dir = storage.path().to_owned();
+    let config = ConfigBuilder::new().storage(storage).segment_size(1 << 20).background(Background::Caller);
+    let config = config.log_limit(256 << 20).fill_target(0.95).flush_every_ms(None).cache_capacity(capacity);
+    let pages = Arc::new(PageCache::<TellingPages>::start(config.collector(Collector::new()).build()).unwrap());
+    for number in 0..2 * count {
+        let guard = pages.pin();
+        let id = pages.allocate(&guard);
+        let at = pages.replace_at(id, Version::NONE, Told(vec![1; len]), &guard);
+        let at = at.map_err(|refused| refused.error().clone()).unwrap();
+        if number.is_multiple_of(2) {
+            pages.free_at(id, at, &guard).unwrap();
+        }
+        drop(guard);
+        if number.is_multiple_of(500) {
+            pages.flush().unwrap();
+        }
+    }
+    pages.checkpoint().unwrap();
+    // Lists that grow while pages are moved have grown.
+    (0..4).for_each(|_| pages.tick().unwrap());
+    let before = pages.stats().memory.total();
+    WATCH.set(Some(Watch { pages: Arc::clone(&pages), before, looks: 0, uncounted: 0 }));
+    NET.set(Some(Net::default()));
+    let moved = pages.clean().unwrap();
+    let net = NET.take().unwrap();
+    let watch = WATCH.take().unwrap();
+    println!(
+        "{moved} pages of {len} moved in a cache of {capacity}: {net:?}, {} looks, {} uncounted",
+        watch.looks, watch.uncounted
+    );
+    drop(watch.pages);
+    drop(pages);
+    std::fs::remove_dir_all(dir).unwrap();
+    (moved, net.most, watch.uncounted)
+}
+
+/// Class: lists of small pages that no budget counts.
+#[test]
+fn what_cleaning_holds_of_small_pages_is_bounded_and_counted() {
+    for len in [0, 16] {
+        // A batch of a small cache is of a mebibyte.
+        for capacity in [8 << 20, 256 << 20] {
+            let (moved, most, uncounted) = cleaned(100_000, len, capacity);
+            assert!(moved > 50_000, "{moved}");
+            assert!(uncounted < 1 << 20, "{len}: {uncounted} bytes that nobody counts");
+            assert!(most < 16 << 20, "{len}: {most} bytes");
+        }
+    }
 }

@@ -7,7 +7,9 @@ use crate::base::error::Result;
 use crate::base::sync::Mutex;
 use crate::format::segment::Stream;
 use crate::log::core::LogCore;
+use crate::log::held::Held;
 use crate::ops::copy::{Content, Copied};
+use crate::ops::relocate::Written;
 use crate::store::segment::Segment;
 
 /// One batch is copied while another is written.
@@ -25,9 +27,11 @@ const CACHE_SHARE: u64 = 16;
 /// Copies that are not written yet.
 pub(super) struct Batch {
     /// Of pages that were in the log.
-    pub(super) folds: Vec<Copied>,
+    folds: Vec<Copied>,
     /// Of pages that were images.
-    pub(super) survivors: Vec<Copied>,
+    survivors: Vec<Copied>,
+    /// Memory of what is known of each, and of its image later.
+    lists: Held,
     buffer: Buffer,
     buffers: Arc<Buffers>,
 }
@@ -43,10 +47,8 @@ pub(super) struct Buffers {
 }
 
 struct Buffer {
-    log: Arc<LogCore>,
     content: Content,
-    /// Bytes of memory held, as they were counted last.
-    held: u64,
+    held: Held,
 }
 
 impl Batch {
@@ -55,7 +57,8 @@ impl Batch {
     }
 
     fn to(buffer: Buffer, buffers: &Arc<Buffers>) -> Batch {
-        Batch { folds: Vec::new(), survivors: Vec::new(), buffer, buffers: Arc::clone(buffers) }
+        let lists = Held::none(&buffers.log);
+        Batch { folds: Vec::new(), survivors: Vec::new(), lists, buffer, buffers: Arc::clone(buffers) }
     }
 
     /// What pages are copied to.
@@ -75,7 +78,22 @@ impl Batch {
             Stream::Folds | Stream::Survivors => self.survivors.push(copied),
         }
         self.buffer.count();
-        if self.buffer.content.len() < self.buffers.batch { Ok(()) } else { self.hand_over(hand_over) }
+        self.lists.set(bytes(&self.folds) + bytes(&self.survivors));
+        if self.is_full() { self.hand_over(hand_over) } else { Ok(()) }
+    }
+
+    /// Whether it has as many bytes of pages as it is for; or what is known of these is as much: small pages are many.
+    fn is_full(&self) -> bool {
+        let copies = (self.folds.len() + self.survivors.len()) * (size_of::<Copied>() + size_of::<Written>());
+        self.buffer.content.len().max(copies as u64 + self.buffer.content.listed()) >= self.buffers.batch
+    }
+
+    /// Takes out its copies, those of pages that were in the log first, and room for as many images. All of it counts until the batch ends.
+    pub(super) fn take(&mut self) -> ([Vec<Copied>; 2], Vec<Written>) {
+        let copies = [std::mem::take(&mut self.folds), std::mem::take(&mut self.survivors)];
+        let written = Vec::with_capacity(copies.iter().map(Vec::len).sum());
+        self.lists.set(copies.iter().map(bytes).sum::<u64>() + bytes(&written));
+        (copies, written)
     }
 
     /// Hands over what there is, and goes on with an empty one.
@@ -109,7 +127,7 @@ impl Buffers {
 
     /// One without memory.
     fn empty(&self) -> Buffer {
-        Buffer { log: Arc::clone(&self.log), content: Content::of(self.batch), held: 0 }
+        Buffer { content: Content::of(self.batch), held: Held::none(&self.log) }
     }
 
     fn give_back(&self, mut buffer: Buffer) {
@@ -117,7 +135,7 @@ impl Buffers {
         buffer.count();
         let mut kept = self.kept.lock();
         // A long page has taken more than others need.
-        if kept.len() < self.keeps && buffer.held <= 2 * self.batch {
+        if kept.len() < self.keeps && buffer.held.bytes() <= 2 * self.batch {
             kept.push(buffer);
         }
     }
@@ -132,12 +150,11 @@ impl Buffers {
 impl Buffer {
     /// Takes note of the memory that it holds.
     fn count(&mut self) {
-        self.log.hold(&mut self.held, self.content.memory());
+        self.held.set(self.content.memory());
     }
 }
 
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.log.hold(&mut self.held, 0);
-    }
+/// Bytes of memory of a list.
+fn bytes<T>(list: &Vec<T>) -> u64 {
+    (list.capacity() * size_of::<T>()) as u64
 }

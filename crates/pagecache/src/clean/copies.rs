@@ -9,6 +9,7 @@ use super::images::Images;
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, PageId, Sequence};
 use crate::base::sync::{Help, mpsc::sync_channel, with_help};
+use crate::log::held::Held;
 use crate::log::scan::{Scanner, Step};
 use crate::ops::copy::{Cold, Found, Harvest, PageRecord};
 use crate::page::materialize::Materializer;
@@ -17,6 +18,9 @@ use crate::store::segment::Segment;
 /// Bytes of victims for each page, above which pages are looked for in the map and not in the log. Guessed: links are shorter, and a look at a page
 /// takes longer than one at a link.
 const RECORD: u64 = 256;
+
+/// A page counts as so many bytes at least: its image takes about as many whatever its length. So pages of no bytes fill a share, too.
+const PAGE_MIN: u64 = 24;
 
 /// The name of the thread that writes images beside the one that cleans and copies.
 const HELPER: &str = "pagecache-move";
@@ -42,6 +46,38 @@ pub(super) struct Share {
     pub(super) order: By,
     /// Victims that were not looked at to the end.
     pub(super) left: BTreeSet<Sequence>,
+}
+
+/// Pages that are to be looked at as a whole.
+struct Scattered<'v> {
+    /// Those with records in several places: once in a turn is enough, and a look at each of their records would cost more than the move.
+    seen: HashSet<PageId>,
+    /// Each with its oldest record and the victim that it was found in, until it is copied.
+    pages: Vec<(Address, PageId, &'v Arc<Segment>)>,
+    held: Held,
+}
+
+impl<'v> Scattered<'v> {
+    /// Adds a page, the first time.
+    fn see(&mut self, oldest: Address, id: PageId, victim: &'v Arc<Segment>) {
+        if self.seen.insert(id) {
+            self.pages.push((oldest, id, victim));
+            self.count();
+        }
+    }
+
+    /// Adds pages that were found once each.
+    fn add(&mut self, found: Vec<(Address, PageId)>, victim: &'v Arc<Segment>) {
+        self.pages.extend(found.into_iter().map(|(oldest, id)| (oldest, id, victim)));
+        self.count();
+    }
+
+    /// Takes note of the memory that it holds. A set of hashes has a byte beside each, and leaves an eighth of its room empty.
+    fn count(&mut self) {
+        let seen = self.seen.capacity() / 7 * 8 * (size_of::<PageId>() + 1);
+        let pages = self.pages.capacity() * size_of::<(Address, PageId, &Arc<Segment>)>();
+        self.held.set((seen + pages) as u64);
+    }
 }
 
 impl<M: Materializer> Cleaner<M> {
@@ -86,9 +122,7 @@ impl<M: Materializer> Cleaner<M> {
     ) -> Result<()> {
         let mut batch = Batch::new(&self.buffers);
         let mut found = self.found(victims)?;
-        // Pages with records in several places: once in a turn is enough, and a look at each of their records would cost more than the move.
-        let mut seen = HashSet::new();
-        let mut pages = Vec::new();
+        let mut scattered = Scattered { seen: HashSet::new(), pages: Vec::new(), held: Held::none(&self.pages.log) };
         for victim in victims {
             if victim.account.is_empty(self.pages.log.raised(victim)) {
                 continue;
@@ -97,16 +131,15 @@ impl<M: Materializer> Cleaner<M> {
                 share.left.insert(victim.header.sequence);
                 continue;
             }
-            let others = match &mut found {
-                Some(found) => found.remove(&victim.header.sequence).unwrap_or_default(),
-                None => self.walk(victim, &mut seen, &mut batch, share, hand_over)?,
-            };
-            pages.extend(others.into_iter().map(|(oldest, id)| (oldest, id, victim)));
+            match &mut found {
+                Some(found) => scattered.add(found.take(victim.header.sequence), victim),
+                None => self.walk(victim, &mut scattered, &mut batch, share, hand_over)?,
+            }
             if share.order == By::Victim {
-                self.copy_pages(&mut pages, &mut batch, share, hand_over)?;
+                self.copy_pages(&mut scattered.pages, &mut batch, share, hand_over)?;
             }
         }
-        self.copy_pages(&mut pages, &mut batch, share, hand_over)?;
+        self.copy_pages(&mut scattered.pages, &mut batch, share, hand_over)?;
         hand_over(batch)
     }
 
@@ -131,7 +164,7 @@ impl<M: Materializer> Cleaner<M> {
             match self.pages.copy(id, victim.header.sequence, batch.content(), &mut guard) {
                 Ok(None) => {}
                 Ok(Some(copied)) => {
-                    share.copied += copied.len() as u64;
+                    share.copied += PAGE_MIN.max(copied.len() as u64);
                     guard.repin_after(|| batch.push(victim, copied, hand_over))?;
                 }
                 // A page that is damaged or cannot be read stays where it is, and so does its segment. Nothing is written here.
@@ -152,18 +185,19 @@ impl<M: Materializer> Cleaner<M> {
         }
     }
 
-    /// Walks a segment: pages that are one record here are copied on the way, and need no read of their own. Returns the others, each with its oldest record: those
-    /// that have more, and from where the segment cannot be read on all that are left.
-    fn walk(
+    /// Walks a segment: pages that are one record here are copied on the way, and need no read of their own. The others are told: those that have more, and from
+    /// where the segment cannot be read on all that are left.
+    fn walk<'v>(
         &self,
-        victim: &Arc<Segment>,
-        seen: &mut HashSet<PageId>,
+        victim: &'v Arc<Segment>,
+        scattered: &mut Scattered<'v>,
         batch: &mut Batch,
         share: &mut Share,
         hand_over: &mut dyn FnMut(Batch) -> Result<()>,
-    ) -> Result<Vec<(Address, PageId)>> {
-        let mut others = self.pages.log.pool.spans.pages_in(victim.header.sequence);
-        others.retain(|(_, id)| seen.insert(*id));
+    ) -> Result<()> {
+        for (oldest, id) in self.pages.log.pool.spans.pages_in(victim.header.sequence) {
+            scattered.see(oldest, id, victim);
+        }
         let mut scanner = Scanner::new(Arc::clone(victim), victim.records_end());
         let mut hole = None;
         let handle = self.pages.collector.register();
@@ -192,38 +226,34 @@ impl<M: Materializer> Cleaner<M> {
                 }
                 Err(error) => return Err(error),
             };
-            let record = PageRecord::of(victim, &step).filter(|record| !seen.contains(&record.id));
+            let record = PageRecord::of(victim, &step).filter(|record| !scattered.seen.contains(&record.id));
             let Some(record) = record else { continue };
             match self.pages.copy_record(&record, batch.content(), &guard)? {
                 Harvest::Copied(copied) => {
-                    share.copied += copied.len() as u64;
+                    share.copied += PAGE_MIN.max(copied.len() as u64);
                     guard.repin_after(|| batch.push(victim, copied, hand_over))?;
                 }
-                Harvest::Scattered(oldest) => {
-                    seen.insert(record.id);
-                    others.push((oldest, record.id));
-                }
+                Harvest::Scattered(oldest) => scattered.see(oldest, record.id, victim),
                 Harvest::Dead => {}
             }
         }
         drop(guard);
-        if let Some(hole) = hole {
-            others.extend(self.behind(hole, victim, seen)?);
+        match hole {
+            Some(hole) => self.behind(hole, victim, scattered),
+            None => Ok(()),
         }
-        Ok(others)
     }
 
-    /// The pages of a segment that a walk has not met which came so far, each with its oldest record: by the map, to be read one by one.
-    fn behind(
-        &self,
-        hole: Address,
-        victim: &Arc<Segment>,
-        seen: &mut HashSet<PageId>,
-    ) -> Result<Vec<(Address, PageId)>> {
+    /// The pages of a segment that a walk has not met which came so far: by the map, to be read one by one.
+    fn behind<'v>(&self, hole: Address, victim: &'v Arc<Segment>, scattered: &mut Scattered<'v>) -> Result<()> {
         let met = victim.address(victim.data_start())..hole;
-        let found = self.pages.pages_in(std::slice::from_ref(victim), Cold::Any)?;
-        let pages = found.unwrap_or_default().into_values().flatten();
-        Ok(pages.filter(|(oldest, id)| !met.contains(oldest) && seen.insert(*id)).collect())
+        let Some(mut found) = self.pages.pages_in(std::slice::from_ref(victim), Cold::Any)? else { return Ok(()) };
+        for (oldest, id) in found.take(victim.header.sequence) {
+            if !met.contains(&oldest) {
+                scattered.see(oldest, id, victim);
+            }
+        }
+        Ok(())
     }
 
     /// Whether anything can be read: then it was one place that could not, and what lies there stays. Else it is the disk, and a later turn may do better.

@@ -103,12 +103,11 @@ impl Images {
     /// As a write and a sync of a stream.
     pub(super) fn write<M: Materializer>(&mut self, pages: &Pages<M>, mut batch: Batch) -> Result<u64> {
         let log = &*pages.log;
-        let (folds, survivors) = (std::mem::take(&mut batch.folds), std::mem::take(&mut batch.survivors));
-        let mut written = Vec::with_capacity(folds.len() + survivors.len());
-        for (mut copies, writer) in [(folds, &mut self.folds), (survivors, &mut self.survivors)] {
+        let (copies, mut written) = batch.take();
+        for (mut copies, writer) in copies.into_iter().zip([&mut self.folds, &mut self.survivors]) {
             // Those that were written at the same time are likely to die at the same time. What is in the log has links that came just now: of
-            // these pages it is the time before that tells.
-            copies.sort_by_key(|copied| copied.prior);
+            // these pages it is the time before that tells. In place: a sort that keeps an order has lists of its own.
+            copies.sort_unstable_by_key(|copied| (copied.prior, copied.id));
             for copied in copies {
                 self.longest = self.longest.max(copied.len() as u64 + 64);
                 match pages.write_image(copied, batch.content(), writer) {

@@ -22,6 +22,7 @@ pub(crate) mod extent;
 pub(crate) mod extents;
 pub(crate) mod flush;
 pub(crate) mod geometry;
+pub(crate) mod held;
 pub(crate) mod iter;
 pub(crate) mod lives;
 #[cfg(all(test, loom))]

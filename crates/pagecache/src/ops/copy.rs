@@ -14,6 +14,8 @@ use crate::format::bytes::Cursor;
 use crate::format::page::{ImageHead, PageHead, Payload};
 use crate::format::piece::Piece;
 use crate::format::record::{Body, Kind, Shape};
+use crate::log::core::LogCore;
+use crate::log::held::Held;
 use crate::log::scan::Step;
 use crate::page::chain::Chain;
 use crate::page::fragment::Fragment;
@@ -70,7 +72,31 @@ pub(crate) enum Cold {
 }
 
 /// Pages, each with its oldest record, by segments.
-pub(crate) type Found = BTreeMap<Sequence, Vec<(Address, PageId)>>;
+pub(crate) struct Found {
+    by_segment: BTreeMap<Sequence, Vec<(Address, PageId)>>,
+    /// Entries that there is room for.
+    room: usize,
+    held: Held,
+}
+
+impl Found {
+    fn none(log: &Arc<LogCore>) -> Found {
+        Found { by_segment: BTreeMap::new(), room: 0, held: Held::none(log) }
+    }
+
+    fn push(&mut self, segment: Sequence, oldest: Address, id: PageId) {
+        let pages = self.by_segment.entry(segment).or_default();
+        let before = pages.capacity();
+        pages.push((oldest, id));
+        self.room += pages.capacity() - before;
+        self.held.set((self.room * size_of::<(Address, PageId)>()) as u64);
+    }
+
+    /// Those of a segment, once; they count until all do no more.
+    pub(crate) fn take(&mut self, segment: Sequence) -> Vec<(Address, PageId)> {
+        self.by_segment.remove(&segment).unwrap_or_default()
+    }
+}
 
 /// A page that is to be moved.
 enum Wanted<'g, P> {
@@ -157,6 +183,11 @@ impl Content {
     /// Bytes of pages.
     pub(crate) fn len(&self) -> u64 {
         self.bytes.len() as u64
+    }
+
+    /// Bytes of what is known of their records.
+    pub(crate) fn listed(&self) -> u64 {
+        (self.pieces.len() * size_of::<Piece>()) as u64
     }
 
     /// Bytes of memory.
@@ -264,7 +295,7 @@ impl<M: Materializer> Pages<M> {
             place(oldest).into_iter().chain(links.iter().find_map(place)).min()
         };
         let mut pieces = Vec::new();
-        let (mut found, mut all, mut cold) = (Found::new(), 0u64, 0u64);
+        let (mut found, mut all, mut cold) = (Found::none(&self.log), 0u64, 0u64);
         let mut guard = self.pin();
         for id in (0..self.ids.high_water()).map(PageId) {
             if id.0.is_multiple_of(64) {
@@ -284,7 +315,7 @@ impl<M: Materializer> Pages<M> {
             };
             let Some((at, oldest)) = wanted else { continue };
             let Some(wanted) = segments.get(at) else { continue };
-            found.entry(wanted.header.sequence).or_default().push((oldest.address(), id));
+            found.push(wanted.header.sequence, oldest.address(), id);
             all += 1;
             cold += u64::from(!word.is_resident());
             if may_be == Cold::Few && cold > COLD_FEW + all / COLD_SHARE {
