@@ -1,7 +1,11 @@
 //! Writers do not outrun the cleaner where pages have links: what a link costs to clean is its page, not its own bytes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::time::Duration;
+
 use pagecache::storage::MemoryStorage;
-use pagecache::{ConfigBuilder, Materializer, PageCache, Version};
+use pagecache::{Background, ConfigBuilder, Fragment, Materializer, PageBytes, PageCache, Version};
 
 struct Append;
 
@@ -67,4 +71,117 @@ fn disk_stays_within_its_bound_with_links_and_without() {
     let (without, with) = (most_of_promised(0), most_of_promised(1));
     println!("disk for each byte promised: {without:.3} without links, {with:.3} with one for each replace");
     assert!(without <= 1.0 && with <= 1.0, "{without:.3}, {with:.3}");
+}
+
+/// A page of which a thread of the kit that merges, decodes or drops it writes more than the log may grow by.
+struct Busy(Vec<u8>);
+
+struct BusyPages;
+
+static BUSY: Mutex<Option<Weak<PageCache<BusyPages>>>> = Mutex::new(None);
+
+/// How often a thread of the kit has written so.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
+/// More would have the cleaner clean for ever what comes of its own merges.
+const WRITES_MAX: u64 = 40;
+
+/// Writes, and gives back, four segments of pages, where this thread is one of the kit.
+fn write_from_within() {
+    if !std::thread::current().name().is_some_and(|name| ["pagecache-ckpt", "pagecache-move"].contains(&name)) {
+        return;
+    }
+    let Some(store) = BUSY.lock().unwrap().as_ref().and_then(Weak::upgrade) else { return };
+    if WRITTEN.fetch_add(1, Ordering::Relaxed) >= WRITES_MAX {
+        return;
+    }
+    let guard = store.pin();
+    for _ in 0..4 * SEGMENT / 16_000 {
+        let id = store.allocate(&guard);
+        let at = store.link_at(id, Version::NONE, Busy(vec![1; 16_000]), &guard);
+        store.free_at(id, at.map_err(|refused| refused.error().clone()).unwrap(), &guard).unwrap();
+    }
+}
+
+impl Fragment for Busy {
+    fn encode(&self, to: &mut Vec<u8>) -> Result<(), String> {
+        to.extend_from_slice(&self.0);
+        Ok(())
+    }
+
+    fn decode(bytes: PageBytes) -> Result<Busy, String> {
+        write_from_within();
+        Ok(Busy(bytes.to_vec()))
+    }
+
+    fn heap_size(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.len() < 16_000 {
+            write_from_within();
+        }
+    }
+}
+
+impl Materializer for BusyPages {
+    type PageFrag = Busy;
+    type Recovery = ();
+    const RECOVERS: bool = false;
+
+    fn new(_: &Option<()>) -> Self {
+        BusyPages
+    }
+
+    fn merge(&self, frags: &[&Busy]) -> Busy {
+        write_from_within();
+        Busy(frags.last().map(|newest| newest.0.clone()).unwrap_or_default())
+    }
+
+    fn recover(&self, _: &Busy) -> Option<()> {
+        None
+    }
+}
+
+/// Class: a wait for oneself. Who grants writers more log is the cleaner; what its own user code writes, and that of the thread beside it, waits for no grant.
+#[test]
+fn user_code_that_the_cleaner_runs_waits_for_no_grant() {
+    let (tells, told) = mpsc::channel();
+    let run = move || {
+        let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(SEGMENT).log_limit(LOG_LIMIT);
+        let config = config.cache_capacity(2 << 20).background(Background::Threads);
+        let store = Arc::new(PageCache::<BusyPages>::start(config.build()).unwrap());
+        *BUSY.lock().unwrap() = Some(Arc::downgrade(&store));
+        let mut pages = Vec::new();
+        for _ in 0..2000 {
+            let guard = store.pin();
+            let id = store.allocate(&guard);
+            let at = store.replace_at(id, Version::NONE, Busy(vec![1; 4096]), &guard);
+            pages.push((id, at.map_err(|refused| refused.error().clone()).unwrap()));
+        }
+        let mut random = 1u64;
+        while WRITTEN.load(Ordering::Relaxed) < WRITES_MAX {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (id, version) = &mut pages[(random >> 33) as usize % 2000];
+            let guard = store.pin();
+            let at = match random >> 20 & 1 {
+                0 => store.replace_at(*id, *version, Busy(vec![3; 4096]), &guard),
+                _ => store.link_at(*id, *version, Busy(vec![2; 1800]), &guard),
+            };
+            *version = at.map_err(|refused| refused.error().clone()).unwrap();
+        }
+        *BUSY.lock().unwrap() = None;
+        // A thread of the kit may hold the store for a moment.
+        while Arc::strong_count(&store) > 1 {
+            std::thread::yield_now();
+        }
+        drop(store);
+        tells.send(()).unwrap();
+    };
+    let runs = std::thread::spawn(run);
+    told.recv_timeout(Duration::from_secs(60)).expect("somebody waits for ever");
+    runs.join().unwrap();
 }

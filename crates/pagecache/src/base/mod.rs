@@ -8,3 +8,4 @@ pub(crate) mod event;
 pub(crate) mod freed;
 pub(crate) mod ids;
 pub(crate) mod sync;
+pub(crate) mod upkeep;

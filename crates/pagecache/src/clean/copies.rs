@@ -9,6 +9,7 @@ use super::images::Images;
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Address, PageId, Sequence};
 use crate::base::sync::{Help, mpsc::sync_channel, with_help};
+use crate::base::upkeep::Upkeep;
 use crate::log::held::Held;
 use crate::log::scan::{Scanner, Step};
 use crate::ops::copy::{Cold, Found, Harvest, PageRecord};
@@ -93,8 +94,10 @@ impl<M: Materializer> Cleaner<M> {
         if self.help == Help::Thread {
             let (sender, receiver) = sync_channel(0);
             let (images, share) = (&mut *images, &mut *share);
-            let write =
-                || receiver.into_iter().try_fold(0, |moved, batch| Ok(moved + images.write(&self.pages, batch)?));
+            let write = || {
+                let _upkeep = Upkeep::begin();
+                receiver.into_iter().try_fold(0, |moved, batch| Ok(moved + images.write(&self.pages, batch)?))
+            };
             let copy = move || {
                 // Where nobody takes it, who writes has ended, and what it says is what counts.
                 let mut hand_over = |batch| sender.send(batch).map_err(|_| Error::Closed);

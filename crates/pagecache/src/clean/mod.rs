@@ -20,6 +20,7 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::base::sync::{AtomicU64, Help, Mutex, Ordering};
+use crate::base::upkeep::Upkeep;
 use crate::checkpoint::write::Checkpointer;
 use crate::format::BLOCK;
 use crate::format::segment::Stream;
@@ -129,6 +130,8 @@ impl<M: Materializer> Cleaner<M> {
             return Err(Error::ReadOnly);
         }
         let mut images = self.images.lock();
+        // Under the lock that the next turn waits for, whoever has this one.
+        let _upkeep = Upkeep::begin();
         log.check_failed()?;
         if let Err(error) = self.pages.read_all_leaves() {
             // Nothing can be cleaned, and the log goes on: a checkpoint is as due as ever.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::base::sync::{AtomicU64, Condvar, Mutex, Ordering, thread_ordinal};
+use crate::base::sync::{AtomicU64, Condvar, Mutex, Ordering};
+use crate::base::upkeep::Upkeep;
 
 /// A look at whether the wait is over, where nobody says so: the background may have ended.
 const LOOK: Duration = Duration::from_millis(50);
@@ -20,8 +21,8 @@ pub(super) struct Pace {
 struct Turns {
     /// How many the cleaner has had.
     count: u64,
-    /// The thread of the cleaner, where there is one that goes on having turns.
-    attendant: Option<u64>,
+    /// Whether there is a thread that goes on having them.
+    attended: bool,
 }
 
 impl Pace {
@@ -52,9 +53,9 @@ impl Pace {
         self.moved.notify_all();
     }
 
-    /// Waits until it is over; `ask` is called before each sleep.
+    /// Waits until it is over; `ask` is called before each sleep. Who is at upkeep does not: it may be what is waited for.
     pub(super) fn wait(&self, over: impl Fn() -> bool, ask: impl Fn()) {
-        while !over() {
+        while !Upkeep::is_here() && !over() {
             ask();
             let turns = self.turns.lock();
             if !over() {
@@ -63,19 +64,19 @@ impl Pace {
         }
     }
 
-    /// Takes note of a turn of the cleaner, which is this thread, or of its end.
+    /// Takes note of a turn of the cleaner, or of its end.
     pub(super) fn attend(&self, is_there: bool) {
         let mut turns = self.turns.lock();
         turns.count += 1;
-        turns.attendant = is_there.then(thread_ordinal);
+        turns.attended = is_there;
         drop(turns);
         self.moved.notify_all();
     }
 
-    /// Waits until a turn has passed that began after this; `ask` is called before each sleep. `false` where there is nobody to have one, or nobody but this thread, whose
-    /// flush may need room.
+    /// Waits until a turn has passed that began after this; `ask` is called before each sleep. `false` where there is nobody to have one, or the turn may wait for this thread,
+    /// which is at upkeep: its flush may need room, or user code that it runs.
     pub(super) fn wait_turn(&self, over: impl Fn() -> bool, ask: impl Fn()) -> bool {
-        let is_there = |turns: &Turns| turns.attendant.is_some_and(|attendant| attendant != thread_ordinal());
+        let is_there = |turns: &Turns| turns.attended && !Upkeep::is_here();
         let mut turns = self.turns.lock();
         // The one that is underway may have looked already.
         let until = turns.count + 2;
@@ -96,11 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_the_turns_does_not_wait_for_one() {
+    fn who_is_at_upkeep_waits_for_no_turn_and_no_grant() {
         let pace = Pace::new();
         assert!(!pace.wait_turn(|| false, || {}), "there is nobody");
         pace.attend(true);
+        let upkeep = Upkeep::begin();
         assert!(!pace.wait_turn(|| false, || {}), "it would be this thread");
+        pace.wait(|| false, || {});
+        drop(upkeep);
         let asked = AtomicU64::new(0);
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| pace.wait_turn(|| false, || _ = asked.fetch_add(1, Ordering::Relaxed)));

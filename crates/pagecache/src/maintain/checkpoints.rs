@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::base::error::Result;
 use crate::base::event::Woken;
+use crate::base::upkeep::Upkeep;
 use crate::clean::{Aim, Cleaner, Then};
 use crate::log::core::LogCore;
 use crate::log::room::Grant;
@@ -20,6 +21,7 @@ const IDLE: Duration = Duration::from_millis(500);
 pub(crate) const THREAD: &str = "pagecache-ckpt";
 
 pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
+    let _upkeep = Upkeep::begin();
     log.attend(true);
     let mut rests_at = log.tail();
     loop {

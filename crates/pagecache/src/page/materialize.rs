@@ -6,6 +6,12 @@ use serde::de::DeserializeOwned;
 use super::fragment::Fragment;
 
 /// How page fragments merge, and what a user wants to find again after a restart.
+///
+/// What is written here, and of a [`Fragment`] `encode`, `decode` and `drop`, is called by whoever reads or updates pages, and by threads of the store, which
+/// clean. It may use the store, but for [`clean`](crate::PageCache::clean), [`checkpoint`](crate::PageCache::checkpoint) and [`tick`](crate::PageCache::tick), which
+/// would wait for themselves, and must not be the last to let go of it. What it writes on a thread that cleans waits for nobody who cleans: where there is no room
+/// it gets `NoSpace`. It must take no lock that anybody holds across an update: who updates may wait until the store has been cleaned, and who cleans would wait for
+/// the lock.
 pub trait Materializer: Sized + Send + Sync + 'static {
     /// A whole page, or a change to one.
     type PageFrag: Fragment;

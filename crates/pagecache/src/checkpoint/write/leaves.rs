@@ -10,6 +10,7 @@ use crate::base::error::{Error, Result};
 use crate::base::ids::{PageId, Sequence, Version};
 use crate::base::sync::mpsc::sync_channel;
 use crate::base::sync::{AtomicU64, Help, Ordering, with_help};
+use crate::base::upkeep::Upkeep;
 use crate::format::leaf::LeafWriter;
 use crate::format::root::LeafAt;
 use crate::page::leaves::Leaves;
@@ -74,6 +75,7 @@ impl<M: Materializer> Checkpointer<M> {
         if self.help == Help::Thread && leaves.dirty() >= MANY {
             let (sender, receiver) = sync_channel(AHEAD);
             let beside = move || {
+                let _upkeep = Upkeep::begin();
                 let mut taken = Taken { leaves, numbers: Vec::new() };
                 let captured = self.capture_next(next, count, sparse, &mut taken, |leaf, captured| {
                     let room = Vec::with_capacity(captured.entries.len());

@@ -12,6 +12,7 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::base::sync::{AtomicU64, Help, Mutex, Ordering};
+use crate::base::upkeep::Upkeep;
 use crate::checkpoint::load::{Checkpoint, write_copy};
 use crate::checkpoint::replayer::Replayer;
 use crate::format::leaf::LeafHead;
@@ -120,6 +121,8 @@ impl<M: Materializer> Checkpointer<M> {
             return Err(Error::ReadOnly);
         }
         let mut books = self.books.lock();
+        // Under the lock that the end of a turn of cleaning may wait for.
+        let _upkeep = Upkeep::begin();
         // A failed sync says that nothing is known of what is on disk: no later one is believed.
         log.check_failed()?;
         let redo = log.stable();
