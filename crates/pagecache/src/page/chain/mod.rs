@@ -249,8 +249,8 @@ impl<'g, P> Chain<'g, P> {
     /// Bytes of memory of all nodes.
     pub(crate) fn weight(self) -> usize {
         let head = self.head();
-        if head.deltas == Weight::MOST {
-            // What was counted node by node must go node by node.
+        if head.deltas == Weight::MOST || head.depth == u8::MAX {
+            // What was counted node by node must go node by node: a store may have been written with more records to a page than there are now.
             return self.nodes().map(Node::weight).sum();
         }
         (usize::from(head.depth) + 1) * size_of::<Node<P>>() + head.deltas.bytes() + head.base.bytes()

@@ -84,3 +84,15 @@ fn a_chain_weighs_what_its_nodes_weigh() {
         unsafe { drop_chain(head) };
     }
 }
+
+/// Class: bytes that are counted and never counted off.
+#[test]
+fn a_chain_of_more_nodes_than_a_byte_counts_weighs_what_they_do() {
+    for len in [255, 256, 257, 300] {
+        let page = chain(&vec![1; len]);
+        let head = page.chain().unwrap();
+        assert_eq!(head.weight(), head.nodes().map(Node::weight).sum::<usize>(), "{len}");
+        assert_eq!((head.frags().count(), head.pieces().len()), (len, len));
+        assert_eq!(head.with_frags(None, <[&u8]>::len), len);
+    }
+}
