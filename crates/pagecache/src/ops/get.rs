@@ -36,7 +36,7 @@ impl<M: Materializer> Pages<M> {
             false => {
                 // Nobody may retire anything meanwhile, and free on the way what has become free.
                 guard.flush();
-                self.frees.free();
+                self.frees.free_some();
                 self.read_through(id, slot, word, pieces)
             }
         };

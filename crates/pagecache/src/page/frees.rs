@@ -133,6 +133,17 @@ impl<P: Send + 'static> Frees<P> {
         }
     }
 
+    /// Frees some of what nobody sees any more, whoever retired it: for who comes by without retiring anything. As many lots as there are stripes at most, so that
+    /// what a guard was held for is not one operation's to free.
+    pub(crate) fn free_some(&self) {
+        // As in `retire`.
+        if PAYS.replace(true) {
+            return;
+        }
+        (0..STRIPES).for_each(|_| self.free_anothers());
+        PAYS.set(false);
+    }
+
     /// Frees everything that nobody sees any more, whoever retired it.
     pub(crate) fn free(&self) {
         for stripe in &self.stripes {
@@ -317,6 +328,28 @@ mod tests {
             frees.free();
         }
         assert_eq!((Arc::strong_count(&of), frees.bytes()), (1, 0));
+    }
+
+    /// Class: one operation that frees all that a guard was held for.
+    #[test]
+    fn who_reads_beside_the_cache_frees_a_few_lots_at_a_time_and_all_of_them_by_and_by() {
+        let (collector, of, frees) = (Collector::new(), Counted::default(), frees(1 << 20));
+        let [reader, writer] = [collector.register(), collector.register()];
+        let held = reader.pin();
+        (0..10_000).for_each(|_| retire(&frees, &of, &writer.pin()));
+        drop(held);
+        let mut before = Arc::strong_count(&of);
+        assert_eq!(before, 10_001);
+        let a_lot = LOT as usize / BYTES + 1;
+        for _ in 0..10_000 / STRIPES {
+            writer.pin().flush();
+            frees.free_some();
+            let now = Arc::strong_count(&of);
+            assert!(before - now <= STRIPES * a_lot, "{} at once", before - now);
+            before = now;
+        }
+        // But for the lot that is not full.
+        assert!(before <= 1 + a_lot, "{before}");
     }
 
     #[test]
