@@ -34,9 +34,9 @@ impl Pool {
             for segment in &gone {
                 table.others.remove(&segment.header.sequence);
             }
-            if gone.iter().any(|segment| segment.header.stream == Stream::Log) {
-                table.log.retain(|segment| !gone.iter().any(|gone| Arc::ptr_eq(gone, segment)));
-            }
+            // Those of the log come in its order: one walk, under the lock.
+            let mut of_log = gone.iter().filter(|segment| segment.header.stream == Stream::Log).peekable();
+            table.log.retain(|segment| of_log.next_if(|gone| Arc::ptr_eq(gone, segment)).is_none());
             gone
         })
     }
