@@ -212,10 +212,19 @@ pub(crate) fn with_help<B: Send, H>(
         Ok((helper.join(), here))
     });
     #[cfg(not(shuttle))]
+    let ordinal = HelperOrdinal::take();
+    #[cfg(not(shuttle))]
     let both = std::thread::scope(|scope| {
+        let beside = || {
+            ordinal.name_thread();
+            beside()
+        };
         let helper = std::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, beside)?;
         let here = here();
-        Ok((helper.join(), here))
+        let joined = helper.join();
+        // Nothing of the thread is left, its locals neither.
+        ordinal.give_back();
+        Ok((joined, here))
     });
     both.map(|(beside, here)| (beside.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), here))
 }
@@ -244,24 +253,72 @@ fn chance() -> bool {
     thread_rng().gen_bool(0.5)
 }
 
+#[cfg(not(any(loom, shuttle)))]
+thread_local! {
+    // Without a destructor and without a lazy start: one load from a register's offset.
+    static ORDINAL: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// A small number that names the calling thread for as long as it lives; never 0.
 #[cfg(not(any(loom, shuttle)))]
 #[inline]
 pub(crate) fn thread_ordinal() -> u64 {
-    use std::cell::Cell;
-    use std::sync::atomic::AtomicU64 as Counter;
-    static NEXT: Counter = Counter::new(1);
-    thread_local! {
-        // Without a destructor and without a lazy start: one load from a register's offset.
-        static ORDINAL: Cell<u64> = const { Cell::new(0) };
-    }
     ORDINAL.with(|ordinal| {
         if ordinal.get() == 0 {
-            // Relaxed: the counter only has to hand out distinct numbers.
-            ordinal.set(NEXT.fetch_add(1, Ordering::Relaxed));
+            ordinal.set(next_ordinal());
         }
         ordinal.get()
     })
+}
+
+#[cfg(not(any(loom, shuttle)))]
+fn next_ordinal() -> u64 {
+    use std::sync::atomic::AtomicU64 as Counter;
+    static NEXT: Counter = Counter::new(1);
+    // Relaxed: the counter only has to hand out distinct numbers.
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The name of a thread that helps: of one that was joined before, if there is any. Each turn of cleaning has its own, and only the first few names of a process
+/// have places of their own (`page/pins.rs`).
+#[cfg(not(shuttle))]
+struct HelperOrdinal(u64);
+
+#[cfg(not(any(loom, shuttle)))]
+impl HelperOrdinal {
+    fn free() -> MutexGuard<'static, Vec<u64>> {
+        static FREE: RawMutex<Vec<u64>> = RawMutex::new(Vec::new());
+        FREE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take() -> HelperOrdinal {
+        let free = HelperOrdinal::free().pop();
+        HelperOrdinal(free.unwrap_or_else(next_ordinal))
+    }
+
+    /// This thread has it.
+    fn name_thread(&self) {
+        ORDINAL.with(|ordinal| ordinal.set(self.0));
+    }
+
+    /// Its thread has ended.
+    fn give_back(&self) {
+        HelperOrdinal::free().push(self.0);
+    }
+}
+
+/// The models of loom have no helpers.
+#[cfg(loom)]
+impl HelperOrdinal {
+    fn take() -> HelperOrdinal {
+        HelperOrdinal(0)
+    }
+
+    fn name_thread(&self) {
+        let _ = self.0;
+    }
+
+    fn give_back(&self) {}
 }
 
 /// Loom runs every model thread on one OS thread, so the name comes from loom.
@@ -277,4 +334,28 @@ pub(crate) fn thread_ordinal() -> u64 {
 #[cfg(shuttle)]
 pub(crate) fn thread_ordinal() -> u64 {
     usize::from(shuttle::current::me()) as u64 + 1
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    /// Class: what is handed out for ever to those who live for a moment.
+    #[test]
+    fn threads_that_help_one_after_the_other_share_a_few_names_and_those_at_once_do_not() {
+        let helped = || with_help("helper", thread_ordinal, thread_ordinal).unwrap();
+        let mut names = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            let (beside, here) = helped();
+            assert!(beside != here && beside != 0);
+            names.insert(beside);
+        }
+        // Other tests have helpers, too.
+        assert!(names.len() < 30, "{names:?}");
+        let (one, (other, _)) = with_help("helper", thread_ordinal, helped).unwrap();
+        assert_ne!(one, other);
+        // A panic of it gives the name back all the same.
+        let panics = || with_help("helper", || panic!("a helper's"), || ());
+        assert!(std::panic::catch_unwind(panics).is_err());
+    }
 }
