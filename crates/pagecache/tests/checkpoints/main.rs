@@ -6,12 +6,14 @@ mod common;
 mod hanging;
 mod watched;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Bytes, Joined};
-use pagecache::storage::{MemoryStorage, Storage};
-use pagecache::{Background, ConfigBuilder, Error, Materializer, PageCache, PageId, PageState, Version};
+use pagecache::inspect::verify;
+use pagecache::storage::{MemoryStorage, OpenMode, Storage, read_full};
+use pagecache::{Background, ConfigBuilder, Error, Lsn, Materializer, PageCache, PageId, PageState, Version};
 use watched::Watched;
 
 type Pages = PageCache<Joined>;
@@ -78,6 +80,99 @@ fn a_start_touches_superblocks_checkpoint_and_tail_and_no_segment_besides() {
     check(&pc, &old, 3000);
     check(&pc, &new, 3000);
     assert_eq!(pc.page_count().unwrap(), 220);
+}
+
+/// What a segment's header says: its stream, and where it starts.
+fn header(storage: &Watched, name: &str) -> (u8, u64) {
+    let mut header = [0; 56];
+    read_full(storage.open(name, OpenMode::ReadOnly).unwrap().as_ref(), &mut header, 0).unwrap();
+    (header[13], u64::from_le_bytes(header[48..].try_into().unwrap()))
+}
+
+/// New versions of two pages of three, so that what the others lie in is worth cleaning, a checkpoint, and turns of cleaning behind it. Where a start would
+/// replay from, and the segments that the checkpoint knows.
+fn replace_and_clean(
+    pc: &Pages,
+    storage: &Watched,
+    pages: &mut [(PageId, Version)],
+    stays: usize,
+) -> (Lsn, BTreeSet<String>) {
+    for (_, (id, at)) in pages.iter_mut().enumerate().filter(|(nth, _)| nth % 3 != stays) {
+        *at = pc.replace_at(*id, *at, bytes(id.0, 3000), &pc.pin()).unwrap();
+    }
+    pc.flush().unwrap();
+    let redo = pc.checkpoint().unwrap();
+    let (known, checkpoints, mut moved) = (segments(storage), pc.stats().checkpoints, 0);
+    while let now @ 1.. = pc.clean().unwrap() {
+        moved += now;
+    }
+    assert!(moved > 20 && pc.stats().checkpoints == checkpoints, "{moved} pages moved: {:?}", pc.stats());
+    (redo, known)
+}
+
+fn segments(storage: &Watched) -> BTreeSet<String> {
+    storage.names().into_iter().filter(|name| name.starts_with("seg-")).collect()
+}
+
+#[test]
+fn a_start_behind_cleaning_reads_no_more_than_the_headers_of_images_besides() {
+    const LOG: u8 = 0;
+    const MAP: u8 = 3;
+    let storage = Watched::default();
+    let config = || small().storage(storage.clone()).fill_target(0.95).build();
+    let pc = Pages::start(config()).unwrap();
+    let mut pages = put(&pc, 400, 3000);
+    // Images that the last checkpoint knows, and others that came behind it.
+    replace_and_clean(&pc, &storage, &mut pages, 0);
+    let (redo, known) = replace_and_clean(&pc, &storage, &mut pages, 1);
+    pages.extend(put(&pc, 20, 3000));
+    pc.close().unwrap();
+    let report = verify(config()).unwrap();
+    assert!(report.records.moves > 0 && report.records.given_back > 0, "{:?}", report.records);
+    let there = segments(&storage);
+    let gone = known.difference(&there).count();
+    let headers: BTreeMap<_, _> = there.iter().map(|name| (name.clone(), header(&storage, name))).collect();
+    storage.read();
+    let pc = Pages::start(config()).unwrap();
+    let read = storage.read();
+    let (mut of_headers, mut of_tail, mut of_map) = (BTreeSet::new(), 0, 0);
+    for (name, offset, count) in &read {
+        let Some((stream, start)) = headers.get(name) else {
+            assert!(name.starts_with("super-"), "{name}");
+            continue;
+        };
+        match *stream {
+            // From the redo point on.
+            LOG => {
+                assert!(start + SEGMENT > redo.0, "{name}, which starts at {start}, is read for a replay from {redo}");
+                of_tail += count;
+            }
+            MAP => of_map += count,
+            _ => {
+                assert!(!known.contains(name), "{name} is read, which the checkpoint knows");
+                assert!(*count <= 4096 && [0, SEGMENT - 4096].contains(offset), "{count} bytes of {name} at {offset}");
+                of_headers.insert(name);
+            }
+        }
+    }
+    let images = headers.iter().filter(|(name, (stream, _))| ![LOG, MAP].contains(stream) && known.contains(*name));
+    let images = images.count();
+    println!(
+        "{gone} of {} segments given back behind the checkpoint; {} headers of images read, {images} images known; {of_tail} bytes of the log, {of_map} of the map",
+        known.len(),
+        of_headers.len()
+    );
+    assert!(gone > 0 && !of_headers.is_empty() && images > 0);
+    // Its blocks once to find the end, and once for what they say.
+    let tail = pc.stats().tail.0 - redo.0;
+    assert!(
+        of_tail as u64 <= 2 * (tail + 2 * SEGMENT),
+        "{of_tail} bytes of the log are read, of {tail} to be replayed"
+    );
+    assert!(of_map as u64 <= 2 * SEGMENT, "{of_map} bytes of the map");
+    assert_eq!(pc.stats().redo, redo);
+    check(&pc, &pages, 3000);
+    pc.check_accounts().unwrap();
 }
 
 /// Bytes of the map of so many pages, and of what a checkpoint writes after links to 1 % of them, neighbours.

@@ -17,6 +17,8 @@ pub struct Watched {
 struct Shared {
     /// Names of files that were opened, in order.
     opened: Mutex<Vec<String>>,
+    /// Where files were read, and how many bytes, in order.
+    read: Mutex<Vec<(String, u64, usize)>>,
     gate: Mutex<Gate>,
     moved: Condvar,
 }
@@ -49,6 +51,10 @@ impl Shared {
 impl Watched {
     pub fn opened(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.opened.lock().unwrap())
+    }
+
+    pub fn read(&self) -> Vec<(String, u64, usize)> {
+        std::mem::take(&mut *self.shared.read.lock().unwrap())
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -133,7 +139,9 @@ impl WatchedFile {
 impl StorageFile for WatchedFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.shared.pass("read", &self.name);
-        self.file.read_at(buf, offset)
+        let count = self.file.read_at(buf, offset)?;
+        self.shared.read.lock().unwrap().push((self.name.clone(), offset, count));
+        Ok(count)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
