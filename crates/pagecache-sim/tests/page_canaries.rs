@@ -17,7 +17,7 @@ use pagecache_sim::page_driver::{
 
 /// Those of pages, and those of the log that show through them. A stable LSN inside a record takes a reservation that another
 /// thread holds, which no operation on pages does here.
-const CANARIES: [(Canary, &[Driver]); 37] = [
+const CANARIES: [(Canary, &[Driver]); 38] = [
     (Canary::IdReusedBeforeFreeStable, &[SEQUENCES, SEEDS]),
     (Canary::StaleTokenAccepted, &[SEQUENCES, SEEDS]),
     (Canary::FreeForgottenAtReplay, &[SEQUENCES, SEEDS]),
@@ -50,6 +50,7 @@ const CANARIES: [(Canary, &[Driver]); 37] = [
     (Canary::MoveReplayedUnmarked, &[SEEDS]),
     (Canary::MoveDoesNotWait, &[SEQUENCES, SEEDS]),
     (Canary::SweptByCheckpointAlone, &[SEQUENCES, SEEDS]),
+    (Canary::ReplayedImagesReleased, &[LEFT_AGAIN]),
     (Canary::PiecesBelowMarker, &[SEEDS]),
     (Canary::PartsForgottenInLeaf, &[SEEDS]),
     (Canary::TornCopyLeft, &[COPIES]),
@@ -68,6 +69,7 @@ const BELOW_A_CAP: Driver = ("seeds below a cap", |tally| hunt::seeds::<Capped>(
 const STRIKES: Driver = ("every fault at every call", |tally| hunt::strikes::<PageWorld>(&cases(), tally));
 const FLIPS: Driver = ("flips", flips);
 const COPIES: Driver = ("a copy of the superblock that may be torn", tear_both_copies);
+const LEFT_AGAIN: Driver = ("images that pages have left again, on a disk that was full", leave_images_again);
 const READER: Driver = ("a reader that holds its guard", hold_a_guard);
 
 /// Some bits of each byte: all of them are turned over in a test of their own.
@@ -117,6 +119,68 @@ fn tear_both_copies(tally: &mut Tally) -> Checked {
         }
         if finished {
             break;
+        }
+    }
+    Ok(())
+}
+
+/// Pages with links that are not stable go to images, of which the log says so, and is not stable either, since the disk is full. Under a pin they leave these
+/// again, of which it says nothing. The checkpoint that comes when there is room begins below all of it: who replays the log behind it goes through the images
+/// that were left.
+fn leave_images_again(tally: &mut Tally) -> Checked {
+    const PAGES: usize = 168;
+    let failed = |error: &dyn std::fmt::Display| Violation::new(error.to_string());
+    let disk = SimDisk::new(5);
+    let pages = PageCache::<Joined>::start(builder(&disk).build()).map_err(|error| failed(&error))?;
+    let mut at = Vec::new();
+    for _ in 0..PAGES {
+        let guard = pages.pin();
+        let id = pages.allocate(&guard);
+        let made = pages.replace_at(id, Version::NONE, Counted(vec![1; 4000]), &guard);
+        at.push((id, made.map_err(|error| failed(&error))?));
+    }
+    // A third of each segment stays.
+    for (_, (id, at)) in at.iter_mut().enumerate().filter(|(nth, _)| !nth.is_multiple_of(3)) {
+        *at = pages.replace_at(*id, *at, Counted(vec![2; 16]), &pages.pin()).map_err(|error| failed(&error))?;
+    }
+    pages.flush().map_err(|error| failed(&error))?;
+    // So far there are no segments but the log's.
+    let tail = format!("seg-{:016x}", pages.stats().tail.0 / SEGMENT);
+    pages.checkpoint().map_err(|error| failed(&error))?;
+    let stable = pages.stable_lsn();
+    disk.fault(Fault::new(Call::Write, When::From(0), Effect::Enospc).on(tail));
+    for (id, at) in at.iter_mut().step_by(12) {
+        *at = pages.link_at(*id, *at, Counted(vec![3; 16]), &pages.pin()).map_err(|error| failed(&error))?;
+    }
+    claim(pages.clean().is_err(), || "a turn that is said on a full disk".to_owned())?;
+    let moved = pages.stats().fold_bytes;
+    claim(moved > SEGMENT && pages.stable_lsn() == stable, || format!("{moved} bytes were moved"))?;
+    // Little is left of these images, so they are worth cleaning.
+    let is_freed = |nth: usize| nth.is_multiple_of(3) && !nth.is_multiple_of(12);
+    for (_, (id, at)) in at.iter_mut().enumerate().filter(|(nth, _)| is_freed(*nth)) {
+        *at = pages.free_at(*id, *at, &pages.pin()).map_err(|error| failed(&error))?;
+    }
+    let pin = pages.pin_files();
+    claim(pages.clean().is_err(), || "a turn that ends in a checkpoint on a full disk".to_owned())?;
+    let moved = pages.stats().survivor_bytes;
+    claim(moved > 0 && pages.stable_lsn() == stable, || format!("{moved} bytes of images were moved again"))?;
+    drop(pin);
+    disk.clear_faults();
+    let redo = pages.checkpoint().map_err(|error| failed(&error))?;
+    claim(redo == stable, || format!("a checkpoint at {redo}, and {stable} was stable"))?;
+    pages.flush().map_err(|error| failed(&error))?;
+    for survival in disk.images(16, 1) {
+        tally.images += 1;
+        let again = PageCache::<Joined>::start(builder(&disk.crash(survival)).build());
+        let again = again.map_err(|error| Violation::new(format!("{survival:?}: {error}")))?;
+        for (nth, (id, at)) in at.iter().enumerate() {
+            let expected = if is_freed(nth) { PageState::Free(*at) } else { PageState::Live(*at) };
+            let state = again.state(*id, &again.pin()).map_err(|error| failed(&error))?;
+            claim(state == expected, || format!("{survival:?}: {id} is {state:?}, and was {expected:?}"))?;
+            if nth.is_multiple_of(12) {
+                let len = again.get(*id, &again.pin()).map_err(|error| failed(&error))?.0.0.len();
+                claim(len == 4016, || format!("{survival:?}: {id} has {len} bytes"))?;
+            }
         }
     }
     Ok(())

@@ -116,6 +116,8 @@ pub enum Canary {
     MoveReplayedUnmarked,
     /// A move of a page whose leaf was not read yet is forgotten.
     MoveDoesNotWait,
+    /// A checkpoint gives back images to which moves behind its redo point go.
+    ReplayedImagesReleased,
     /// An opening removes the images that its checkpoint does not know, whatever the log says of them.
     SweptByCheckpointAlone,
     /// The pieces of nodes below a marker count.
