@@ -164,8 +164,12 @@ fn every_history_of_real_threads_has_an_order() {
             if let Err(unexplained) = round.story.explain() {
                 panic!("history {seed}: {unexplained}");
             }
+            if is_kept {
+                pages.check_accounts().unwrap_or_else(|differ| panic!("history {seed}: {differ}"));
+            }
             seen.add(&round);
         }
+        pages.check_accounts().unwrap_or_else(|differ| panic!("store {store}: {differ}"));
         pages.close().unwrap();
     }
     println!("{seen:?} in {:.1?}", begun.elapsed());
@@ -199,9 +203,13 @@ fn what_a_crash_leaves_is_a_cut_behind_all_that_was_acknowledged() {
         let (crashed, image) = image.unwrap();
         cut_short += usize::from(round.story.pages.iter().flatten().any(|call| !call.ended_before(crashed)));
         acknowledged += usize::from(round.story.flushes.iter().any(|(_, ended)| *ended < crashed));
-        let found = find(&start(&image), &ids).unwrap();
+        let again = start(&image);
+        let found = find(&again, &ids).unwrap();
         if let Err(wrong) = round.story.explain_crash(&found, crashed) {
             panic!("crash {seed}, {survival:?} at {crashed}: {wrong}\n{found:?}");
+        }
+        for (pages, which) in [(&pages, "that went on"), (&again, "that a crash left")] {
+            pages.check_accounts().unwrap_or_else(|differ| panic!("crash {seed}: the store {which}: {differ}"));
         }
         seen.add(&round);
     }

@@ -25,7 +25,7 @@ fn no_seed_breaks_a_promise() {
     println!("{tally}, {:.1?}", begun.elapsed());
     assert!(tally.images > 0 && tally.faults > 0 && tally.operations > 0 && tally.starts > 0);
     let upkeep = tally.upkeep;
-    assert!(upkeep.accounts > 0 && upkeep.spaces > 0 && upkeep.is_whole(), "{tally}");
+    assert!(upkeep.accounts > 0 && upkeep.spaces > 0 && upkeep.calmed > 0 && upkeep.is_whole(), "{tally}");
     assert!(upkeep.survivor_bytes > 0 && upkeep.ways > 0 && upkeep.copied > 0 && upkeep.differing > 0, "{tally}");
 }
 

@@ -67,6 +67,8 @@ counts! {
         given_back: u64,
         /// Times that disk was held against what is promised.
         bounded: u64,
+        /// Stores that had settled after a fault or a full disk, and were held against it again from then on.
+        calmed: u64,
         /// Copies under a pin of files that were opened.
         copied: u64,
         /// Updates that a cap on disk refused.
@@ -105,12 +107,12 @@ impl fmt::Display for Tally {
 impl fmt::Display for Upkeep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Upkeep { accounts, spaces, checkpoints, moved, fold_bytes, survivor_bytes, .. } = self;
-        let Upkeep { given_back, bounded, copied, capped, lifted, ways, barred, differing, .. } = self;
+        let Upkeep { given_back, bounded, calmed, copied, capped, lifted, ways, barred, differing, .. } = self;
         write!(f, "accounts of {accounts} opened stores, parts of {spaces}; {checkpoints} checkpoints, ")?;
         write!(f, "{moved} pages moved, {fold_bytes} bytes of folds, {survivor_bytes} of survivors, ")?;
         write!(
             f,
-            "{given_back} segments given back, {bounded} times within the bound, {copied} copies; opened in {ways} other ways ({barred} barred), "
+            "{given_back} segments given back, {bounded} times within the bound, {calmed} settled after a fault, {copied} copies; opened in {ways} other ways ({barred} barred), "
         )?;
         write!(f, "{differing} with superblocks that differ")?;
         if *capped > 0 {

@@ -154,8 +154,8 @@ impl World for PageWorld {
         if self.trust.is_lost() {
             return Ok(false);
         }
-        for (way, expected) in &other_ways {
-            self.check_same(&pages, way, expected)?;
+        for (way, other) in other_ways {
+            self.check_same(&pages, &other).map_err(|broken| broken.within(&way))?;
             self.upkeep.ways += 1;
         }
         if undisturbed {

@@ -5,7 +5,7 @@ use pagecache::{Lsn, PageCache, Stats};
 use super::check::Before;
 use super::op::SETTLED;
 use super::{BUDGET, Concat, LOG_LIMIT, PageOp, PageWorld, SEGMENT};
-use crate::driver::{Blind, Checked, Violation, claim};
+use crate::driver::{Blind, Checked, Violation, claim, has_struck};
 
 /// As the options are where nobody says otherwise.
 const FILL_TARGET: f64 = 0.8;
@@ -43,6 +43,8 @@ pub(super) struct Held {
     /// Where it ended then, and how many files there were.
     pub(super) tail: Lsn,
     pub(super) files: u64,
+    /// What had struck the disk when it was opened, or has settled since.
+    pub(super) struck: usize,
 }
 
 /// Segments that there may be: what is in use at the fill target, the log's limit and the reserve. Lengths in slots are up to a thirty-second too
@@ -62,24 +64,41 @@ impl PageWorld {
             return Ok(());
         }
         for _ in 0..SETTLED {
-            if self.clean(pages)?.is_none_or(|moved| moved == 0) {
-                return Ok(());
+            match self.clean(pages)? {
+                Some(0) => {
+                    self.calm_down(pages, since);
+                    return Ok(());
+                }
+                Some(_) => {}
+                None => return Ok(()),
             }
         }
         Err(Violation::new(format!("{SETTLED} turns of cleaning have moved pages, and there are more")))
     }
 
-    /// Nothing that has happened to this store excuses it.
+    /// A disk that is well again, on which all has been done that there was to do, excuses nothing any more.
+    fn calm_down(&mut self, pages: &PageCache<Concat>, since: usize) {
+        let struck = self.disk.struck().len();
+        if self.is_undisturbed() || struck > since || self.disk.capacity().is_some() {
+            return;
+        }
+        let (tail, files) = (pages.stats().tail, self.disk.file_names().len() as u64);
+        self.held = Held { tail, files, struck, ..self.held };
+        self.upkeep.calmed += u64::from(self.is_undisturbed());
+    }
+
+    /// Nothing that has happened to this store since it was opened, or has settled, excuses it.
     pub(super) fn is_undisturbed(&self) -> bool {
         let trust = &self.trust;
-        !trust.is_poisoned() && !trust.is_betrayed() && !trust.has_struck(&self.disk) && self.disk.capacity().is_none()
+        let has_struck = has_struck(&self.disk, self.held.struck);
+        !trust.is_poisoned() && !trust.is_betrayed() && !has_struck && self.disk.capacity().is_none()
     }
 
     /// What was there when a store was opened.
     pub(super) fn hold(&mut self, pages: &PageCache<Concat>) {
         let tail = pages.stats().tail;
         let files = self.disk.file_names().len() as u64;
-        self.held = Held { opened: tail, at_start: files, tail, files };
+        self.held = Held { opened: tail, at_start: files, tail, files, struck: self.disk.struck().len() };
     }
 
     /// Disk is within what is promised where the store has had its turns: a settled store has; a tick has them once half of the

@@ -161,6 +161,11 @@ impl Swarm for PageWorld {
     fn plan(seed: u64, steps: usize) -> Vec<Step<PageOp>> {
         let mut rng = Rng::new(seed ^ 0x9a9e_5eed);
         let mix = Mix::new(&mut rng);
-        (0..steps).map(|_| mix.step(&mut rng)).collect()
+        // What a disk that is well again excuses ends with what can be done then.
+        let settled = |step| match step {
+            Step::Heal => vec![Step::Heal, Step::Do(PageOp::Settle)],
+            step => vec![step],
+        };
+        (0..steps).flat_map(|_| settled(mix.step(&mut rng))).collect()
     }
 }
