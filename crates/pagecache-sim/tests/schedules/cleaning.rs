@@ -27,12 +27,12 @@ const PAGES: u64 = 1 + 2 * SPARSE;
 const LONG: usize = SEGMENT as usize / 16;
 
 /// Replaces a page, whatever it is.
-fn renew(author: &Author<'_>, id: PageId, words: Vec<u64>) -> Version {
+pub fn renew(author: &Author<'_>, id: PageId, words: Vec<u64>) -> Version {
     author.replace(id, author.newest(id).0, words)
 }
 
 /// Fills segments of the log with a large page that is replaced again and again, and two small ones in each.
-fn fill(author: &Author<'_>) {
+fn fill(author: &Author<'_>, wide: usize) {
     let tail = || author.store.pages.stats().tail;
     let large = PageId(0);
     if author.store.pages.stats().ids_high_water == 0 {
@@ -46,7 +46,7 @@ fn fill(author: &Author<'_>) {
         // With records in several segments.
         author.link(PageId(1), 20 + round);
         while tail() < end {
-            renew(author, large, vec![round; WIDE]);
+            renew(author, large, vec![round; wide]);
         }
     }
     author.store.pages.flush().unwrap();
@@ -83,7 +83,7 @@ fn sparse(lives: Lives) -> (SimDisk, Past) {
             if life > 0 {
                 assert!(store.pages.clean().unwrap() > 0);
             }
-            fill(&author);
+            fill(&author, WIDE);
             let due = Lsn(store.pages.stats().redo.0 + CHECKPOINT_DUE - (16 << 10));
             while lives == Lives::LongLog && store.pages.stats().tail < due {
                 renew(&author, PageId(0), vec![SPARSE; WIDE]);
@@ -100,10 +100,10 @@ fn sparse(lives: Lives) -> (SimDisk, Past) {
 }
 
 /// A store with something to clean, and what its pages are. Its whole log is there, or not any more.
-struct Game {
-    disk: SimDisk,
-    store: Arc<Store>,
-    past: Arc<Mutex<Past>>,
+pub struct Game {
+    pub disk: SimDisk,
+    pub store: Arc<Store>,
+    pub past: Arc<Mutex<Past>>,
     segments: BTreeSet<String>,
 }
 
@@ -115,13 +115,21 @@ impl Game {
         Game { disk, store, past: Arc::new(Mutex::new(past)), segments }
     }
 
+    /// One whose sparse segments are written in this life.
+    pub fn filled(disk: SimDisk, store: Arc<Store>) -> Game {
+        let past = Mutex::default();
+        fill(&Author { store: &store, past: &past }, LONG);
+        let segments = segments(&disk);
+        Game { disk, store, past: Arc::new(past), segments }
+    }
+
     /// Moves pages, on a thread of its own. How many.
     fn clean(&self) -> JoinHandle<u64> {
         self.store.spawn(|store, _| store.pages.clean().unwrap())
     }
 
     /// Writes to two pages that nobody else writes to.
-    fn writer(&self, own: [u64; 2], name: u64) -> JoinHandle<()> {
+    pub fn writer(&self, own: [u64; 2], name: u64) -> JoinHandle<()> {
         let past = Arc::clone(&self.past);
         self.store.spawn(move |store, _| {
             let mut own = own.map(PageId);
@@ -131,7 +139,7 @@ impl Game {
     }
 
     /// Stops the machine at some moment. What was stable then, whether anything had been given back, and the image.
-    fn crash(&self, moments: u64) -> JoinHandle<(Lsn, bool, SimDisk)> {
+    pub fn crash(&self, moments: u64) -> JoinHandle<(Lsn, bool, SimDisk)> {
         let (survival, moment, begun) = (survival(), chosen(moments), self.segments.clone());
         self.store.spawn(move |store, _| {
             for _ in 0..moment {
@@ -149,7 +157,7 @@ impl Game {
     }
 
     /// All are done: each page is what it should be, and the accounts are right. Then the machine stops.
-    fn end(self) {
+    pub fn end(self) {
         let past = self.past.lock().unwrap().clone();
         self.count_given_back();
         for (at, found) in find(&self.store).iter().enumerate() {
@@ -173,7 +181,7 @@ fn segments(disk: &SimDisk) -> BTreeSet<String> {
 }
 
 /// What is found in an image is what was there, and the accounts of the store that is opened are right.
-fn check(image: &SimDisk, stable: Lsn, past: &Past) -> Arc<Store> {
+pub fn check(image: &SimDisk, stable: Lsn, past: &Past) -> Arc<Store> {
     let (store, _) = compare(image, stable, past, by_the_whole_log(image).as_ref());
     store.pages.check_accounts().unwrap();
     store

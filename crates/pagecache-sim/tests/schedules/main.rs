@@ -8,6 +8,7 @@ mod checkpoints;
 mod cleaning;
 mod evictions;
 mod failures;
+mod given_back;
 mod harness;
 mod histories;
 mod ids;

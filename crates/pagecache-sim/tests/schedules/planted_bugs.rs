@@ -11,7 +11,7 @@ const PLANT: &str = "PAGECACHE_SCHEDULES_PLANT";
 /// A bug, the scenario that meets it, and what is said of it.
 type Hunt = (Canary, &'static str, &'static [&'static str]);
 
-const HUNTS: [Hunt; 20] = [
+const HUNTS: [Hunt; 22] = [
     (Canary::PageInWithoutCompare, "histories::every_schedule::a_history_has_an_order", &["no order"]),
     (Canary::UnstableEvicted, "links::every_schedule::a_link_meets_page_ins_and_evictions", &["Corrupt", "damaged"]),
     (Canary::FailedSwapTakenForSuccess, "links::every_schedule::a_link_meets_links", &["a conflict of"]),
@@ -75,6 +75,16 @@ const HUNTS: [Hunt; 20] = [
         Canary::RecycledByCheckpointUnderway,
         "cleaning::every_schedule::cleaning_is_cut_short_at_any_moment",
         &["the segment of a page is gone"],
+    ),
+    (
+        Canary::MoveUnsaid,
+        "given_back::every_schedule::what_the_log_gives_back_is_cut_short_at_any_moment",
+        &["the segment of a page is gone"],
+    ),
+    (
+        Canary::GivenBackUnstable,
+        "given_back::every_schedule::what_the_log_gives_back_is_cut_short_at_any_moment",
+        &["the segment of a page is gone", "a segment is missing"],
     ),
     (Canary::StaleTokenAccepted, "histories::every_schedule::a_history_has_an_order", &["no order"]),
 ];
