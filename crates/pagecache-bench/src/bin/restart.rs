@@ -1,8 +1,11 @@
 //! `restart`: how long a start takes after a crash, first `get` included, in stores of several sizes with as much log behind the checkpoint.
 //!
-//! `cargo run --release -p pagecache-bench --bin restart -- [DIRECTORY] [GIB..]`: pages of 4 KiB (1, 4 and 10 GiB of them), then a checkpoint, then 64 MiB of replaces at
-//! random, then the process is aborted; files cold; medians of five starts that only read, each of what the crash has left, and of five that write, each of a copy of that.
+//! `cargo run --release -p pagecache-bench --bin restart -- [DIRECTORY] [GIB..]`: pages of 4 KiB (1, 4 and 10 GiB of them), replaced at random, with cleaning, until the disk is
+//! as full as it may be and a third more; then a checkpoint, then 64 MiB of replaces at random, with cleaning and no checkpoint, so that the log behind it says what has moved
+//! and been given back; then the process is aborted; files cold; medians of five starts that only read, each of what the crash has left, and of five that write, each of a
+//! copy of that. Until 2026-11-27 nothing was replaced before the checkpoint and nothing cleaned: the log behind it held replaces alone.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,15 +20,25 @@ const LEN: u64 = 4096;
 /// Log behind the checkpoint.
 const TAIL: u64 = 64 << 20;
 
+/// Bytes of log from one turn of cleaning to the next, as where the background works and the log's limit is as long.
+const STEP: u64 = TAIL / 4;
+
 /// Starts of each kind.
 const ROUNDS: u64 = 5;
 
-/// Segments that a start may write to, or whose files it may put to another use: those of the log behind the checkpoint, of the map, and what is ahead.
-const WRITTEN: usize = 24;
+/// Segments that a start may write to, or whose files it may put to another use: those of the log behind the checkpoint, of images and the map since, and what is ahead.
+const WRITTEN: u64 = 64;
 
 fn config(path: &Path) -> ConfigBuilder {
-    // Whoever opens works alone, so that nothing but the start is timed; nothing but what is asked for is written either.
-    ConfigBuilder::new().path(path).background(Background::Caller).log_limit(1 << 40)
+    // Whoever opens works alone, so that nothing but the start is timed; nothing but what is asked for is written either. A checkpoint is due behind half of the limit.
+    ConfigBuilder::new().path(path).background(Background::Caller).log_limit(4 * TAIL)
+}
+
+/// The number of the newest segment.
+fn newest(path: &Path) -> u64 {
+    let names = fs::read_dir(path).expect("a store").map(|entry| entry.expect("a file").file_name());
+    let number = |name: OsString| u64::from_str_radix(name.to_str()?.strip_prefix("seg-")?, 16).ok();
+    names.filter_map(number).max().expect("a segment")
 }
 
 /// Fills a store, and dies.
@@ -39,13 +52,34 @@ fn fill(path: &Path, gibibytes: u64) -> ! {
         let id = cache.allocate(&guard);
         versions.push(cache.replace_at(id, Version::NONE, blob.clone(), &guard).expect("room"));
     }
-    cache.flush().expect("a sync");
+    let replace = |versions: &mut [Version], seed, bytes: u64, upkeep: &dyn Fn()| {
+        for (nth, id) in (1..).zip(uniform(seed, pages, (bytes / LEN) as usize)) {
+            let version = &mut versions[id as usize];
+            *version = cache.replace_at(PageId(id), *version, blob.clone(), &cache.pin()).expect("room");
+            if nth % (STEP / LEN) == 0 {
+                upkeep();
+            }
+        }
+        cache.flush().expect("a sync");
+    };
+    // A quarter more than the pages is the disk at the fill that cleaning keeps up.
+    replace(&mut versions, 1, (gibibytes << 30) / 4 + (gibibytes << 30) / 3, &|| cache.tick().expect("a turn"));
     cache.checkpoint().expect("a checkpoint");
-    for id in uniform(1, pages, (TAIL / LEN) as usize) {
-        let version = &mut versions[id as usize];
-        *version = cache.replace_at(PageId(id), *version, blob.clone(), &cache.pin()).expect("room");
-    }
-    cache.flush().expect("a sync");
+    let (before, newest_before) = (cache.stats(), newest(path));
+    replace(&mut versions, 2, TAIL, &|| _ = cache.clean().expect("a turn"));
+    let after = cache.stats();
+    let moved = after.fold_bytes + after.survivor_bytes - before.fold_bytes - before.survivor_bytes;
+    assert!(
+        moved > STEP && after.segments < before.segments + TAIL / after.segment_size,
+        "nothing is cleaned: {after:?}"
+    );
+    assert_eq!(after.redo, before.redo, "a checkpoint came");
+    // The one that was filled then, and the one that was ahead.
+    assert!(
+        newest(path) - newest_before + 2 <= WRITTEN,
+        "{} segments since the checkpoint",
+        newest(path) - newest_before
+    );
     std::process::abort();
 }
 
@@ -56,10 +90,10 @@ fn copy(of: &Path, to: &Path) {
         fs::read_dir(of).expect("a store").map(|entry| entry.expect("a file").file_name()).collect();
     // Segments by age, whatever is no segment behind them.
     names.sort_by_key(|name| (!name.to_string_lossy().starts_with("seg-"), name.clone()));
-    let segments = names.iter().filter(|name| name.to_string_lossy().starts_with("seg-")).count();
+    let segments = names.iter().filter(|name| name.to_string_lossy().starts_with("seg-")).count() as u64;
     for (nth, name) in names.iter().enumerate() {
         let (from, to) = (of.join(name), to.join(name));
-        match nth + WRITTEN < segments {
+        match nth as u64 + WRITTEN < segments {
             true => fs::hard_link(from, to).expect("a link"),
             false => _ = fs::copy(from, to).expect("room"),
         }
