@@ -234,3 +234,137 @@ fn a_bare_log_is_capped_and_a_trim_makes_room() {
     log.close().unwrap();
     Log::start(config()).unwrap().write(b"more").unwrap();
 }
+
+fn tiny_content(id: PageId, len: usize) -> Bytes {
+    Bytes(id.0.to_le_bytes().repeat(len / 8))
+}
+
+/// A full store of pages that are so short that the records of frees, and the map, weigh something.
+fn tiny(storage: &MemoryStorage, cap: u64, len: usize) -> (Pages, BTreeMap<PageId, Version>) {
+    let pages = Pages::start(config(storage).max_disk_bytes(cap).cache_capacity(16 << 20).build()).unwrap();
+    let (mut there, mut refused) = (BTreeMap::new(), 0);
+    while refused < 8 {
+        let guard = pages.pin();
+        let id = pages.allocate(&guard);
+        match pages.replace_at(id, Version::NONE, tiny_content(id, len), &guard) {
+            Ok(at) => drop(there.insert(id, at)),
+            Err(refusal) => {
+                assert!(matches!(Error::from(refusal), Error::NoSpace { what: "max_disk_bytes" }));
+                pages.free_at(id, Version::NONE, &guard).unwrap();
+                refused += 1;
+                drop(guard);
+                pages.tick().unwrap();
+            }
+        }
+        if there.len() % 1000 == 0 {
+            pages.tick().unwrap();
+        }
+        assert!(on_disk(storage) <= cap, "{} bytes on disk", on_disk(storage));
+    }
+    (pages, there)
+}
+
+/// Frees a page, with as many ticks as that takes where there is no room. Returns how many.
+#[track_caller]
+fn free(pages: &Pages, id: PageId, at: Version) -> u64 {
+    for ticks in 0..20 {
+        match pages.free_at(id, at, &pages.pin()) {
+            Ok(_) => return ticks,
+            Err(refusal) => {
+                let error = Error::from(refusal);
+                assert!(matches!(error, Error::NoSpace { what: "max_disk_bytes" }), "{error:?}");
+            }
+        }
+        pages.flush().unwrap();
+        pages.tick().unwrap();
+    }
+    panic!("no room for the free of {id}, for good");
+}
+
+fn check_tiny(pages: &Pages, there: &BTreeMap<PageId, Version>, len: usize) {
+    let guard = pages.pin();
+    for id in there.keys() {
+        assert_eq!(*pages.get(*id, &guard).unwrap().0, tiny_content(*id, len), "{id}");
+    }
+    assert_eq!(pages.page_count().unwrap(), there.len() as u64);
+    pages.check_accounts().unwrap();
+}
+
+/// Frees are records too: where nobody cleans between them they meet the cap, and leave what the end of a round takes and a checkpoint, by which they give room.
+#[test]
+fn frees_never_take_the_room_in_which_they_are_flushed_and_given_back() {
+    const CAP: u64 = 40 * SEGMENT;
+    for flushes in [false, true] {
+        let (storage, len) = (MemoryStorage::new(), 8);
+        let (pages, mut there) = tiny(&storage, CAP, len);
+        let (count, mut ticks) = (there.len(), 0);
+        while !there.is_empty() && (!flushes || there.len() + 1000 > count) {
+            let (id, at) = there.pop_first().unwrap();
+            ticks += free(&pages, id, at);
+            if flushes {
+                pages.flush().unwrap();
+            }
+            assert!(on_disk(&storage) <= CAP);
+        }
+        println!("{} of {count} pages are left, frees waited for {ticks} ticks", there.len());
+        assert!(count > 20_000 && ticks > 0);
+        check_tiny(&pages, &there, len);
+        pages.close().unwrap();
+    }
+}
+
+/// The map of many pages that are small is many segments, and all of it is written anew where all leaves have changed.
+#[test]
+fn the_map_has_room_to_be_written_anew_whatever_it_weighs() {
+    const CAP: u64 = 60 * SEGMENT;
+    let (storage, len) = (MemoryStorage::new(), 64);
+    let (pages, mut there) = tiny(&storage, CAP, len);
+    let ids: Vec<PageId> = there.keys().copied().collect();
+    let (mut random, mut refused) = (88_172_645_463_325_252u64, 0);
+    let mut change = |pages: &Pages, there: &mut BTreeMap<PageId, Version>, ids: &[PageId], count: u64| {
+        refused = 0;
+        for nth in 0..count {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let id = ids[(random % ids.len() as u64) as usize];
+            let at = there[&id];
+            match pages.replace_at(id, at, tiny_content(id, len), &pages.pin()) {
+                Ok(at) => drop(there.insert(id, at)),
+                Err(refusal) => {
+                    assert!(matches!(Error::from(refusal), Error::NoSpace { what: "max_disk_bytes" }));
+                    refused += 1;
+                }
+            }
+            if nth % 500 == 0 {
+                pages.flush().unwrap();
+                pages.tick().unwrap();
+            }
+            assert!(on_disk(&storage) <= CAP);
+        }
+        refused
+    };
+    let full = change(&pages, &mut there, &ids, 50_000);
+    let mut ticks = 0;
+    // A third goes, and there is room again for all who ask.
+    let (gone, kept): (Vec<PageId>, Vec<PageId>) = ids.iter().partition(|id| id.0 % 3 == 0);
+    for id in gone {
+        ticks += free(&pages, id, there.remove(&id).unwrap());
+        if id.0 % 1000 == 0 {
+            pages.tick().unwrap();
+        }
+    }
+    for _ in 0..40 {
+        pages.tick().unwrap();
+    }
+    let since = change(&pages, &mut there, &kept, 50_000);
+    println!(
+        "{} pages; refused of 50,000: {full} where it was full, {since} since; frees waited for {ticks} ticks",
+        ids.len()
+    );
+    assert!(since < 2_500, "{since} were refused");
+    check_tiny(&pages, &there, len);
+    pages.close().unwrap();
+    let reopened = Pages::start(config(&storage).max_disk_bytes(CAP).build()).unwrap();
+    check_tiny(&reopened, &there, len);
+}

@@ -89,6 +89,11 @@ impl<M: Materializer> Cleaner<M> {
         self.missing(&self.ledger(0)) > 0
     }
 
+    /// Leaves what the next checkpoint may take of a cap, or of the disk.
+    pub(crate) fn leave_room(&self) {
+        self.checkpointer.leave_room();
+    }
+
     /// Segments of log that may be made before the next turn has ended, so that disk stays within what is promised.
     pub(crate) fn headroom(&self) -> u64 {
         self.ledger(0).headroom()

@@ -43,11 +43,11 @@ const DRAINED: u64 = 8;
 /// So many of those are emptied in a turn: each may have to be walked.
 const DRAINED_MAX: usize = 16;
 
-/// Of what a cap leaves: one each for the map and the log, and one that a stream begins.
-const FOLDS_LEAVE: u64 = 3;
+/// Of what a cap leaves to images: one that a stream begins, and one in which images can be packed that are left where folds have gained nothing.
+const FOLDS_LEAVE: u64 = 2;
 
 /// And one for the other stream.
-const DRAIN_LEAVES: u64 = 4;
+const DRAIN_LEAVES: u64 = 3;
 
 /// Moves pages, and has the log, or a checkpoint, give back what they leave behind.
 pub(crate) struct Cleaner<M: Materializer> {
@@ -231,10 +231,10 @@ impl<M: Materializer> Cleaner<M> {
         ledger.most().min(capped.saturating_mul(ledger.room))
     }
 
-    /// Does a part of a turn within what is left of its share, and of what a cap leaves beside so many segments.
+    /// Does a part of a turn within what is left of its share, and of what a cap leaves to images beside so many segments.
     fn within<T>(&self, share: &mut Share, leave: u64, part: impl FnOnce(&mut Share) -> T) -> T {
         let pool = &self.pages.log.pool;
-        let left = pool.left(Claim::Upkeep).map_or(u64::MAX, |left| left.saturating_sub(leave));
+        let left = pool.left(Claim::Images).map_or(u64::MAX, |left| left.saturating_sub(leave));
         let room = share.most.saturating_sub(share.copied).min(left.saturating_mul(pool.segment_size() - 2 * BLOCK));
         let most = std::mem::replace(&mut share.most, share.copied + room);
         let done = part(share);

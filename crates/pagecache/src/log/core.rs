@@ -26,6 +26,10 @@ use crate::store::in_use::InUse;
 use crate::store::pool::Pool;
 use crate::store::segment::Segment;
 
+/// Blocks of what is set aside that are left to pads: the end of a round, which may have to skip the rest of a block, the mark that proves it, the one of a
+/// close, and the segment's last block, which is nobody's. The segments of the models are too short for that.
+const PADS: u64 = if cfg!(any(loom, shuttle)) { 1 } else { 5 };
+
 /// A log that is open. Everything is shared; nothing here starts a thread.
 #[derive(Debug)]
 pub(crate) struct LogCore {
@@ -41,6 +45,8 @@ pub(crate) struct LogCore {
     pub(super) first: AtomicU64,
     /// Draws may go up to here as far as segments are concerned. Moved under the lock of `supply`.
     pub(super) ready: AtomicU64,
+    /// What of it is for updates: not what was made for frees where there was no room for users.
+    pub(super) for_users: AtomicU64,
     pub(super) rounds: Mutex<Rounds>,
     /// A write has landed or failed.
     pub(super) landed: Condvar,
@@ -150,6 +156,7 @@ impl LogCore {
             stable: CachePadded::new(AtomicU64::new(restart.tail.0)),
             first: AtomicU64::new(restart.first.0),
             ready: AtomicU64::new(supply.ready(&geometry).0),
+            for_users: AtomicU64::new(supply.ready(&geometry).0),
             rounds: Mutex::new(Rounds::new(restart.tail)),
             landed: Condvar::new(),
             moved: Condvar::new(),
@@ -382,7 +389,12 @@ impl LogCore {
 
     /// Bytes below the ready LSN that only frees and pads may take.
     pub(super) fn set_aside(&self) -> u64 {
-        (256 << 10).min(self.geometry.segment / 4)
+        (256 << 10).min(self.geometry.segment / 4).max(2 * self.spared())
+    }
+
+    /// Bytes of these that only pads may take: whatever else finds no room, a round can end, be proven, and the log be closed.
+    pub(super) fn spared(&self) -> u64 {
+        PADS * self.geometry.block
     }
 
     pub(super) fn refresh_limits(&self, rounds: &Rounds) {
@@ -391,7 +403,10 @@ impl LogCore {
         let ready = self.ready.load(Ordering::Acquire);
         let written = if planted(Canary::RingReusedEarly) { rounds.claimed() } else { rounds.written };
         let ring = written.0 + self.geometry.ring;
-        self.tail.raise(Lsn(ready.saturating_sub(self.set_aside()).min(ring)), Lsn(ready.min(ring)));
+        let below = |ready: u64, spared: u64| Lsn(ready.saturating_sub(spared).min(ring));
+        // Relaxed: it is never above `ready`, whose life is known by now.
+        let for_users = self.for_users.load(Ordering::Relaxed).min(ready);
+        self.tail.raise(below(for_users, self.set_aside()), below(ready, self.spared()), below(ready, 0));
     }
 
     /// # Errors

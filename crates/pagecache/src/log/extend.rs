@@ -35,9 +35,25 @@ impl LogCore {
     }
 
     fn extend_filled(&self, supply: &mut Supply, needed: Lsn, fill: Fill, claim: Claim, ahead: Ahead) -> Result<()> {
-        while supply.ready(&self.geometry) < needed {
+        let is_enough = |supply: &Supply| match claim {
+            // Relaxed: it moves under the lock of the supply.
+            Claim::User => self.for_users.load(Ordering::Relaxed) >= needed.0,
+            _ => supply.ready(&self.geometry) >= needed,
+        };
+        while !is_enough(supply) {
             let before = self.next_made();
-            let extended = self.extend(supply, fill, claim);
+            let ready = supply.ready(&self.geometry);
+            let extended = match claim == Claim::User && self.for_users.load(Ordering::Relaxed) < ready.0 {
+                true => self.pool.give_to_users(),
+                false => self.extend(supply, fill, claim),
+            };
+            let is_of_users = match &supply.newest {
+                Some(newest) => !self.pool.is_of_frees(newest.header.sequence),
+                None => true,
+            };
+            if extended.is_ok() && is_of_users {
+                self.for_users.store(supply.ready(&self.geometry).0, Ordering::Relaxed);
+            }
             // Also where it failed half-way: a segment that was born and not filled is ready as far as it goes.
             // Release pairs with the acquire in `refresh_limits`: the new segment's life comes before.
             self.ready.store(supply.ready(&self.geometry).0, Ordering::Release);

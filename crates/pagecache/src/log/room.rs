@@ -69,7 +69,7 @@ impl LogCore {
     fn await_pace(&self, needed: Lsn) {
         // Relaxed, all of them: looks, and the next one comes soon.
         let over = || {
-            needed.0 <= self.ready.load(Ordering::Relaxed)
+            needed.0 <= self.for_users.load(Ordering::Relaxed)
                 || !self.is_out(needed)
                 || self.closing.load(Ordering::Relaxed)
                 || self.tail.has_failed()
@@ -93,17 +93,23 @@ impl LogCore {
     pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency, patience: Patience) -> Result<bool> {
         let set_aside = match urgency {
             Urgency::Normal => self.set_aside(),
-            Urgency::Said => self.set_aside() / 4,
-            Urgency::Urgent | Urgency::Seal => 0,
+            Urgency::Said => self.spared() + (self.set_aside() - self.spared()) / 4,
+            Urgency::Urgent => self.spared(),
+            Urgency::Seal => 0,
+        };
+        let ready = match urgency {
+            Urgency::Normal => &self.for_users,
+            Urgency::Said | Urgency::Urgent | Urgency::Seal => &self.ready,
         };
         // Relaxed: a look; `refresh_limits` reads it again.
-        if self.ready.load(Ordering::Relaxed) < needed.0 + set_aside {
+        if ready.load(Ordering::Relaxed) < needed.0 + set_aside {
             if urgency == Urgency::Normal {
                 self.await_pace(Lsn(needed.0 + set_aside));
             }
             let claim = match urgency {
                 Urgency::Normal | Urgency::Said => Claim::User,
-                Urgency::Urgent | Urgency::Seal => Claim::Upkeep,
+                Urgency::Urgent => Claim::Frees,
+                Urgency::Seal => Claim::Upkeep,
             };
             let waits = matches!(urgency, Urgency::Normal | Urgency::Urgent);
             match self.extend_to(Lsn(needed.0 + set_aside), claim) {

@@ -13,14 +13,14 @@ const CLOSED: u64 = 1;
 const FAILED: u64 = 2;
 const FLAGS: u64 = CLOSED | FAILED;
 
-/// Who draws: frees and the log's own pads may use the last bytes that are set aside, so that a full disk can be emptied.
+/// Who draws: frees may use most of the bytes that are set aside, so that a full disk can be emptied, and the log's own pads the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
     Normal,
     Urgent,
-    /// What the cleaner says: it waits for nothing, neither a pace nor a turn, which would be its own; and it takes no segment that users may not, nor the last of what is set aside: rounds end there.
+    /// What the cleaner says: it waits for nothing, neither a pace nor a turn, which would be its own; and it takes no segment that users may not, nor the last of what is set aside.
     Said,
-    /// The end of a round: as urgent, and waits for no turn either, since a turn waits for rounds.
+    /// The end of a round: there is always room for it, and it waits for no turn, since a turn waits for rounds.
     Seal,
 }
 
@@ -45,11 +45,13 @@ pub(crate) struct Tail {
 struct Limits {
     normal: AtomicU64,
     urgent: AtomicU64,
+    seal: AtomicU64,
 }
 
 impl Tail {
     pub(crate) fn new(at: Lsn) -> Tail {
-        let limits = Limits { normal: AtomicU64::new(at.0), urgent: AtomicU64::new(at.0) };
+        let at_first = || AtomicU64::new(at.0);
+        let limits = Limits { normal: at_first(), urgent: at_first(), seal: at_first() };
         Tail { word: CachePadded::new(AtomicU64::new(at.0)), limits: CachePadded::new(limits) }
     }
 
@@ -58,8 +60,9 @@ impl Tail {
     pub(crate) fn draw(&self, urgency: Urgency, seen: Lsn, place: impl Fn(Lsn) -> Place) -> Result<Place, Refused> {
         let (limit, spared) = match urgency {
             Urgency::Normal => (&self.limits.normal, 0),
-            Urgency::Urgent | Urgency::Seal => (&self.limits.urgent, 0),
+            Urgency::Urgent => (&self.limits.urgent, 0),
             Urgency::Said => (&self.limits.urgent, self.set_aside() / 4),
+            Urgency::Seal => (&self.limits.seal, 0),
         };
         let mut word = seen.0;
         loop {
@@ -87,7 +90,7 @@ impl Tail {
         }
     }
 
-    /// Bytes that only frees and pads may take, and most of which the cleaner may.
+    /// Bytes that only frees may take, and most of which the cleaner may.
     fn set_aside(&self) -> u64 {
         // Relaxed, both: what is read too early or too late is spared or taken, either way not all.
         self.limits.urgent.load(Ordering::Relaxed).saturating_sub(self.limits.normal.load(Ordering::Relaxed))
@@ -106,10 +109,11 @@ impl Tail {
     }
 
     /// Lets draws go up to these LSNs. Called under the lock of the rounds, so the values only rise.
-    pub(crate) fn raise(&self, normal: Lsn, urgent: Lsn) {
+    pub(crate) fn raise(&self, normal: Lsn, urgent: Lsn, seal: Lsn) {
         // Release pairs with the acquire in `draw`.
         self.limits.normal.store(normal.0, Ordering::Release);
         self.limits.urgent.store(urgent.0, Ordering::Release);
+        self.limits.seal.store(seal.0, Ordering::Release);
     }
 
     /// Refuses every later draw.

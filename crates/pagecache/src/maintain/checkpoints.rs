@@ -68,6 +68,8 @@ pub(crate) fn turn<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>, pace: i
             let next = log.next_made();
             pace(Grant::AtLeast(next, cleaner.headroom()));
         }
+        // Pages and links that have come since make the map heavier.
+        cleaner.leave_room();
         let is_stopped = log.is_paced_out() || log.pool.left(Claim::User) == Some(0);
         // Frees are short: many of them are little log.
         let is_pressing = is_first && (is_stopped || cleaner.is_beyond_promise());

@@ -112,7 +112,9 @@ impl Pool {
         if order.claim != Claim::Upkeep && self.left_on_disk(order.claim) == Some(0) {
             return Err(Error::NoSpace { what: FULL });
         }
-        let Drawn { sequence, spare, pins_ever } = self.births.lock().draw(order, self.table().len())?;
+        let is_beyond =
+            order.stream == Stream::Log && order.claim != Claim::User && self.left_on_disk(Claim::User) == Some(0);
+        let Drawn { sequence, spare, pins_ever } = self.births.lock().draw(order, self.table().len(), is_beyond)?;
         let mut underway = Underway { pool: self, sequence, spare, is_named: false, goes_on: false };
         let header = SegmentHeader {
             purpose: self.identity.purpose,

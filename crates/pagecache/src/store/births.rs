@@ -3,14 +3,14 @@
 //!
 //! What is under way is counted as if it were done, so that nobody makes more than there may be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::format::segment::{Previous, Stream};
-use crate::store::limit::{CAPPED, Claim, Limit};
+use crate::store::limit::{CAPPED, Claim, FREES, FULL, Leaves, Limit, RESERVE};
 use crate::store::segment::{Linked, Segment};
 
 /// Files kept for reuse in any case.
@@ -108,6 +108,9 @@ pub(super) struct Births {
     /// The store was closed: no file is given back any more.
     over: bool,
     limit: Limit,
+    leaves: Leaves,
+    /// Segments of the log that frees have for themselves.
+    of_frees: BTreeSet<Sequence>,
 }
 
 impl Births {
@@ -124,6 +127,8 @@ impl Births {
             pins_ever: 0,
             over: false,
             limit: Limit::NONE,
+            leaves: Leaves::new(RESERVE),
+            of_frees: BTreeSet::new(),
         }
     }
 
@@ -150,24 +155,66 @@ impl Births {
     /// Caps the bytes on disk from now on, so many segments of which are the reserve.
     pub(super) fn cap(&mut self, max_disk_bytes: u64, reserve: u64, named: usize) {
         let Stock { segments, spares } = self.stock(named, Unwanted::Counts);
-        self.limit = Limit::new(max_disk_bytes, self.segment_size, segments + spares, reserve);
+        self.limit = Limit::new(max_disk_bytes, self.segment_size, segments + spares);
+        self.leaves = Leaves::new(reserve);
+    }
+
+    /// Leaves the map so many segments to be written anew from now on.
+    pub(super) fn leave_for_map(&mut self, segments: u64) {
+        self.leaves.set_map(segments);
+    }
+
+    /// The same, where the store is opened.
+    pub(super) fn begin_with_map(&mut self, segments: u64, named: usize) {
+        let Stock { segments: there, spares } = self.stock(named, Unwanted::Counts);
+        self.limit = self.limit.with_map(segments, there + spares);
+        self.leave_for_map(segments);
+    }
+
+    /// What each claim leaves to others.
+    pub(super) fn leaves(&self) -> Leaves {
+        self.leaves.with_frees(self.of_frees.len() as u64)
     }
 
     /// Segments that may still be made for this; none where there is no cap.
     pub(super) fn left(&self, claim: Claim, named: usize) -> Option<u64> {
-        self.limit.left(self.stock(named, Unwanted::Counts).segments, claim)
+        self.limit.left(self.stock(named, Unwanted::Counts).segments, claim, self.leaves())
     }
 
-    /// Begins a birth.
+    pub(super) fn is_of_frees(&self, sequence: Sequence) -> bool {
+        self.of_frees.contains(&sequence)
+    }
+
+    /// What frees have is for users too, if there is room for users.
+    ///
+    /// # Errors
+    /// `NoSpace` where there is none.
+    pub(super) fn give_to_users(&mut self, named: usize) -> Result<()> {
+        if self.left(Claim::User, named) == Some(0) {
+            return Err(Error::NoSpace { what: CAPPED });
+        }
+        self.of_frees.clear();
+        Ok(())
+    }
+
+    /// Begins a birth. `is_beyond` says that the disk has no room for users.
     ///
     /// # Errors
     /// `NoSpace` where there may not be one more.
-    pub(super) fn draw(&mut self, order: &Order, named: usize) -> Result<Drawn> {
+    pub(super) fn draw(&mut self, order: &Order, named: usize, is_beyond: bool) -> Result<Drawn> {
         // Files kept for reuse are used first, and are there already.
-        if !self.limit.allows(self.stock(named, Unwanted::Counts).segments + 1, order.claim) {
+        if !self.limit.allows(self.stock(named, Unwanted::Counts).segments + 1, order.claim, self.leaves()) {
             return Err(Error::NoSpace { what: CAPPED });
         }
+        let is_capped = self.left(Claim::User, named) == Some(0);
+        let is_of_frees = order.stream == Stream::Log && order.claim != Claim::User && (is_capped || is_beyond);
+        if is_of_frees && order.claim == Claim::Frees && self.of_frees.len() as u64 >= FREES {
+            return Err(Error::NoSpace { what: if is_capped { CAPPED } else { FULL } });
+        }
         let sequence = self.next;
+        if is_of_frees {
+            self.of_frees.insert(sequence);
+        }
         self.next = Sequence(sequence.0 + 1);
         self.underway.insert(sequence, Underway { stream: order.stream, segment: None });
         Ok(Drawn { sequence, spare: self.spares.pop(), pins_ever: self.pins_ever })
@@ -192,6 +239,7 @@ impl Births {
     /// It will not be born, and no file bears its name. A number of the log that nobody has seen is given out again, so that a disk that is full for long uses up none:
     /// no directory is listed before its birth ends. A root may have come by the numbers of others.
     pub(super) fn failed(&mut self, sequence: Sequence, spare: Option<String>) {
+        self.of_frees.remove(&sequence);
         let is_of_the_log = self.underway.get(&sequence).is_some_and(|underway| underway.stream == Stream::Log);
         self.ended(sequence, spare);
         if is_of_the_log && self.next.0 == sequence.0 + 1 {
@@ -208,6 +256,7 @@ impl Births {
     pub(super) fn leave(&mut self, gone: &[Arc<Segment>], named: usize) -> Leaving {
         // Whoever made all files stay before these came here may have a link to them.
         let linked = |segment: &Segment| if self.pins > 0 { Linked::Maybe } else { segment.linked() };
+        self.of_frees.retain(|of| gone.iter().all(|segment| segment.header.sequence != *of));
         let gone: Vec<_> = gone.iter().map(|segment| (segment.header.sequence, linked(segment))).collect();
         self.unwanted.extend(gone);
         let mut leaving = Leaving::default();
@@ -244,7 +293,7 @@ impl Births {
     /// Files kept for reuse at most.
     fn most(&self, named: usize) -> u64 {
         let used = (named + self.underway.len()) as u64;
-        let capped = self.limit.left(used, Claim::User).unwrap_or(u64::MAX);
+        let capped = self.limit.left(used, Claim::User, self.leaves()).unwrap_or(u64::MAX);
         SPARES.max(self.keep.spares.min(self.keep.files.saturating_sub(used)).min(capped))
     }
 

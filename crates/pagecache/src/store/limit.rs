@@ -16,12 +16,14 @@ pub(crate) const RESERVE: u64 = 4;
 /// The most that may be asked for.
 pub(crate) const RESERVE_MAX: u64 = 1 << 16;
 
-/// Of what upkeep has, the segments that images leave: for the checkpoint without which nothing that they replace is given back, one for the map and one for the
-/// log.
-pub(crate) const CHECKPOINT: u64 = 2;
+/// Segments that frees may have of their own where users have none: a checkpoint gives back one that is full of them, but not the last of the log.
+pub(crate) const FREES: u64 = 2;
 
-/// Segments that upkeep needs at least, so that frees, checkpoints and cleaning go on where nothing else does.
-pub(crate) const UPKEEP: u64 = RESERVE + CHECKPOINT;
+/// Of these, what images leave to them; the other is whose comes first.
+const OF_FREES: u64 = 1;
+
+/// Segments that upkeep needs at least, so that frees, checkpoints and cleaning go on where nothing else does: the last for a map that fits it.
+pub(crate) const UPKEEP: u64 = RESERVE + OF_FREES + 1;
 
 /// The fewest segments that a cap may allow.
 pub(crate) fn segments_min(reserve: u64) -> u64 {
@@ -33,46 +35,96 @@ pub(crate) fn segments_min(reserve: u64) -> u64 {
 pub(crate) enum Claim {
     /// Updates of users.
     User,
+    /// Frees and trims, which give space back once it is cleaned.
+    Frees,
     /// Images of pages that are moved.
     Images,
-    /// What gives space back in the end.
+    /// The map, and the log's own pads.
     Upkeep,
+}
+
+/// Segments that each claim leaves to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leaves {
+    reserve: u64,
+    /// To frees, less those that they have.
+    frees: u64,
+    /// As many as a checkpoint may write of the map: without one nothing that is freed or moved is given back.
+    map: u64,
+}
+
+impl Leaves {
+    /// Of a map that fits one segment.
+    pub(crate) fn new(reserve: u64) -> Leaves {
+        Leaves { reserve, frees: OF_FREES, map: 1 }
+    }
+
+    /// Where frees have so many segments of their own.
+    pub(crate) fn with_frees(self, there: u64) -> Leaves {
+        Leaves { frees: OF_FREES.saturating_sub(there), ..self }
+    }
+
+    pub(crate) fn set_map(&mut self, segments: u64) {
+        self.map = segments.max(1);
+    }
+
+    /// Of so many that there may be for users, and so many for upkeep, as many as there may be for this claim.
+    fn most(self, claim: Claim, users: u64, upkeep: u64) -> u64 {
+        match claim {
+            Claim::User => users.saturating_sub(self.reserve + OF_FREES + self.map),
+            Claim::Images => upkeep.saturating_sub(self.frees + self.map),
+            Claim::Frees => upkeep.saturating_sub(self.map),
+            Claim::Upkeep => upkeep,
+        }
+    }
+
+    /// Of so many segments that the disk has room for.
+    pub(crate) fn of(self, all: u64, claim: Claim) -> u64 {
+        // However long a reserve was asked for, the disk is for users.
+        Leaves { reserve: RESERVE, ..self }.most(claim, all, all)
+    }
 }
 
 /// How many segments there may be for each claim, files kept for reuse included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
-    user: u64,
+    users: u64,
     upkeep: u64,
 }
 
 impl Limit {
-    pub(crate) const NONE: Limit = Limit { user: u64::MAX, upkeep: u64::MAX };
+    pub(crate) const NONE: Limit = Limit { users: u64::MAX, upkeep: u64::MAX };
 
-    /// Of a cap in bytes, for a store that has `there` segments. Users leave the reserve to upkeep, and what a checkpoint takes. A store that is over the cap
-    /// already may take a little more, or it could never become smaller.
-    pub(crate) fn new(max_disk_bytes: u64, segment_size: u64, there: u64, reserve: u64) -> Limit {
-        let all = segments(max_disk_bytes, segment_size);
-        let left = if planted(Canary::ReserveCountedAsSpace) { 0 } else { reserve + CHECKPOINT };
-        Limit { user: all.saturating_sub(left), upkeep: all.max(there + UPKEEP) }
+    /// Of a cap in bytes, for a store that has `there` segments. A store that is over the cap already may take a little more, or it could never become smaller.
+    pub(crate) fn new(max_disk_bytes: u64, segment_size: u64, there: u64) -> Limit {
+        let users = segments(max_disk_bytes, segment_size);
+        Limit { users, upkeep: users.max(there + UPKEEP) }
     }
 
-    fn most(self, claim: Claim) -> u64 {
-        match claim {
-            Claim::User => self.user,
-            Claim::Images => self.upkeep.saturating_sub(CHECKPOINT),
-            Claim::Upkeep => self.upkeep,
+    /// A store that is over its cap may take as much more as its map takes.
+    pub(crate) fn with_map(self, segments: u64, there: u64) -> Limit {
+        match self == Limit::NONE {
+            true => self,
+            false => Limit { upkeep: self.upkeep.max(there + UPKEEP + segments.saturating_sub(1)), ..self },
+        }
+    }
+
+    fn most(self, claim: Claim, leaves: Leaves) -> u64 {
+        match (self == Limit::NONE, claim) {
+            (true, _) => u64::MAX,
+            (false, Claim::User) if planted(Canary::ReserveCountedAsSpace) => self.users,
+            _ => leaves.most(claim, self.users, self.upkeep),
         }
     }
 
     /// Whether there may be so many.
-    pub(crate) fn allows(self, segments: u64, claim: Claim) -> bool {
-        segments <= self.most(claim)
+    pub(crate) fn allows(self, segments: u64, claim: Claim, leaves: Leaves) -> bool {
+        segments <= self.most(claim, leaves)
     }
 
     /// Segments that may still be made for a claim where so many are there; none where there is no limit.
-    pub(crate) fn left(self, there: u64, claim: Claim) -> Option<u64> {
-        (self != Limit::NONE).then(|| self.most(claim).saturating_sub(there))
+    pub(crate) fn left(self, there: u64, claim: Claim, leaves: Leaves) -> Option<u64> {
+        (self != Limit::NONE).then(|| self.most(claim, leaves).saturating_sub(there))
     }
 }
 
@@ -85,25 +137,45 @@ pub(crate) fn segments(max_disk_bytes: u64, segment_size: u64) -> u64 {
 mod tests {
     use super::*;
 
+    const SIZE: u64 = 64 << 10;
+
+    /// Of each claim, the most segments that there may be.
+    fn most(limit: Limit, leaves: Leaves) -> [u64; 4] {
+        [Claim::User, Claim::Images, Claim::Frees, Claim::Upkeep].map(|claim| {
+            let most = limit.left(0, claim, leaves).unwrap();
+            assert!(limit.allows(most, claim, leaves) && !limit.allows(most + 1, claim, leaves));
+            assert_eq!(limit.left(most + 5, claim, leaves), Some(0));
+            most
+        })
+    }
+
     #[test]
-    fn users_leave_the_reserve_to_upkeep_and_a_store_over_its_cap_can_still_shrink() {
-        const SIZE: u64 = 64 << 10;
-        let limit = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 3, RESERVE);
-        assert!(limit.allows(14, Claim::User) && !limit.allows(15, Claim::User));
-        assert!(limit.allows(20, Claim::Upkeep) && !limit.allows(21, Claim::Upkeep));
-        assert!(limit.allows(18, Claim::Images) && !limit.allows(19, Claim::Images), "a checkpoint comes behind");
-        assert_eq!((limit.left(10, Claim::User), limit.left(18, Claim::User)), (Some(4), Some(0)));
+    fn each_leaves_what_those_below_need_and_a_store_over_its_cap_can_still_shrink() {
+        let (twenty, short) = (20 * SIZE + 2 * BLOCK, Leaves::new(RESERVE));
+        let limit = Limit::new(twenty, SIZE, 3);
+        assert_eq!(most(limit, short), [14, 18, 19, 20], "frees come behind images, and a checkpoint behind both");
         // A byte less is a segment less.
-        assert!(!Limit::new(20 * SIZE + 2 * BLOCK - 1, SIZE, 3, RESERVE).allows(20, Claim::Upkeep));
-        let over = Limit::new(20 * SIZE + 2 * BLOCK, SIZE, 30, RESERVE);
-        assert!(!over.allows(15, Claim::User) && over.allows(36, Claim::Upkeep) && !over.allows(37, Claim::Upkeep));
-        let wide = Limit::new(40 * SIZE + 2 * BLOCK, SIZE, 37, 10);
-        assert!(wide.allows(28, Claim::User) && !wide.allows(29, Claim::User) && wide.allows(38, Claim::Images));
-        assert!(wide.allows(43, Claim::Upkeep) && !wide.allows(44, Claim::Upkeep), "a longer reserve is no longer cap");
-        assert!(
-            Limit::NONE.allows(u64::MAX - CHECKPOINT, Claim::Images)
-                && Limit::NONE.allows(u64::MAX, Claim::User)
-                && Limit::NONE.left(5, Claim::User).is_none()
+        assert_eq!(most(Limit::new(twenty - 1, SIZE, 3), short), [13, 17, 18, 19]);
+        assert_eq!(most(Limit::new(twenty, SIZE, 30), short), [14, 34, 35, 36]);
+        let wide = Limit::new(40 * SIZE + 2 * BLOCK, SIZE, 37);
+        assert_eq!(most(wide, Leaves::new(10)), [28, 41, 42, 43], "a longer reserve is no longer cap");
+        assert_eq!(most(limit, short.with_frees(1)), [14, 19, 19, 20], "what frees have is left to images no more");
+        assert_eq!(most(limit, short.with_frees(3)), [14, 19, 19, 20]);
+        let none = Limit::NONE.with_map(5, 9);
+        assert!(none.allows(u64::MAX, Claim::User, short) && none.left(5, Claim::User, short).is_none());
+    }
+
+    #[test]
+    fn a_map_of_many_segments_is_left_room_to_be_written_anew() {
+        let (twenty, mut leaves) = (20 * SIZE + 2 * BLOCK, Leaves::new(RESERVE));
+        leaves.set_map(5);
+        assert_eq!(most(Limit::new(twenty, SIZE, 3).with_map(5, 3), leaves), [10, 14, 15, 20]);
+        assert_eq!(most(Limit::new(twenty, SIZE, 30).with_map(5, 30), leaves), [10, 34, 35, 40], "over its cap too");
+        assert_eq!(
+            [Claim::User, Claim::Images, Claim::Frees, Claim::Upkeep].map(|of| leaves.of(20, of)),
+            [10, 14, 15, 20]
         );
+        leaves.set_map(0);
+        assert_eq!(leaves, Leaves::new(RESERVE));
     }
 }

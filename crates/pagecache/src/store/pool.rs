@@ -25,7 +25,7 @@ use crate::storage::Storage;
 use crate::store::births::{Births, Stock, Unwanted};
 use crate::store::handles::Handles;
 use crate::store::in_use::{InUse, parts};
-use crate::store::limit::{CHECKPOINT, Claim, UPKEEP};
+use crate::store::limit::{Claim, FULL};
 use crate::store::segment::{Identity, Linked, Segment};
 use crate::store::spans::Spans;
 use crate::store::table::Table;
@@ -218,6 +218,32 @@ impl Pool {
         self.births.lock().cap(max_disk_bytes, reserve, self.table().len());
     }
 
+    /// Whether a segment of the log was made where users had no room: what frees and pads leave of it is for no updates.
+    pub(crate) fn is_of_frees(&self, sequence: Sequence) -> bool {
+        self.births.lock().is_of_frees(sequence)
+    }
+
+    /// Gives users what was made for frees while there was no room for users.
+    ///
+    /// # Errors
+    /// `NoSpace` where there is none yet.
+    pub(crate) fn give_to_users(&self) -> Result<()> {
+        if self.left_on_disk(Claim::User) == Some(0) {
+            return Err(Error::NoSpace { what: FULL });
+        }
+        self.births.lock().give_to_users(self.table().len())
+    }
+
+    /// Leaves the map so many segments to be written anew from now on.
+    pub(crate) fn leave_for_map(&self, segments: u64) {
+        self.births.lock().leave_for_map(segments);
+    }
+
+    /// The same, where the store is opened.
+    pub(crate) fn begin_with_map(&self, segments: u64) {
+        self.births.lock().begin_with_map(segments, self.table().len());
+    }
+
     /// Segments that may still be made for this, by the cap and by what the disk says; none where there is no cap and nobody knows.
     pub(crate) fn left(&self, claim: Claim) -> Option<u64> {
         let by_cap = self.births.lock().left(claim, self.table().len());
@@ -230,13 +256,9 @@ impl Pool {
             return None;
         }
         let available = self.storage().available().ok()??;
-        let spares = self.births.lock().stock(0, Unwanted::Counts).spares;
-        let all = (available / self.segment_size).saturating_add(spares);
-        Some(match claim {
-            Claim::User => all.saturating_sub(UPKEEP),
-            Claim::Images => all.saturating_sub(CHECKPOINT),
-            Claim::Upkeep => all,
-        })
+        let births = self.births.lock();
+        let all = (available / self.segment_size).saturating_add(births.stock(0, Unwanted::Counts).spares);
+        Some(births.leaves().of(all, claim))
     }
 
     /// Whether what is written to the log from here on may come to somebody else, too, who has a link to the file.

@@ -170,8 +170,8 @@ impl<M: Materializer> Checkpointer<M> {
         Captured { entries, vacant, high_water }
     }
 
-    /// Leaves to be written again though they have not changed, so that the map's segments stay half full: those in the emptiest of
-    /// them, as many as it takes.
+    /// Leaves to be written again though they have not changed, so that the map's segments stay half full, or four fifths where users have no room: those in the
+    /// emptiest of them, as many as it takes.
     pub(super) fn sparse(&self, leaves: &[Option<LeafAt>], writer: &Writer) -> BTreeSet<u64> {
         let size = self.pages.log.pool.segment_size();
         let live = live(leaves, size);
@@ -180,14 +180,17 @@ impl<M: Materializer> Checkpointer<M> {
         by_fill.sort_unstable();
         let mut segments = by_fill.len() as u64;
         let mut moved = BTreeSet::new();
+        let (is_tight, mut spare) = (self.is_tight(), self.spare_bytes());
+        let most = |total: u64| if is_tight { total + total / 4 } else { 2 * total };
         for (bytes, sequence) in by_fill {
-            if segments * size <= 2 * total + 2 * size {
+            if segments * size <= most(total) + 2 * size || bytes > spare {
                 break;
             }
             if writer.segment().is_some_and(|open| open.header.sequence == sequence) {
                 continue;
             }
             moved.insert(sequence);
+            spare -= bytes;
             (segments, total) = (segments - 1, total.saturating_sub(bytes));
         }
         if moved.is_empty() {
@@ -197,10 +200,6 @@ impl<M: Materializer> Checkpointer<M> {
         let found = (0..).zip(leaves).filter(|(_, at)| place(at).is_some_and(|sequence| moved.contains(&sequence)));
         found.map(|(leaf, _)| leaf).collect()
     }
-}
-
-pub(super) fn weigh(leaves: &[Option<LeafAt>]) -> u64 {
-    leaves.iter().flatten().map(|at| at.piece.len_max()).sum()
 }
 
 /// Bytes of leaves in each segment that holds any.

@@ -2,16 +2,19 @@
 
 mod leaves;
 mod roots;
+mod weight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use self::leaves::{Captured, live, weigh};
+use self::leaves::{Captured, live};
+use self::weight::Weighed;
+pub(crate) use self::weight::Weight;
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
-use crate::base::sync::{AtomicU64, Help, Mutex, Ordering};
+use crate::base::sync::{Help, Mutex, Ordering};
 use crate::base::upkeep::Upkeep;
 use crate::checkpoint::load::{Checkpoint, write_copy};
 use crate::checkpoint::replayer::Replayer;
@@ -33,9 +36,7 @@ pub(crate) struct Checkpointer<M: Materializer> {
     pages: Arc<Pages<M>>,
     help: Help,
     books: Mutex<Books<M>>,
-    // Relaxed, both: sums that are looked at.
-    live: AtomicU64,
-    written: AtomicU64,
+    weighed: Weighed,
 }
 
 /// What the last checkpoint has left behind for the next.
@@ -58,15 +59,6 @@ struct Books<M: Materializer> {
     replayer: Replayer<M>,
     /// Bytes of memory held, as they were counted last.
     held: u64,
-}
-
-/// What the map takes, as of the last checkpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Weight {
-    /// Bytes of the leaves that count.
-    pub(crate) live: u64,
-    /// Bytes that were written for it.
-    pub(crate) written: u64,
 }
 
 /// How far a checkpoint has come: what may be given back where it fails.
@@ -106,8 +98,11 @@ impl<M: Materializer> Checkpointer<M> {
             books.redo = found.root.redo;
             books.high_water = found.root.high_water;
         }
-        let live = AtomicU64::new(weigh(&books.leaves));
-        Checkpointer { pages, help, books: Mutex::new(books), live, written: AtomicU64::new(0) }
+        let weighed = Weighed::default();
+        weighed.set(&books.leaves);
+        let checkpointer = Checkpointer { pages, help, books: Mutex::new(books), weighed };
+        checkpointer.pages.log.pool.begin_with_map(checkpointer.needs());
+        checkpointer
     }
 
     /// Writes a checkpoint, if the log has become longer since the last. Returns the LSN from which an opening would replay.
@@ -126,7 +121,8 @@ impl<M: Materializer> Checkpointer<M> {
         // A failed sync says that nothing is known of what is on disk: no later one is believed.
         log.check_failed()?;
         let redo = log.stable();
-        if redo <= books.redo && !self.pages.leaves.is_any_dirty() && self.emptied(redo).is_empty() {
+        let is_new = redo > books.redo || self.pages.leaves.is_any_dirty() || !self.emptied(redo).is_empty();
+        if !is_new && (!self.is_tight() || self.sparse(&books.leaves, &books.writer).is_empty()) {
             return Ok(books.redo);
         }
         let (mut reached, written) = (Reached::Nothing, books.writer.written());
@@ -142,10 +138,11 @@ impl<M: Materializer> Checkpointer<M> {
             log.fail_by_panic();
             return Err(log.poison_error());
         };
-        self.written.store(written, Ordering::Relaxed);
+        self.weighed.set_written(written);
         let error = match result {
             Ok(redo) => {
-                self.live.store(weigh(&books.leaves), Ordering::Relaxed);
+                self.weighed.set(&books.leaves);
+                self.leave_room();
                 return Ok(redo);
             }
             Err(error @ Error::Io { op: "sync" | "sync_dir", .. }) => log.poison(error),
@@ -200,11 +197,6 @@ impl<M: Materializer> Checkpointer<M> {
             // What was not given back is a file that means nothing any more.
             _ => Ok(emptied.len() as u64),
         }
-    }
-
-    /// What the map takes.
-    pub(crate) fn weight(&self) -> Weight {
-        Weight { live: self.live.load(Ordering::Relaxed), written: self.written.load(Ordering::Relaxed) }
     }
 
     /// The leaves that the checkpoint names which counts, and its number. Waits for one that is being written.
