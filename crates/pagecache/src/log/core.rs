@@ -13,7 +13,7 @@ use super::pace::Pace;
 use super::ring::Ring;
 use super::rounds::Rounds;
 use super::supply::Supply;
-use super::tail::{Refused, Tail};
+use super::tail::{Refused, Tail, Urgency};
 use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::event::Event;
@@ -387,14 +387,17 @@ impl LogCore {
         }
     }
 
-    /// Bytes below the ready LSN that only frees and pads may take.
-    pub(super) fn set_aside(&self) -> u64 {
-        (256 << 10).min(self.geometry.segment / 4).max(2 * self.spared())
-    }
-
-    /// Bytes of these that only pads may take: whatever else finds no room, a round can end, be proven, and the log be closed.
-    pub(super) fn spared(&self) -> u64 {
-        PADS * self.geometry.block
+    /// Bytes below the ready LSN that are left to others: updates leave some to what cleaning says, most of which that leaves to frees; and all leave the last to
+    /// pads: whatever else finds no room, a round can end, be proven, and the log be closed.
+    pub(super) fn spared(&self, urgency: Urgency) -> u64 {
+        let all = (256 << 10).min(self.geometry.segment / 4);
+        let pads = (PADS * self.geometry.block).min(all);
+        match urgency {
+            Urgency::Normal => all,
+            Urgency::Said => pads + (all - pads) / 4,
+            Urgency::Urgent => pads,
+            Urgency::Seal => 0,
+        }
     }
 
     pub(super) fn refresh_limits(&self, rounds: &Rounds) {
@@ -403,10 +406,12 @@ impl LogCore {
         let ready = self.ready.load(Ordering::Acquire);
         let written = if planted(Canary::RingReusedEarly) { rounds.claimed() } else { rounds.written };
         let ring = written.0 + self.geometry.ring;
-        let below = |ready: u64, spared: u64| Lsn(ready.saturating_sub(spared).min(ring));
-        // Relaxed: it is never above `ready`, whose life is known by now.
+        // Relaxed: of it no more counts than is ready, and the lives of that are known by now.
         let for_users = self.for_users.load(Ordering::Relaxed).min(ready);
-        self.tail.raise(below(for_users, self.set_aside()), below(ready, self.spared()), below(ready, 0));
+        self.tail.raise(|urgency| {
+            let ready = if urgency == Urgency::Normal { for_users } else { ready };
+            Lsn(ready.saturating_sub(self.spared(urgency)).min(ring))
+        });
     }
 
     /// # Errors

@@ -91,20 +91,15 @@ impl LogCore {
 
     /// Waits or works until a ticket that ends at `needed` may be drawn.
     pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency, patience: Patience) -> Result<bool> {
-        let set_aside = match urgency {
-            Urgency::Normal => self.set_aside(),
-            Urgency::Said => self.spared() + (self.set_aside() - self.spared()) / 4,
-            Urgency::Urgent => self.spared(),
-            Urgency::Seal => 0,
-        };
+        let needed_ready = Lsn(needed.0 + self.spared(urgency));
         let ready = match urgency {
             Urgency::Normal => &self.for_users,
             Urgency::Said | Urgency::Urgent | Urgency::Seal => &self.ready,
         };
         // Relaxed: a look; `refresh_limits` reads it again.
-        if ready.load(Ordering::Relaxed) < needed.0 + set_aside {
+        if ready.load(Ordering::Relaxed) < needed_ready.0 {
             if urgency == Urgency::Normal {
-                self.await_pace(Lsn(needed.0 + set_aside));
+                self.await_pace(needed_ready);
             }
             let claim = match urgency {
                 Urgency::Normal | Urgency::Said => Claim::User,
@@ -112,10 +107,10 @@ impl LogCore {
                 Urgency::Seal => Claim::Upkeep,
             };
             let waits = matches!(urgency, Urgency::Normal | Urgency::Urgent);
-            match self.extend_to(Lsn(needed.0 + set_aside), claim) {
+            match self.extend_to(needed_ready, claim) {
                 // What is cleaned meanwhile may be what is needed.
                 Err(Error::NoSpace { what: CAPPED | FULL }) if waits && self.await_turn() => {
-                    self.extend_to(Lsn(needed.0 + set_aside), claim)?;
+                    self.extend_to(needed_ready, claim)?;
                 }
                 extended => extended?,
             }

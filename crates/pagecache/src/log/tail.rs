@@ -44,6 +44,7 @@ pub(crate) struct Tail {
 #[derive(Debug)]
 struct Limits {
     normal: AtomicU64,
+    said: AtomicU64,
     urgent: AtomicU64,
     seal: AtomicU64,
 }
@@ -51,18 +52,18 @@ struct Limits {
 impl Tail {
     pub(crate) fn new(at: Lsn) -> Tail {
         let at_first = || AtomicU64::new(at.0);
-        let limits = Limits { normal: at_first(), urgent: at_first(), seal: at_first() };
+        let limits = Limits { normal: at_first(), said: at_first(), urgent: at_first(), seal: at_first() };
         Tail { word: CachePadded::new(AtomicU64::new(at.0)), limits: CachePadded::new(limits) }
     }
 
     /// Draws a ticket in one step. `seen` is the [`bound`](Self::bound) that the caller's open slot holds already (L3): the first
     /// try goes by it, as another load would only call in the line that all drawers share once more.
     pub(crate) fn draw(&self, urgency: Urgency, seen: Lsn, place: impl Fn(Lsn) -> Place) -> Result<Place, Refused> {
-        let (limit, spared) = match urgency {
-            Urgency::Normal => (&self.limits.normal, 0),
-            Urgency::Urgent => (&self.limits.urgent, 0),
-            Urgency::Said => (&self.limits.urgent, self.set_aside() / 4),
-            Urgency::Seal => (&self.limits.seal, 0),
+        let limit = match urgency {
+            Urgency::Normal => &self.limits.normal,
+            Urgency::Said => &self.limits.said,
+            Urgency::Urgent => &self.limits.urgent,
+            Urgency::Seal => &self.limits.seal,
         };
         let mut word = seen.0;
         loop {
@@ -72,7 +73,7 @@ impl Tail {
             let place = place(Lsn(word));
             // Acquire pairs with the release in `raise`: whoever reads the raised limit finds the ring's old bytes read
             // and the new segment's life published.
-            if place.end.0 + spared > limit.load(Ordering::Acquire) {
+            if place.end.0 > limit.load(Ordering::Acquire) {
                 // Only a tail that stands refuses, and it may be closed meanwhile. Relaxed: the next turn looks at it.
                 let now = self.word.load(Ordering::Relaxed);
                 if now == word {
@@ -90,12 +91,6 @@ impl Tail {
         }
     }
 
-    /// Bytes that only frees may take, and most of which the cleaner may.
-    fn set_aside(&self) -> u64 {
-        // Relaxed, both: what is read too early or too late is spared or taken, either way not all.
-        self.limits.urgent.load(Ordering::Relaxed).saturating_sub(self.limits.normal.load(Ordering::Relaxed))
-    }
-
     /// The tail, in order with the slots: a bound that was set before a draw below this is seen by a later slot read.
     pub(crate) fn now(&self) -> Lsn {
         // Acquire pairs with the release of the draws.
@@ -108,10 +103,12 @@ impl Tail {
         Lsn(self.word.load(Ordering::Relaxed) & !FLAGS)
     }
 
-    /// Lets draws go up to these LSNs. Called under the lock of the rounds, so the values only rise.
-    pub(crate) fn raise(&self, normal: Lsn, urgent: Lsn, seal: Lsn) {
+    /// Lets draws go up to an LSN that depends on who draws. Called under the lock of the rounds, so the values only rise.
+    pub(crate) fn raise(&self, most: impl Fn(Urgency) -> Lsn) {
+        let [normal, said, urgent, seal] = [Urgency::Normal, Urgency::Said, Urgency::Urgent, Urgency::Seal].map(most);
         // Release pairs with the acquire in `draw`.
         self.limits.normal.store(normal.0, Ordering::Release);
+        self.limits.said.store(said.0, Ordering::Release);
         self.limits.urgent.store(urgent.0, Ordering::Release);
         self.limits.seal.store(seal.0, Ordering::Release);
     }
