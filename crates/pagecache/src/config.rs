@@ -231,8 +231,8 @@ impl ConfigBuilder {
 
     /// Bytes that the store's files may take, files kept for reuse included: the `reserve`, 12 segments and the two superblocks, of 4 KiB each, at least. Without it what
     /// is left on the disk is the limit ([`Storage::available`](crate::storage::Storage::available); on Linux what the file system has for users that are not
-    /// privileged). Two segments more than the `reserve`, six of what is left on the disk,
-    /// are left to frees, checkpoints and cleaning. An update that needs more is [`Error::NoSpace`] before anything has happened, once
+    /// privileged). Two segments more than the `reserve`, six of what is left on the disk, and as many more as the map weighs beyond
+    /// one, are left to frees, checkpoints and cleaning. An update that needs more is [`Error::NoSpace`] before anything has happened, once
     /// the cleaner has had a turn; reads and frees go on, and so do updates once pages were freed. Near the cap segments are made
     /// fuller than `fill_target`, at the cost of more writing. A store that is over it already opens, and takes no updates
     /// before enough was freed. With [`Background::Caller`] it is `tick` and `clean` that make room.

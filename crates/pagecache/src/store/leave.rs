@@ -112,12 +112,13 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::base::error::Error;
     use crate::base::ids::Sequence;
     use crate::format::segment::Purpose;
     use crate::storage::{LockGuard, LockMode, MemoryStorage, OpenMode, Storage, StorageFile};
     use crate::store::birth::Birth;
     use crate::store::handles::Handles;
-    use crate::store::limit::Claim;
+    use crate::store::limit::{CAPPED, Claim};
     use crate::store::segment::Identity;
 
     /// A directory that may not be synced any more.
@@ -174,6 +175,38 @@ mod tests {
             directory.fails.store(false, Ordering::Relaxed);
             assert_eq!(pool.stock().spares, u64::from(!fails));
         }
+    }
+
+    #[test]
+    fn frees_have_segments_of_their_own_until_there_is_room_for_users() {
+        const SIZE: u64 = 64 << 10;
+        let pool = pool(&Arc::new(Directory::default()));
+        pool.cap(16 * SIZE + 8192, 4);
+        let birth = |claim| {
+            let start = Lsn(pool.log().len() as u64 * SIZE + pool.log()[0].header.start.0);
+            let (previous, first, stable) = (None, Lsn(0), Lsn(0));
+            pool.birth(Birth { start, previous, first, claim, stable, allocate: 0 }).map(|made| made.header.sequence)
+        };
+        let is_refused = |made| matches!(made, Err(Error::NoSpace { what: CAPPED }));
+        assert!(!pool.is_of_frees(birth(Claim::Frees).unwrap()), "as long as there is room for all");
+        while pool.left(Claim::User) != Some(0) {
+            birth(Claim::User).unwrap();
+        }
+        assert!(pool.log().len() == 10 && is_refused(birth(Claim::User)));
+        let of_frees = [(); 2].map(|()| birth(Claim::Frees).unwrap());
+        assert!(is_refused(birth(Claim::Frees)), "two at once");
+        assert!(of_frees.iter().all(|of| pool.is_of_frees(*of)));
+        assert_eq!(
+            (pool.left(Claim::Images), pool.left(Claim::Upkeep)),
+            (Some(3), Some(4)),
+            "none is kept for a third"
+        );
+        pool.release(|segment| segment.header.sequence == of_frees[0]).unwrap();
+        assert!(birth(Claim::Frees).is_ok() && is_refused(pool.give_to_users().map(|()| of_frees[0])));
+        let oldest = pool.log()[0].header.start;
+        pool.release_below(Lsn(oldest.0 + 3 * SIZE)).unwrap();
+        pool.give_to_users().unwrap();
+        assert!(!pool.is_of_frees(of_frees[1]));
     }
 
     #[test]
