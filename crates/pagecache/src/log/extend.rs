@@ -44,14 +44,10 @@ impl LogCore {
             let before = self.next_made();
             let ready = supply.ready(&self.geometry);
             let extended = match claim == Claim::User && self.for_users.load(Ordering::Relaxed) < ready.0 {
-                true => self.pool.give_to_users(),
+                true => self.pool.give_to_users().map(|()| supply.of_frees = false),
                 false => self.extend(supply, fill, claim),
             };
-            let is_of_users = match &supply.newest {
-                Some(newest) => !self.pool.is_of_frees(newest.header.sequence),
-                None => true,
-            };
-            if extended.is_ok() && is_of_users {
+            if extended.is_ok() && !supply.of_frees {
                 self.for_users.store(supply.ready(&self.geometry).0, Ordering::Relaxed);
             }
             // Also where it failed half-way: a segment that was born and not filled is ready as far as it goes.
@@ -121,6 +117,7 @@ impl LogCore {
             _ => size,
         };
         // It is there, whatever becomes of the zeros.
+        supply.of_frees = claim != Claim::User && self.pool.is_of_frees(segment.header.sequence);
         (supply.newest, supply.grown) = (Some(Arc::clone(&segment)), self.geometry.block);
         if grown < size {
             fill_with_zeros(&segment, self.geometry.block, grown)?;

@@ -65,11 +65,20 @@ impl LogCore {
         self.pace.is_out((needed.0 - 1 + block) & !(segment - 1))
     }
 
+    /// What is ready of the log for who draws: a look. `refresh_limits` looks at the same words again, and finds no less.
+    fn ready_for(&self, urgency: Urgency) -> Lsn {
+        let ready = self.ready.load(Ordering::Relaxed);
+        match urgency {
+            Urgency::Normal => Lsn(ready.min(self.for_users.load(Ordering::Relaxed))),
+            Urgency::Said | Urgency::Urgent | Urgency::Seal => Lsn(ready),
+        }
+    }
+
     /// Waits until the log may go on to `needed`, has failed or closes.
     fn await_pace(&self, needed: Lsn) {
         // Relaxed, all of them: looks, and the next one comes soon.
         let over = || {
-            needed.0 <= self.for_users.load(Ordering::Relaxed)
+            needed <= self.ready_for(Urgency::Normal)
                 || !self.is_out(needed)
                 || self.closing.load(Ordering::Relaxed)
                 || self.tail.has_failed()
@@ -92,12 +101,7 @@ impl LogCore {
     /// Waits or works until a ticket that ends at `needed` may be drawn.
     pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency, patience: Patience) -> Result<bool> {
         let needed_ready = Lsn(needed.0 + self.spared(urgency));
-        let ready = match urgency {
-            Urgency::Normal => &self.for_users,
-            Urgency::Said | Urgency::Urgent | Urgency::Seal => &self.ready,
-        };
-        // Relaxed: a look; `refresh_limits` reads it again.
-        if ready.load(Ordering::Relaxed) < needed_ready.0 {
+        if self.ready_for(urgency) < needed_ready {
             if urgency == Urgency::Normal {
                 self.await_pace(needed_ready);
             }

@@ -18,6 +18,8 @@ const SHORT_ROUND: u64 = 64 << 10;
 pub(crate) struct Supply {
     pub(super) newest: Option<Arc<Segment>>,
     pub(super) grown: u64,
+    /// It was made for frees where there was no room for users, who do not have it yet.
+    pub(super) of_frees: bool,
     /// The tail and the rounds so far when it was last looked whether rounds are short.
     looked_at: (Lsn, u64),
 }
@@ -33,7 +35,7 @@ impl Supply {
     /// A supply that goes on in `newest`, of which `grown` bytes are set aside.
     pub(crate) fn new(newest: Arc<Segment>, grown: u64) -> Supply {
         let start = newest.header.start;
-        Supply { newest: Some(newest), grown, looked_at: (start, 0) }
+        Supply { newest: Some(newest), grown, of_frees: false, looked_at: (start, 0) }
     }
 
     /// Bytes to set aside for a store's first segment, so that what ends at `offset` is in.
