@@ -184,7 +184,7 @@ fn a_flip_anywhere_in_a_segment_of_images_is_told_or_means_nothing() {
 
 #[test]
 fn stores_that_are_cleaned_while_they_are_written_are_sound_ever_after() {
-    let (storage, mut given_back, mut images) = (MemoryStorage::new(), 0, 0);
+    let (storage, mut given_back, mut moved) = (MemoryStorage::new(), 0, 0);
     for life in 0..6 {
         let pc = PageCache::<Concat>::start(config(&storage)).unwrap();
         if life == 0 {
@@ -210,7 +210,8 @@ fn stores_that_are_cleaned_while_they_are_written_are_sound_ever_after() {
             while step < 3000 || turns.load(Ordering::Relaxed) < 20 {
                 step += 1;
                 let guard = pc.pin();
-                let id = PageId(noise(&mut seed) % 80);
+                // Some change seldom: where all that is in a segment changes all the time nothing has to be moved.
+                let id = PageId(noise(&mut seed) % if step % 64 == 0 { 80 } else { 60 });
                 let PageState::Live(at) = pc.state(id, &guard).unwrap() else { panic!("{id} holds data") };
                 match step % 4 {
                     0 => pc.replace_at(id, at, "z".repeat(700), &guard).unwrap(),
@@ -223,13 +224,15 @@ fn stores_that_are_cleaned_while_they_are_written_are_sound_ever_after() {
             }
             is_over.store(true, Ordering::Relaxed);
         });
+        // At the end of a life there may be none that is still in use.
+        let stats = pc.stats();
+        moved += stats.fold_bytes + stats.survivor_bytes;
         pc.close().unwrap();
         let found = verify(config(&storage)).unwrap();
         assert_sound(&found);
         assert_eq!(found.pages.live, 80);
         let left = found.segments.len() as u64 + found.images.segments;
         given_back = found.segments.last().unwrap().sequence.saturating_sub(left);
-        images += found.images.records;
     }
-    assert!(given_back > 10 && images > 0, "{given_back} segments were given back, there were {images} images");
+    assert!(given_back > 10 && moved > 0, "{given_back} segments were given back, {moved} bytes were moved");
 }
