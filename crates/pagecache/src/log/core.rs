@@ -391,7 +391,8 @@ impl LogCore {
     /// pads: whatever else finds no room, a round can end, be proven, and the log be closed.
     pub(super) fn spared(&self, urgency: Urgency) -> u64 {
         let all = (256 << 10).min(self.geometry.segment / 4);
-        let pads = (PADS * self.geometry.block).min(all);
+        // Of the shortest segments a block is left to frees besides: where nobody knows how full the disk is, that is all that they have.
+        let pads = (PADS * self.geometry.block).min(all / 4 * 3);
         match urgency {
             Urgency::Normal => all,
             Urgency::Said => pads + (all - pads) / 4,
