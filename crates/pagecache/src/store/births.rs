@@ -10,7 +10,7 @@ use crate::base::canary::{Canary, planted};
 use crate::base::error::{Error, Result};
 use crate::base::ids::{Lsn, Sequence};
 use crate::format::segment::{Previous, Stream};
-use crate::store::limit::{CAPPED, Claim, FREES, FULL, Leaves, Limit, RESERVE};
+use crate::store::limit::{CAPPED, Claim, FREES, FULL, Limit, RESERVE, Shares};
 use crate::store::segment::{Linked, Segment};
 
 /// Files kept for reuse in any case.
@@ -108,7 +108,7 @@ pub(super) struct Births {
     /// The store was closed: no file is given back any more.
     over: bool,
     limit: Limit,
-    leaves: Leaves,
+    shares: Shares,
     /// Segments of the log that frees have for themselves.
     of_frees: BTreeSet<Sequence>,
 }
@@ -127,7 +127,7 @@ impl Births {
             pins_ever: 0,
             over: false,
             limit: Limit::NONE,
-            leaves: Leaves::new(RESERVE),
+            shares: Shares::new(RESERVE),
             of_frees: BTreeSet::new(),
         }
     }
@@ -156,12 +156,12 @@ impl Births {
     pub(super) fn cap(&mut self, max_disk_bytes: u64, reserve: u64, named: usize) {
         let Stock { segments, spares } = self.stock(named, Unwanted::Counts);
         self.limit = Limit::new(max_disk_bytes, self.segment_size, segments + spares);
-        self.leaves = Leaves::new(reserve);
+        self.shares = Shares::new(reserve);
     }
 
-    /// Leaves the map so many segments to be written anew from now on.
+    /// Shares the map so many segments to be written anew from now on.
     pub(super) fn leave_for_map(&mut self, segments: u64) {
-        self.leaves.set_map(segments);
+        self.shares.set_map(segments);
     }
 
     /// The same, where the store is opened.
@@ -172,13 +172,13 @@ impl Births {
     }
 
     /// What each claim leaves to others.
-    pub(super) fn leaves(&self) -> Leaves {
-        self.leaves.with_frees(self.of_frees.len() as u64)
+    pub(super) fn shares(&self) -> Shares {
+        self.shares.with_frees(self.of_frees.len() as u64)
     }
 
     /// Segments that may still be made for this; none where there is no cap.
     pub(super) fn left(&self, claim: Claim, named: usize) -> Option<u64> {
-        self.limit.left(self.stock(named, Unwanted::Counts).segments, claim, self.leaves())
+        self.limit.left(self.stock(named, Unwanted::Counts).segments, claim, self.shares())
     }
 
     pub(super) fn is_of_frees(&self, sequence: Sequence) -> bool {
@@ -203,7 +203,7 @@ impl Births {
     /// `NoSpace` where there may not be one more.
     pub(super) fn draw(&mut self, order: &Order, named: usize, is_beyond: bool) -> Result<Drawn> {
         // Files kept for reuse are used first, and are there already.
-        if !self.limit.allows(self.stock(named, Unwanted::Counts).segments + 1, order.claim, self.leaves()) {
+        if !self.limit.allows(self.stock(named, Unwanted::Counts).segments + 1, order.claim, self.shares()) {
             return Err(Error::NoSpace { what: CAPPED });
         }
         let is_capped = self.left(Claim::User, named) == Some(0);
@@ -293,7 +293,7 @@ impl Births {
     /// Files kept for reuse at most.
     fn most(&self, named: usize) -> u64 {
         let used = (named + self.underway.len()) as u64;
-        let capped = self.limit.left(used, Claim::User, self.leaves()).unwrap_or(u64::MAX);
+        let capped = self.limit.left(used, Claim::User, self.shares()).unwrap_or(u64::MAX);
         SPARES.max(self.keep.spares.min(self.keep.files.saturating_sub(used)).min(capped))
     }
 

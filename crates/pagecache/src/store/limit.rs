@@ -45,7 +45,7 @@ pub(crate) enum Claim {
 
 /// Segments that each claim leaves to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Leaves {
+pub(crate) struct Shares {
     reserve: u64,
     /// To frees, less those that they have.
     frees: u64,
@@ -53,15 +53,15 @@ pub(crate) struct Leaves {
     map: u64,
 }
 
-impl Leaves {
+impl Shares {
     /// Of a map that fits one segment.
-    pub(crate) fn new(reserve: u64) -> Leaves {
-        Leaves { reserve, frees: OF_FREES, map: 1 }
+    pub(crate) fn new(reserve: u64) -> Shares {
+        Shares { reserve, frees: OF_FREES, map: 1 }
     }
 
     /// Where frees have so many segments of their own.
-    pub(crate) fn with_frees(self, there: u64) -> Leaves {
-        Leaves { frees: OF_FREES.saturating_sub(there), ..self }
+    pub(crate) fn with_frees(self, there: u64) -> Shares {
+        Shares { frees: OF_FREES.saturating_sub(there), ..self }
     }
 
     pub(crate) fn set_map(&mut self, segments: u64) {
@@ -81,7 +81,7 @@ impl Leaves {
     /// Of so many segments that the disk has room for.
     pub(crate) fn of(self, all: u64, claim: Claim) -> u64 {
         // However long a reserve was asked for, the disk is for users.
-        Leaves { reserve: RESERVE, ..self }.most(claim, all, all)
+        Shares { reserve: RESERVE, ..self }.most(claim, all, all)
     }
 }
 
@@ -109,22 +109,22 @@ impl Limit {
         }
     }
 
-    fn most(self, claim: Claim, leaves: Leaves) -> u64 {
+    fn most(self, claim: Claim, shares: Shares) -> u64 {
         match (self == Limit::NONE, claim) {
             (true, _) => u64::MAX,
             (false, Claim::User) if planted(Canary::ReserveCountedAsSpace) => self.users,
-            _ => leaves.most(claim, self.users, self.upkeep),
+            _ => shares.most(claim, self.users, self.upkeep),
         }
     }
 
     /// Whether there may be so many.
-    pub(crate) fn allows(self, segments: u64, claim: Claim, leaves: Leaves) -> bool {
-        segments <= self.most(claim, leaves)
+    pub(crate) fn allows(self, segments: u64, claim: Claim, shares: Shares) -> bool {
+        segments <= self.most(claim, shares)
     }
 
     /// Segments that may still be made for a claim where so many are there; none where there is no limit.
-    pub(crate) fn left(self, there: u64, claim: Claim, leaves: Leaves) -> Option<u64> {
-        (self != Limit::NONE).then(|| self.most(claim, leaves).saturating_sub(there))
+    pub(crate) fn left(self, there: u64, claim: Claim, shares: Shares) -> Option<u64> {
+        (self != Limit::NONE).then(|| self.most(claim, shares).saturating_sub(there))
     }
 }
 
@@ -140,25 +140,25 @@ mod tests {
     const SIZE: u64 = 64 << 10;
 
     /// Of each claim, the most segments that there may be.
-    fn most(limit: Limit, leaves: Leaves) -> [u64; 4] {
+    fn most(limit: Limit, shares: Shares) -> [u64; 4] {
         [Claim::User, Claim::Images, Claim::Frees, Claim::Upkeep].map(|claim| {
-            let most = limit.left(0, claim, leaves).unwrap();
-            assert!(limit.allows(most, claim, leaves) && !limit.allows(most + 1, claim, leaves));
-            assert_eq!(limit.left(most + 5, claim, leaves), Some(0));
+            let most = limit.left(0, claim, shares).unwrap();
+            assert!(limit.allows(most, claim, shares) && !limit.allows(most + 1, claim, shares));
+            assert_eq!(limit.left(most + 5, claim, shares), Some(0));
             most
         })
     }
 
     #[test]
     fn each_leaves_what_those_below_need_and_a_store_over_its_cap_can_still_shrink() {
-        let (twenty, short) = (20 * SIZE + 2 * BLOCK, Leaves::new(RESERVE));
+        let (twenty, short) = (20 * SIZE + 2 * BLOCK, Shares::new(RESERVE));
         let limit = Limit::new(twenty, SIZE, 3);
         assert_eq!(most(limit, short), [14, 18, 19, 20], "frees come behind images, and a checkpoint behind both");
         // A byte less is a segment less.
         assert_eq!(most(Limit::new(twenty - 1, SIZE, 3), short), [13, 17, 18, 19]);
         assert_eq!(most(Limit::new(twenty, SIZE, 30), short), [14, 34, 35, 36]);
         let wide = Limit::new(40 * SIZE + 2 * BLOCK, SIZE, 37);
-        assert_eq!(most(wide, Leaves::new(10)), [28, 41, 42, 43], "a longer reserve is no longer cap");
+        assert_eq!(most(wide, Shares::new(10)), [28, 41, 42, 43], "a longer reserve is no longer cap");
         assert_eq!(most(limit, short.with_frees(1)), [14, 19, 19, 20], "what frees have is left to images no more");
         assert_eq!(most(limit, short.with_frees(3)), [14, 19, 19, 20]);
         let none = Limit::NONE.with_map(5, 9);
@@ -167,15 +167,15 @@ mod tests {
 
     #[test]
     fn a_map_of_many_segments_is_left_room_to_be_written_anew() {
-        let (twenty, mut leaves) = (20 * SIZE + 2 * BLOCK, Leaves::new(RESERVE));
-        leaves.set_map(5);
-        assert_eq!(most(Limit::new(twenty, SIZE, 3).with_map(5, 3), leaves), [10, 14, 15, 20]);
-        assert_eq!(most(Limit::new(twenty, SIZE, 30).with_map(5, 30), leaves), [10, 34, 35, 40], "over its cap too");
+        let (twenty, mut shares) = (20 * SIZE + 2 * BLOCK, Shares::new(RESERVE));
+        shares.set_map(5);
+        assert_eq!(most(Limit::new(twenty, SIZE, 3).with_map(5, 3), shares), [10, 14, 15, 20]);
+        assert_eq!(most(Limit::new(twenty, SIZE, 30).with_map(5, 30), shares), [10, 34, 35, 40], "over its cap too");
         assert_eq!(
-            [Claim::User, Claim::Images, Claim::Frees, Claim::Upkeep].map(|of| leaves.of(20, of)),
+            [Claim::User, Claim::Images, Claim::Frees, Claim::Upkeep].map(|of| shares.of(20, of)),
             [10, 14, 15, 20]
         );
-        leaves.set_map(0);
-        assert_eq!(leaves, Leaves::new(RESERVE));
+        shares.set_map(0);
+        assert_eq!(shares, Shares::new(RESERVE));
     }
 }

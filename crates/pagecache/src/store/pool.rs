@@ -258,7 +258,7 @@ impl Pool {
         let available = self.storage().available().ok()??;
         let births = self.births.lock();
         let all = (available / self.segment_size).saturating_add(births.stock(0, Unwanted::Counts).spares);
-        Some(births.leaves().of(all, claim))
+        Some(births.shares().of(all, claim))
     }
 
     /// Whether what is written to the log from here on may come to somebody else, too, who has a link to the file.
