@@ -122,6 +122,9 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         let checkpointer = Arc::new(Checkpointer::new(Arc::clone(&pages), checkpoint, replayer, help));
         let cleaner = Arc::new(Cleaner::new(Arc::clone(&pages), Arc::clone(&checkpointer), goal, help));
         let (log, cleans) = (Arc::clone(&engine.log), Arc::clone(&cleaner));
+        if engine.has_threads() {
+            checkpoints::prepare(&log, &cleans);
+        }
         engine.work(checkpoints::THREAD, move || checkpoints::run(&log, &cleans))?;
         let release_memory = config.release_memory;
         if let Some(release_memory) = release_memory {
@@ -407,8 +410,10 @@ impl<M: Materializer> PageCache<M, M::PageFrag, M::Recovery> {
         }
         let ticked = self.engine.tick();
         // Where the log finds no room, this is what makes some.
-        checkpoints::turn(&self.engine.log, &self.cleaner, |_| {})?;
-        ticked
+        let turned = checkpoints::turn(&self.engine.log, &self.cleaner, |_| {});
+        // What was moved was in memory, perhaps: nobody may come by for long.
+        self.pages.collect();
+        turned.and(ticked)
     }
 
     /// A snapshot of what the store holds and has done. No data is read. All segments are looked at, some times each, and the system is asked how long each file
@@ -488,6 +493,18 @@ mod tests {
         let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(segment_size);
         let config = config.cache_capacity(1 << 30);
         PageCache::start(config.background(Background::Caller).build()).unwrap()
+    }
+
+    /// The thread may begin long after the first writers: these were told that there is no room, on a machine with much to do, and wrote without a pace until then.
+    #[test]
+    fn writers_wait_for_a_cleaner_that_has_not_begun_yet() {
+        for _ in 0..20 {
+            let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(64 << 10);
+            let pc = PageCache::<Numbers>::start(config.background(Background::Threads).build()).unwrap();
+            let log = &pc.engine.log;
+            assert!(log.is_attended() && log.granted().is_some(), "{:?}", log.granted());
+            pc.close().unwrap();
+        }
     }
 
     /// Nobody ever looks for room here: entries of pages that are gone have to go by themselves.

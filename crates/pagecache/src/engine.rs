@@ -94,6 +94,11 @@ impl Engine {
         }
     }
 
+    /// Whether there are threads that work in the background.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.workers.lock().is_some()
+    }
+
     /// What the background does at its tick, on the caller's thread.
     pub(crate) fn tick(&self) -> Result<()> {
         turn(&self.log)

@@ -1,5 +1,6 @@
 //! Writers do not outrun the cleaner where pages have links: what a link costs to clean is its page, not its own bytes.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::Duration;
@@ -71,6 +72,80 @@ fn disk_stays_within_its_bound_with_links_and_without() {
     let (without, with) = (most_of_promised(0), most_of_promised(1));
     println!("disk for each byte promised: {without:.3} without links, {with:.3} with one for each replace");
     assert!(without <= 1.0 && with <= 1.0, "{without:.3}, {with:.3}");
+}
+
+/// Pages of which a fragment overwrites the beginning.
+struct Newest;
+
+impl Materializer for Newest {
+    type PageFrag = Vec<u8>;
+    type Recovery = ();
+    const RECOVERS: bool = false;
+
+    fn new(_: &Option<()>) -> Self {
+        Newest
+    }
+
+    fn merge(&self, frags: &[&Vec<u8>]) -> Vec<u8> {
+        let mut page = frags[0].clone();
+        frags[1..].iter().for_each(|frag| page[..frag.len()].copy_from_slice(frag));
+        page
+    }
+
+    fn recover(&self, _: &Vec<u8>) -> Option<()> {
+        None
+    }
+}
+
+/// The most of disk for each byte promised while pages of so many bytes get links alone: by what is in use at that moment; and by what was in use lately, since what is folded is in use no
+/// more at once, and given back when the log or a checkpoint has said so.
+fn most_of_promised_by_links(count: u64, page: usize, link: usize) -> (f64, f64) {
+    let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(SEGMENT).log_limit(LOG_LIMIT);
+    let store = PageCache::<Newest>::start(config.cache_capacity(32 << 20).build()).unwrap();
+    let mut pages = Vec::new();
+    for _ in 0..count {
+        let guard = store.pin();
+        let id = store.allocate(&guard);
+        pages.push((id, store.link_at(id, Version::NONE, vec![1; page], &guard).unwrap()));
+    }
+    // Tails, and what was in use then.
+    let mut lately = VecDeque::new();
+    let (mut random, mut at_once, mut by_then) = (1u64, 0f64, 0f64);
+    for nth in 0..200_000u64 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (id, version) = &mut pages[((random >> 33) % count) as usize];
+        *version = store.link_at(*id, *version, vec![2; link], &store.pin()).unwrap();
+        if nth % 32 == 0 {
+            let stats = store.stats();
+            let live = stats.live_bytes + stats.map_bytes;
+            lately.push_back((stats.tail.0, live));
+            // Two turns are in a quarter of the limit each.
+            while lately.front().is_some_and(|(tail, _)| tail + LOG_LIMIT / 2 < stats.tail.0) {
+                lately.pop_front();
+            }
+            let most = lately.iter().map(|(_, live)| *live).max().unwrap();
+            let of = |live: u64| {
+                let packed = live as f64 * SEGMENT as f64 / (SEGMENT - 8192) as f64;
+                stats.disk_bytes as f64 / (packed / 0.80 + (LOG_LIMIT + 4 * SEGMENT) as f64)
+            };
+            (at_once, by_then) = (at_once.max(of(live)), by_then.max(of(most)));
+        }
+    }
+    let stats = store.stats();
+    assert!(stats.fold_bytes > 0 && stats.written_bytes > 4 * stats.disk_bytes, "{stats:?}");
+    store.close().unwrap();
+    (at_once, by_then)
+}
+
+#[test]
+fn disk_stays_within_its_bound_with_nothing_but_links() {
+    for (count, page, link) in [(4000, 1024, 200), (400, 4096, 400)] {
+        let (at_once, by_then) = most_of_promised_by_links(count, page, link);
+        println!(
+            "{count} pages of {page}, links of {link}: {by_then:.3} of what is promised, {at_once:.3} at the moment of a fold"
+        );
+        assert!(by_then <= 1.0, "{by_then:.3}");
+    }
 }
 
 /// A page of which a thread of the kit that merges, decodes or drops it writes more than the log may grow by.

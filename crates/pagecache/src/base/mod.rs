@@ -9,3 +9,5 @@ pub(crate) mod freed;
 pub(crate) mod ids;
 pub(crate) mod sync;
 pub(crate) mod upkeep;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) mod zeroed;

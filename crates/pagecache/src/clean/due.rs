@@ -94,6 +94,11 @@ impl<M: Materializer> Cleaner<M> {
         self.checkpointer.leave_room();
     }
 
+    /// Whether it is known what is in use, since all of the map was read.
+    pub(crate) fn knows_all(&self) -> bool {
+        self.pages.leaves.are_all_read()
+    }
+
     /// Segments of log that may be made before the next turn has ended, so that disk stays within what is promised.
     pub(crate) fn headroom(&self) -> u64 {
         self.ledger(0).headroom()

@@ -73,6 +73,12 @@ impl Pace {
         self.moved.notify_all();
     }
 
+    /// Whether there is a thread that has turns.
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(super) fn is_attended(&self) -> bool {
+        self.turns.lock().attended
+    }
+
     /// Waits until a turn has passed that began after this; `ask` is called before each sleep. `false` where there is nobody to have one, or the turn may wait for this thread,
     /// which is at upkeep: its flush may need room, or user code that it runs.
     pub(super) fn wait_turn(&self, over: impl Fn() -> bool, ask: impl Fn()) -> bool {

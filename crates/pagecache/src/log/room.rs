@@ -98,6 +98,11 @@ impl LogCore {
         self.pace.attend(is_there);
     }
 
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(crate) fn is_attended(&self) -> bool {
+        self.pace.is_attended()
+    }
+
     /// Waits or works until a ticket that ends at `needed` may be drawn.
     pub(super) fn make_room(&self, needed: Lsn, urgency: Urgency, patience: Patience) -> Result<bool> {
         let needed_ready = Lsn(needed.0 + self.spared(urgency));

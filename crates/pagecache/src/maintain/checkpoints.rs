@@ -20,9 +20,17 @@ const IDLE: Duration = Duration::from_millis(500);
 /// The name of the thread.
 pub(crate) const THREAD: &str = "pagecache-ckpt";
 
+/// Before there are writers: the thread may begin long after them, and whoever needs what it does waits for it.
+pub(crate) fn prepare<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
+    log.attend(true);
+    // As long as the map was not read nobody knows what there is room for.
+    if cleaner.knows_all() {
+        log.grant(Grant::Exactly(log.next_made(), cleaner.headroom()));
+    }
+}
+
 pub(crate) fn run<M: Materializer>(log: &LogCore, cleaner: &Cleaner<M>) {
     let _upkeep = Upkeep::begin();
-    log.attend(true);
     let mut rests_at = log.tail();
     loop {
         match log.behind.wait(Some(IDLE)) {

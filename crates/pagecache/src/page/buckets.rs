@@ -4,6 +4,8 @@ use std::marker::PhantomData;
 use std::ptr;
 
 use crate::base::sync::{AtomicPtr, AtomicU64, Ordering};
+#[cfg(not(any(loom, shuttle)))]
+use crate::base::zeroed;
 
 /// Cells of the first bucket, as a power of two, where nothing else is said. Small under loom and shuttle, where each cell is made one
 /// by one, and buckets are added.
@@ -143,7 +145,7 @@ impl<T, const FIRST: u32> Drop for Buckets<T, FIRST> {
 fn make_cells<T: Cell>(len: usize) -> *mut T {
     match std::alloc::Layout::array::<T>(len) {
         // SAFETY: the layout is not empty, and an all-zero cell is valid (the promise of `Cell`).
-        Ok(layout) => unsafe { std::alloc::alloc_zeroed(layout).cast() },
+        Ok(layout) => unsafe { zeroed::zeroed(layout).cast() },
         Err(_) => ptr::null_mut(),
     }
 }
@@ -154,7 +156,7 @@ fn make_cells<T: Cell>(len: usize) -> *mut T {
 unsafe fn free_cells<T>(cells: *mut T, len: usize) {
     if let Ok(layout) = std::alloc::Layout::array::<T>(len) {
         // SAFETY: the caller's promise; cells have no drop of their own.
-        unsafe { std::alloc::dealloc(cells.cast(), layout) };
+        unsafe { zeroed::free(cells.cast(), layout) };
     }
 }
 
