@@ -58,6 +58,11 @@ impl Drop for Dir {
 
 /// Runs a test on a thread of its own, and ends the process where it hangs.
 pub fn within_a_minute<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+    within(Duration::from_secs(60), run)
+}
+
+/// The same, for tests that take as long as the machine takes for so much work.
+pub fn within<T: Send + 'static>(time: Duration, run: impl FnOnce() -> T + Send + 'static) -> T {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
     let (done, waiting) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
@@ -65,7 +70,7 @@ pub fn within_a_minute<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'stat
         // The test may have given up waiting: then the process is ending.
         let _ = done.send(outcome);
     });
-    match waiting.recv_timeout(Duration::from_secs(60)) {
+    match waiting.recv_timeout(time) {
         Ok(Ok(value)) => {
             thread.join().unwrap();
             value
