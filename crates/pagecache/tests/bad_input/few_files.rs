@@ -22,10 +22,15 @@ fn start(path: &Path, read_only: bool) -> Texts {
 }
 
 fn check(pc: &Texts, life: u64) {
+    check_lives(pc, |_| life);
+}
+
+fn check_lives(pc: &Texts, life: impl Fn(u64) -> u64) {
     let guard = pc.pin();
     // In an order that goes to another segment each time.
     for nth in 0..PAGES {
         let id = nth * 77 % PAGES;
+        let life = life(id);
         assert!(*pc.get(PageId(id), &guard).unwrap().0 == content(id, life), "page {id} in life {life}");
     }
 }
@@ -67,7 +72,40 @@ pub fn work(path: &Path) {
         reader.close().unwrap();
         assert!(verify(config(path)).unwrap().is_sound());
     }
+    clean(path);
     println!("all right");
+}
+
+/// Moves pages out of more segments than may be open, into others, and has the first ones go.
+fn clean(path: &Path) {
+    let life = |id: u64| if id % 2 == 0 { 2 } else { 1 };
+    let pc = start(path, false);
+    for id in (0..PAGES).filter(|id| life(*id) == 2).map(PageId) {
+        let guard = pc.pin();
+        let (_, token) = pc.get(id, &guard).unwrap();
+        let at = pagecache::version(token);
+        pc.replace_at(id, at, content(id.0, 2), &guard).unwrap();
+    }
+    pc.checkpoint().unwrap();
+    let before = pc.stats();
+    let mut moved = 0;
+    loop {
+        match pc.clean().unwrap() {
+            0 => break,
+            pages => moved += pages,
+        }
+    }
+    let after = pc.stats();
+    assert!(
+        moved > LIMIT as u64 && after.segments + LIMIT as u64 / 2 < before.segments,
+        "{moved}: {before:?}, {after:?}"
+    );
+    check_lives(&pc, life);
+    pc.close().unwrap();
+    let reader = start(path, true);
+    check_lives(&reader, life);
+    reader.close().unwrap();
+    assert!(verify(config(path)).unwrap().is_sound());
 }
 
 #[test]
