@@ -389,7 +389,7 @@ mod tests {
     /// Where there is no room for a segment that nobody needs yet it is looked for something to clean, but not each time that the background comes by.
     #[test]
     fn room_that_nobody_needs_yet_is_asked_for_each_eighth_of_a_segment() {
-        const SEGMENT: u64 = 256 << 10;
+        const SEGMENT: u64 = 64 << 10;
         let config = ConfigBuilder::new().storage(MemoryStorage::new()).segment_size(SEGMENT);
         let config = config.max_disk_bytes(16 * SEGMENT + 8192).background(Background::Caller);
         let log = Log::start(config.build()).unwrap();

@@ -61,7 +61,7 @@ fn a_link_storm_that_fills_the_disk_loses_nothing_and_goes_on_when_there_is_room
             assert!(all.len() > 100, "{}", all.len());
             // Reads work, of pages in the cache and of others.
             check(&pc, &all);
-            // Frees work, in what is set aside for them: three blocks, of which each round of the background may take one.
+            // Frees work, in what is set aside for them: two blocks, of which each round of the background may take one.
             let guard = pc.pin();
             let mut kept = all.split_off(20);
             let mut freed = 0;

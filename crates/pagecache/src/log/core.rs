@@ -30,9 +30,6 @@ use crate::store::segment::Segment;
 /// close, and the segment's last block, which is nobody's. The segments of the models are too short for that.
 const PADS: u64 = if cfg!(any(loom, shuttle)) { 1 } else { 5 };
 
-/// Blocks of what is set aside that are for frees at least, as far as half of a segment has room for both.
-const FREES: u64 = if cfg!(any(loom, shuttle)) { 0 } else { 3 };
-
 /// A log that is open. Everything is shared; nothing here starts a thread.
 #[derive(Debug)]
 pub(crate) struct LogCore {
@@ -393,10 +390,9 @@ impl LogCore {
     /// Bytes below the ready LSN that are left to others: updates leave some to what cleaning says, most of which that leaves to frees; and all leave the last to
     /// pads: whatever else finds no room, a round can end, be proven, and the log be closed.
     pub(super) fn spared(&self, urgency: Urgency) -> u64 {
-        let Geometry { segment, block, .. } = self.geometry;
-        // Of the shortest segments half, so that frees have some blocks besides: where nobody knows how full the disk is, that is all that they have.
-        let all = (256 << 10).min((segment / 4).max((PADS + FREES) * block)).min(segment / 2);
-        let pads = (PADS * block).min(all / 4 * 3);
+        let all = (256 << 10).min(self.geometry.segment / 4);
+        // Of the shortest segments as much is left to frees: where nobody knows how full the disk is, that is all that they have, and a round may have begun to fill it.
+        let pads = (PADS * self.geometry.block).min(all / 2);
         match urgency {
             Urgency::Normal => all,
             Urgency::Said => pads + (all - pads) / 4,
