@@ -78,7 +78,7 @@ pub fn work(path: &Path) {
 
 /// Moves pages out of more segments than may be open, into others, and has the first ones go.
 fn clean(path: &Path) {
-    let life = |id: u64| if id % 2 == 0 { 2 } else { 1 };
+    let life = |id: u64| if id.is_multiple_of(2) { 2 } else { 1 };
     let pc = start(path, false);
     for id in (0..PAGES).filter(|id| life(*id) == 2).map(PageId) {
         let guard = pc.pin();
