@@ -159,7 +159,7 @@ impl Births {
         self.shares = Shares::new(reserve);
     }
 
-    /// Shares the map so many segments to be written anew from now on.
+    /// Leaves the map so many segments to be written anew from now on.
     pub(super) fn leave_for_map(&mut self, segments: u64) {
         self.shares.set_map(segments);
     }

@@ -35,6 +35,14 @@ fn check_lives(pc: &Texts, life: impl Fn(u64) -> u64) {
     }
 }
 
+/// As a reader finds it, and who looks from outside.
+fn check_closed(path: &Path, life: impl Fn(u64) -> u64) {
+    let reader = start(path, true);
+    check_lives(&reader, life);
+    reader.close().unwrap();
+    assert!(verify(config(path)).unwrap().is_sound());
+}
+
 /// What the other process does, with its few files.
 pub fn work(path: &Path) {
     let mut one_too_many = Vec::new();
@@ -67,10 +75,7 @@ pub fn work(path: &Path) {
         assert!(redo > pagecache::Lsn(0) && pc.stats().redo == redo);
         check(&pc, life);
         pc.close().unwrap();
-        let reader = start(path, true);
-        check(&reader, life);
-        reader.close().unwrap();
-        assert!(verify(config(path)).unwrap().is_sound());
+        check_closed(path, |_| life);
     }
     clean(path);
     println!("all right");
@@ -102,10 +107,7 @@ fn clean(path: &Path) {
     );
     check_lives(&pc, life);
     pc.close().unwrap();
-    let reader = start(path, true);
-    check_lives(&reader, life);
-    reader.close().unwrap();
-    assert!(verify(config(path)).unwrap().is_sound());
+    check_closed(path, life);
 }
 
 #[test]
