@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use pagecache_sim::driver::Tally;
-use pagecache_sim::driver::seeded::run_seed;
+use pagecache_sim::driver::seeded::{run_seed, run_seeds};
 use pagecache_sim::log_driver::LogWorld;
 
 /// `PAGECACHE_SIM_SEEDS` asks for another number of seeds.
@@ -16,14 +15,7 @@ const STEPS: usize = 300;
 #[test]
 fn no_seed_breaks_a_promise() {
     let begun = Instant::now();
-    let mut tally = Tally::default();
-    for seed in 0..seeds(2000) {
-        let report = run_seed::<LogWorld>(seed, STEPS);
-        tally += report.tally;
-        if let Some(failure) = report.failure {
-            panic!("{failure}");
-        }
-    }
+    let tally = run_seeds::<LogWorld>(0..seeds(2000), STEPS).unwrap_or_else(|failure| panic!("{failure}"));
     println!("{tally}, {:.1?}", begun.elapsed());
     assert!(tally.images > 0 && tally.faults > 0 && tally.operations > 0 && tally.starts > 0);
 }

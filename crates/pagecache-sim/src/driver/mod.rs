@@ -13,12 +13,14 @@ pub mod aftermath;
 pub mod exhaustive;
 pub mod mix;
 pub mod seeded;
+mod share;
 pub mod shrink;
 pub mod strikes;
 mod tally;
 mod torn;
 mod trust;
 
+pub use share::share;
 pub use tally::{Tally, Upkeep};
 pub use torn::torn_everywhere;
 pub use trust::{Blind, Trust, failed_since, has_struck, is_read_of_the_map};

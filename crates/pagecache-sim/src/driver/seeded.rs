@@ -1,10 +1,11 @@
 //! Long random runs: a seed decides the steps, what they hold, the faults and the images, and nothing else does.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::aftermath::{crash_inside, recover};
 use super::shrink::shrink;
-use super::{Checked, Step, Tally, Violation, World, must_open, perform, without_panic};
+use super::{Checked, Step, Tally, Violation, World, must_open, perform, share, without_panic};
 use crate::disk::SimDisk;
 use crate::rng::Rng;
 
@@ -65,6 +66,25 @@ pub fn run_seed<W: Swarm>(seed: u64, steps: usize) -> Report<W::Op> {
         }
     };
     Report { tally, trace, failure }
+}
+
+/// Runs these seeds, as many at once as there are processors.
+///
+/// # Errors
+/// The lowest seed that fails, with its shrunk steps.
+pub fn run_seeds<W>(seeds: Range<u64>, steps: usize) -> Result<Tally, Failure<W::Op>>
+where
+    W: Swarm,
+    W::Op: Send,
+{
+    let (first, mut tally) = (seeds.start, Tally::default());
+    let count = seeds.end.saturating_sub(first) as usize;
+    share(count, &mut tally, |number, tally| {
+        let report = run_seed::<W>(first + number as u64, steps);
+        *tally += report.tally;
+        report.failure.map_or(Ok(()), Err)
+    })?;
+    Ok(tally)
 }
 
 /// Runs these steps; the hash of all calls.

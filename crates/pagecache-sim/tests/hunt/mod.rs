@@ -6,28 +6,32 @@ use pagecache::canary::{Canary, plant};
 use pagecache_sim::driver::aftermath::Explore;
 use pagecache_sim::driver::seeded::{Swarm, run_steps};
 use pagecache_sim::driver::strikes::{Case, strike_everywhere};
-use pagecache_sim::driver::{Checked, Step, Tally, Violation, exhaustive, without_panic};
+use pagecache_sim::driver::{Checked, Step, Tally, Violation, exhaustive, share, without_panic};
 
 /// A driver, by name.
 pub type Driver = (&'static str, fn(&mut Tally) -> Checked);
 
 /// All sequences of up to two steps from each prelude. The fullest first: most bugs show at once there.
-pub fn every_short_sequence<W: Swarm>(
+pub fn every_short_sequence<W>(
     preludes: Vec<(&'static str, Vec<Step<W::Op>>)>,
     alphabet: &[Step<W::Op>],
     tally: &mut Tally,
-) -> Checked {
+) -> Checked
+where
+    W: Swarm,
+    W::Op: Sync,
+{
     let limits = Explore { images: 32, nested_every: 16, deep_every: 0, nested_images: 4 };
     preludes.into_iter().rev().try_for_each(|(_, prelude)| exhaustive::run::<W>(&prelude, alphabet, 2, &limits, tally))
 }
 
 /// Random runs.
 pub fn seeds<W: Swarm>(steps: usize, tally: &mut Tally) -> Checked {
-    for seed in 0..400 {
+    share(400, tally, |seed, tally| {
+        let seed = seed as u64;
         tally.runs += 1;
-        run_steps::<W>(seed, &W::plan(seed, steps), tally)?;
-    }
-    Ok(())
+        run_steps::<W>(seed, &W::plan(seed, steps), tally).map(drop)
+    })
 }
 
 /// Every fault at every call.
