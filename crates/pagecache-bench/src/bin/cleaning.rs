@@ -27,11 +27,12 @@ const FILL: &str = "% full";
 /// A workload, the fill that makes pages four fifths of the room, and how much may be moved.
 type Row = (&'static str, Draw, f64, f64);
 
+/// What the log says of moves takes room as well, and a turn empties a little more than it has to.
 const REPLACE: [Row; 3] =
-    [("uniform", uniform, 0.80, 1.80), ("80:20", eighty_twenty, 0.80, 1.52), ("zipf .99", zipf, 0.80, 1.25)];
+    [("uniform", uniform, 0.795, 1.80), ("80:20", eighty_twenty, 0.795, 1.52), ("zipf .99", zipf, 0.795, 1.25)];
 
 /// Links that are not folded yet take room beside the pages: more, where there are many pages that seldom get one.
-const LINK: [Row; 2] = [("80:20", eighty_twenty, 0.905, 1.35), ("zipf .99", zipf, 0.825, 0.85)];
+const LINK: [Row; 2] = [("80:20", eighty_twenty, 0.905, 1.35), ("zipf .99", zipf, 0.85, 0.85)];
 
 struct Bench {
     report: Report,

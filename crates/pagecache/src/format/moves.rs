@@ -2,7 +2,7 @@
 //!
 //! | record | body |
 //! |---|---|
-//! | `Moves` | for each page that has gone: its id; the granule of the newest record that its image stands for, as the distance from that of the page before in the record (of the first: from 0); the granule of the image, likewise; the image's length class, as in leaves |
+//! | `Moves` | for each page that has gone: its id; the granule of the newest record that its image stands for, as the distance from that of the page before in the record (of the first: from 0); twice the distance of the image's granule from where the image before ends by its length class (of the first: from 0), and 1 more where the length class is another one than that image's (than 0); that class, as in leaves, if so |
 //! | `GivenBack` | the sequence of each segment |
 //!
 //! All numbers are varints, distances zigzag as in leaves.
@@ -36,21 +36,32 @@ pub(crate) const RECORD_MAX: u64 = 4 << 10;
 
 /// The bodies of the records that say these moves, each of so many bytes at most, but of one move at least.
 pub(crate) fn encode(moves: impl IntoIterator<Item = Move>, max: usize) -> Vec<Vec<u8>> {
-    let (mut bodies, mut body, mut before) = (Vec::new(), Vec::new(), (0u64, 0u64));
+    let (mut bodies, mut body, mut before) = (Vec::new(), Vec::new(), NOTHING);
     for said in moves {
         if body.len() + MOVE_MAX > max && !body.is_empty() {
             bodies.push(std::mem::take(&mut body));
-            before = (0, 0);
+            before = NOTHING;
         }
-        let (upto, image) = (said.upto.0 / 8, said.image.granule());
+        let distance = said.image.granule().wrapping_sub(end(before.image)) as i64;
+        let is_other = said.image.class() != before.image.class();
         push_varint(&mut body, said.page.0);
-        push_varint(&mut body, zigzag(upto.wrapping_sub(before.0) as i64));
-        push_varint(&mut body, zigzag(image.wrapping_sub(before.1) as i64));
-        push_varint(&mut body, said.image.class());
-        before = (upto, image);
+        push_varint(&mut body, zigzag((said.upto.0 / 8).wrapping_sub(before.upto.0 / 8) as i64));
+        push_varint(&mut body, zigzag(distance) << 1 | u64::from(is_other));
+        if is_other {
+            push_varint(&mut body, said.image.class());
+        }
+        before = said;
     }
     bodies.extend(Some(body).filter(|body| !body.is_empty()));
     bodies
+}
+
+/// What the first move of a record is told against.
+const NOTHING: Move = Move { page: PageId(0), upto: Address(0), image: Piece::NONE };
+
+/// The granule behind an image, by its length class: images are written one behind the other, many of the same length.
+fn end(image: Piece) -> u64 {
+    image.granule() + image.len_max() / 8
 }
 
 /// The most bytes of one move: three numbers of 64 bits, and a class.
@@ -61,16 +72,21 @@ const NUMBER_MAX: usize = 10;
 
 /// Reads the moves of a record. `None` where they are not what [`encode`] makes.
 pub(crate) fn decode(body: &[u8]) -> Option<Vec<Move>> {
-    let (mut cursor, mut moves, mut before) = (Cursor::new(body), Vec::new(), (0u64, 0u64));
+    let (mut cursor, mut moves, mut before) = (Cursor::new(body), Vec::new(), NOTHING);
     while !cursor.rest().is_empty() {
         let page = PageId(cursor.varint()?);
-        let upto = before.0.wrapping_add(unzigzag(cursor.varint()?) as u64);
-        let image = before.1.wrapping_add(unzigzag(cursor.varint()?) as u64);
+        let upto = (before.upto.0 / 8).wrapping_add(unzigzag(cursor.varint()?) as u64);
         if upto >= 1 << GRANULE_BITS {
             return None;
         }
-        moves.push(Move { page, upto: Address(upto * 8), image: Piece::from_parts(image, cursor.varint()?)? });
-        before = (upto, image);
+        let image = cursor.varint()?;
+        let granule = end(before.image).wrapping_add(unzigzag(image >> 1) as u64);
+        let class = match image & 1 {
+            0 => before.image.class(),
+            _ => cursor.varint().filter(|class| *class != before.image.class())?,
+        };
+        before = Move { page, upto: Address(upto * 8), image: Piece::from_parts(granule, class)? };
+        moves.push(before);
     }
     (!moves.is_empty()).then_some(moves)
 }
@@ -122,7 +138,25 @@ mod tests {
         }
         assert!(encode([], 100).is_empty());
         assert_eq!(decode(&[]), None);
-        assert_eq!(decode(&[1, 1, 0, 0]), None, "an address below 0");
+        assert_eq!(decode(&[1, 1, 0]), None, "an address below 0");
+        assert_eq!(decode(&[1, 0, 2]), None, "an image below 0");
+        assert_eq!(decode(&[1, 0, 1, 0]), None, "no other class");
+    }
+
+    #[test]
+    fn images_of_one_length_that_lie_beside_each_other_take_a_byte_each() {
+        for len in [24, 1056, 4120, 70_000] {
+            let of = |number| {
+                let image = Piece::new(Address((1 << 40) + number * len), len);
+                Move { page: PageId(number), upto: Address(number * 16), image }
+            };
+            let all: Vec<Move> = (0..100).map(of).collect();
+            let bodies = encode(all.clone(), 1 << 20);
+            assert_eq!(decode(&bodies[0]).as_deref(), Some(&all[..]));
+            // Of the id, of the newest record and of the image; and what the first one takes more, or what a class that is not exact does.
+            let most = if len < 4096 { 3 } else { 5 };
+            assert!(bodies[0].len() <= 100 * most + 12, "{len}: {}", bodies[0].len());
+        }
     }
 
     #[test]

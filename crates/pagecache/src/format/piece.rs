@@ -23,6 +23,9 @@ const STEPS: u64 = 32;
 pub(crate) struct Piece(u64);
 
 impl Piece {
+    /// Names nothing.
+    pub(crate) const NONE: Piece = Piece(0);
+
     pub(crate) fn new(address: Address, len: u64) -> Piece {
         debug_assert!(address.0 / 8 < 1 << GRANULE_BITS);
         Piece((address.0 / 8) << GRANULE_AT | class(len) << TAG_BITS)

@@ -62,7 +62,7 @@ impl<M: Materializer> Pages<M> {
         };
         let heap = self.materializer.heap_size(&frag);
         // The version and the place are filled in once they are known.
-        let nowhere = Pieces::one(Piece::from_word(0));
+        let nowhere = Pieces::one(Piece::NONE);
         let node = Fresh::base(Version::NONE, frag, heap, nowhere);
         self.publish(id, expected, write, encoded, node, guard)
             .or_else(|(error, node)| self.reject(id, error, node.into_frag(), guard))
@@ -261,7 +261,7 @@ impl<M: Materializer> Pages<M> {
         let merged = chain.with_frags(Some(frag), |frags| self.materializer.merge(frags));
         let heap = self.materializer.heap_size(&merged);
         let mut encoded = self.encode(&merged)?;
-        let mut node = Fresh::base(Version::NONE, merged, heap, Pieces::one(Piece::from_word(0)));
+        let mut node = Fresh::base(Version::NONE, merged, heap, Pieces::one(Piece::NONE));
         let payload = encoded.payload(node.frag());
         let mut head = encoded.head(Kind::Replace, id, Version::NONE);
         let frame = Frame::new(encoded.shape(Kind::Replace), &mut head, payload);

@@ -66,6 +66,6 @@ impl<M: Materializer> Checkpointer<M> {
             previous = Some(piece);
         }
         // A root is never empty.
-        Ok(previous.unwrap_or(Piece::from_word(0)))
+        Ok(previous.unwrap_or(Piece::NONE))
     }
 }
