@@ -8,6 +8,7 @@
 //! - [`strikes`]: every fault at every call of an operation, once and for good.
 //! - [`torn_everywhere`]: the last flush, torn at every byte.
 //! - [`aftermath`]: what they do where a process stops: all images, crashes inside recovery, life after it.
+//! - [`share()`]: sequences and seeds know nothing of one another, so there are as many at once as there are processors.
 
 pub mod aftermath;
 pub mod exhaustive;

@@ -214,7 +214,7 @@ pub fn record(bytes: &[u8], lsn: u64, salt: u64, room: u64) -> Outcome {
 /// The body of a record that says which pages were moved.
 pub fn moved(body: &[u8]) -> Outcome {
     let Some(found) = moves::decode(body) else { return Outcome::Refused };
-    assert!(4 * found.len() <= body.len());
+    assert!(3 * found.len() <= body.len());
     assert_eq!(moves::encode(found, usize::MAX), [body]);
     Outcome::Decoded
 }
